@@ -1,0 +1,15 @@
+"""Audio + text emotion recognition for transformers. Importing it registers the model with the Auto classes."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForSequenceClassification
+
+from .model.beta_gate_tacfn import BetaGate
+from .model.configuration_tacfn import TacfnConfig
+from .model.cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
+from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel, TacfnPreTrainedModel
+
+
+AutoConfig.register(TacfnConfig.model_type, TacfnConfig, exist_ok=True)
+# Of a tuple, `architectures` in the checkpoint picks the class: a classifier comes back with its head.
+AutoModel.register(TacfnConfig, (TacfnModel, TacfnForSequenceClassification), exist_ok=True)
+AutoModelForSequenceClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
+AutoModelForAudioClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)

@@ -1,0 +1,97 @@
+"""The gate that says, dimension by dimension, how far audio or text was trusted."""
+
+import torch
+from torch import nn
+
+from .configuration_tacfn import TacfnConfig
+
+
+def masked_mean(h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over time of `h [B, L, d]` where `mask [B, L]` is False; 0 for a sample without such a position. `[B, d]`"""
+    total = h.masked_fill(mask.unsqueeze(-1), 0.0).sum(dim=1, dtype=torch.promote_types(h.dtype, torch.float32))
+    return (total / (~mask).sum(dim=1, keepdim=True).clamp(min=1)).to(h.dtype)
+
+
+def area_weights(mask: torch.Tensor, lengths: torch.Tensor, max_length: int) -> torch.Tensor:
+    """
+    The matrix that resamples the valid positions of a sequence by area.
+
+    The n valid positions of a sample are spread over [0, 1), position k covering [k/n, (k+1)/n); so are the
+    `lengths[b]` output positions. Entry `[b, i, j]` is the share of output i's interval that input j covers: rows sum
+    to 1, and every valid input has the same total, so the mean over time is kept.
+
+    Args:
+        mask: boolean `[B, L]`, True = PAD.
+        lengths: int64 `[B]`, output positions of each sample.
+        max_length: rows of the result; rows from `lengths[b]` on are 0.
+
+    Returns:
+        float32 `[B, max_length, L]`; 0 throughout for a sample without a valid position.
+    """
+    valid = ~mask
+    counts = valid.sum(dim=1)[:, None, None]
+    rank = (valid.cumsum(dim=1) - 1)[:, None, :]
+    outputs = lengths[:, None, None]
+    i = torch.arange(max_length, device=mask.device)[None, :, None]
+    # Both grids in units of 1 / (n * length): integers, so the shares carry one rounding only.
+    overlap = torch.minimum((i + 1) * counts, (rank + 1) * outputs) - torch.maximum(i * counts, rank * outputs)
+    overlap = overlap.clamp(min=0).masked_fill(~valid[:, None, :] | (i >= outputs), 0)
+    return overlap.to(torch.float32) / counts.clamp(min=1)
+
+
+class BetaGate(nn.Module):
+    """
+    Fuses two sequences by a gate per dimension.
+
+    With `a`, `t` the means over the valid positions of `LN_a(h_a)` and `LN_t(h_t)`, and `g = [a, t, |a - t|, a * t]`:
+    `w = sigmoid(MLP(g))`, `h_fused = w * a + (1 - w) * t`, `beta = mean_j w_j` (near 1: audio, near 0: text). A sample
+    whose mask is True throughout lacks the modality; its gate is exactly 1 or 0 on the one that is there.
+    """
+
+    def __init__(self, config: TacfnConfig):
+        super().__init__()
+        self.audio_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.text_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = nn.Sequential(
+            nn.Linear(4 * config.hidden_size, config.gate_hidden_size),
+            nn.ReLU(),
+            nn.Linear(config.gate_hidden_size, config.hidden_size),
+        )
+
+    def forward(
+        self,
+        h_a: torch.Tensor,
+        h_t: torch.Tensor,
+        mask_a: torch.Tensor,
+        mask_t: torch.Tensor,
+        output_fused_sequence: bool = False,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """
+        Args:
+            h_a, h_t: `[B, L_a, d]` and `[B, L_t, d]`.
+            mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD.
+            output_fused_sequence: also resample both to one time axis (by area) and fuse them there.
+
+        Returns:
+            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, and `fused_sequence [B, L_f, d]` with `fused_mask [B, L_f]`
+            (or two times `None`), where a sample's L_f is the larger of its two valid lengths. The mean of
+            `fused_sequence` over its valid positions is `h_fused`, which is therefore made without it.
+        """
+        h_a = self.audio_norm(h_a.masked_fill(mask_a.unsqueeze(-1), 0.0))
+        h_t = self.text_norm(h_t.masked_fill(mask_t.unsqueeze(-1), 0.0))
+        a, t = masked_mean(h_a, mask_a), masked_mean(h_t, mask_t)
+        gate = torch.sigmoid(self.mlp(torch.cat([a, t, (a - t).abs(), a * t], dim=-1)))
+        gate = gate.masked_fill(mask_a.all(dim=1, keepdim=True), 0.0)
+        gate = gate.masked_fill(mask_t.all(dim=1, keepdim=True), 1.0)
+        beta = gate.mean(dim=-1, keepdim=True)
+        h_fused = gate * a + (1 - gate) * t
+        if not output_fused_sequence:
+            return h_fused, gate, beta, None, None
+
+        lengths = torch.maximum((~mask_a).sum(dim=1), (~mask_t).sum(dim=1))
+        max_length = int(lengths.max())
+        resampled_a = area_weights(mask_a, lengths, max_length).to(h_a.dtype) @ h_a
+        resampled_t = area_weights(mask_t, lengths, max_length).to(h_t.dtype) @ h_t
+        w = gate.unsqueeze(1)
+        fused_mask = torch.arange(max_length, device=lengths.device)[None] >= lengths[:, None]
+        return h_fused, gate, beta, w * resampled_a + (1 - w) * resampled_t, fused_mask

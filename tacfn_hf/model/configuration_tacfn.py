@@ -1,0 +1,118 @@
+"""Configuration of the TACFN-inspired audio + text fusion network."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class TacfnConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`TacfnModel`] and [`TacfnForSequenceClassification`].
+
+    Args:
+        audio_feature_size (`int`, *optional*, defaults to 768):
+            Size of one audio feature vector (the hidden size of the speech encoder).
+        text_feature_size (`int`, *optional*, defaults to 768):
+            Size of one text feature vector (the hidden size of the text encoder).
+        hidden_size (`int`, *optional*, defaults to 768):
+            Size d of the network. Where a feature size differs from it, and only there, a linear layer projects.
+        num_hidden_layers (`int`, *optional*, defaults to 2):
+            Number of cross-modal blocks. 0 leaves the gate alone with the projected features.
+        num_attention_heads (`int`, *optional*, defaults to 8):
+            Heads of every attention; must divide `hidden_size`.
+        intermediate_size (`int`, *optional*, defaults to `4 * hidden_size`):
+            Inner size of the feed-forward layers.
+        gate_hidden_size (`int`, *optional*, defaults to 256):
+            Inner size of the gate's MLP.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.2):
+            Dropout on the output of each sublayer and in the classifier.
+        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
+            Dropout on the attention weights.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-5):
+            Epsilon of the layer norms.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the normal distribution that weights start from.
+        class_weights (`list[float]`, *optional*):
+            One factor per label for its term of the loss.
+
+    `num_labels` is 4 unless `num_labels` or `id2label` says otherwise.
+
+    Raises:
+        ValueError: a size that is not positive, heads that do not divide `hidden_size`, a dropout outside [0, 1),
+            or class weights that are not one positive number per label.
+
+    ```python
+    >>> from tacfn_hf import TacfnConfig
+    >>> TacfnConfig(hidden_size=128, num_attention_heads=4).intermediate_size
+    512
+
+    ```
+    """
+
+    model_type = "tacfn"
+    keys_to_ignore_at_inference = [
+        "h_fused",
+        "gate",
+        "fused_sequence",
+        "fused_mask",
+        "audio_hidden_states",
+        "text_hidden_states",
+        "audio_attentions",
+        "text_attentions",
+        "audio_cross_attentions",
+        "text_cross_attentions",
+    ]
+    _auto_class = "AutoConfig"
+
+    audio_feature_size: int = 768
+    text_feature_size: int = 768
+    hidden_size: int = 768
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 8
+    intermediate_size: int | None = None
+    gate_hidden_size: int = 256
+    hidden_dropout_prob: float | int = 0.2
+    attention_probs_dropout_prob: float | int = 0.0
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    class_weights: list[float] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.intermediate_size is None:
+            self.intermediate_size = 4 * self.hidden_size
+        if kwargs.get("num_labels") is None and self.id2label is None:
+            kwargs["num_labels"] = 4
+        if self.architectures is None:
+            self.architectures = []  # AutoModel.from_config looks through it
+        super().__post_init__(**kwargs)
+
+    def validate_sizes(self):
+        for name in (
+            "audio_feature_size",
+            "text_feature_size",
+            "hidden_size",
+            "num_attention_heads",
+            "intermediate_size",
+            "gate_hidden_size",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: it must be at least 1.")
+        if self.num_hidden_layers < 0:
+            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}: it must be at least 0.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads is {self.num_attention_heads}: it must divide hidden_size {self.hidden_size}."
+            )
+
+    def validate_dropout(self):
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be in [0, 1).")
+
+    def validate_class_weights(self):
+        weights = self.class_weights
+        if weights is None:
+            return
+        if len(weights) != self.num_labels or min(weights) <= 0:
+            raise ValueError(f"class_weights is {weights}: it must hold {self.num_labels} positive numbers.")

@@ -1,0 +1,369 @@
+"""TACFN-inspired fusion of audio and text features, as transformers models."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .beta_gate_tacfn import BetaGate
+from .configuration_tacfn import TacfnConfig
+from .cross_modal_tacfn import CrossModalTransformer
+
+
+@dataclass
+class TacfnModelOutput(ModelOutput):
+    r"""
+    Output of [`TacfnModel`].
+
+    beta (`torch.FloatTensor` of shape `(batch_size, 1)`):
+        Mean of the gate: near 1 the sample leans on audio, near 0 on text; exactly 1 or 0 where one is missing.
+    h_fused (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
+        Pooled fused vector, `gate * mean(audio) + (1 - gate) * mean(text)`.
+    gate (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
+        How far audio was trusted, per dimension.
+    h_a_tilde (`torch.FloatTensor` of shape `(batch_size, audio_length, hidden_size)`):
+        Audio after the cross-modal blocks, before the gate. Positions behind the mask hold no information.
+    h_t_tilde (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`):
+        Text, likewise.
+    fused_sequence (`torch.FloatTensor` of shape `(batch_size, fused_length, hidden_size)`):
+        Both on one time axis, with `output_fused_sequence=True`.
+    fused_mask (`torch.BoolTensor` of shape `(batch_size, fused_length)`):
+        True = PAD, of `fused_sequence`.
+    audio_hidden_states, text_hidden_states (`tuple(torch.FloatTensor)`):
+        Input of the first block and output of each, `(batch_size, length, hidden_size)`, with
+        `output_hidden_states=True`.
+    audio_attentions, text_attentions (`tuple(torch.FloatTensor)`):
+        Self-attention weights of each block, `(batch_size, num_heads, length, length)`, with `output_attentions=True`.
+    audio_cross_attentions (`tuple(torch.FloatTensor)`):
+        Audio attending to text, `(batch_size, num_heads, audio_length, text_length)`.
+    text_cross_attentions (`tuple(torch.FloatTensor)`):
+        Text attending to audio, `(batch_size, num_heads, text_length, audio_length)`.
+    """
+
+    beta: torch.FloatTensor | None = None
+    h_fused: torch.FloatTensor | None = None
+    gate: torch.FloatTensor | None = None
+    h_a_tilde: torch.FloatTensor | None = None
+    h_t_tilde: torch.FloatTensor | None = None
+    fused_sequence: torch.FloatTensor | None = None
+    fused_mask: torch.BoolTensor | None = None
+    audio_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    text_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    audio_attentions: tuple[torch.FloatTensor, ...] | None = None
+    text_attentions: tuple[torch.FloatTensor, ...] | None = None
+    audio_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    text_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class TacfnClassifierOutput(ModelOutput):
+    r"""
+    Output of [`TacfnForSequenceClassification`]. What is not listed is as in [`TacfnModelOutput`].
+
+    loss (`torch.FloatTensor` of shape `(1,)`):
+        With `labels`.
+    logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
+        Scores before the softmax (single label), the sigmoid (multi-label) or as they are (regression).
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    beta: torch.FloatTensor | None = None
+    h_fused: torch.FloatTensor | None = None
+    gate: torch.FloatTensor | None = None
+    fused_sequence: torch.FloatTensor | None = None
+    fused_mask: torch.BoolTensor | None = None
+    audio_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    text_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    audio_attentions: tuple[torch.FloatTensor, ...] | None = None
+    text_attentions: tuple[torch.FloatTensor, ...] | None = None
+    audio_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    text_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+    def to_tuple(self) -> tuple:
+        """`(loss,) logits, beta, h_fused`, then what was requested. `gate` has its place by name alone."""
+        return tuple(value for name, value in self.items() if name != "gate")
+
+
+def check_features(
+    h: torch.Tensor, mask: torch.Tensor | None, feature_size: int, modality: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features as `[B, L, feature_size]` with a boolean mask `[B, L]`, or an error that names the argument."""
+    suffix = modality[0]
+    if h.dim() not in (2, 3) or h.shape[-1] != feature_size or 0 in h.shape[1:]:
+        raise ValueError(
+            f"h_{suffix} has shape {list(h.shape)}: the config's {modality}_feature_size wants [batch, length, "
+            f"{feature_size}] with a length of at least 1, or [batch, {feature_size}]."
+        )
+    if h.dim() == 2:
+        h = h.unsqueeze(1)
+    if mask is None:
+        return h, torch.zeros(h.shape[:2], dtype=torch.bool, device=h.device)
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"mask_{suffix} is {mask.dtype}: it must be boolean with True = PAD; from an attention_mask (1 = keep) "
+            f"make it with mask_{suffix} = attention_mask == 0."
+        )
+    if mask.shape != h.shape[:2]:
+        raise ValueError(f"mask_{suffix} has shape {list(mask.shape)}: h_{suffix} wants {list(h.shape[:2])}.")
+    return h, mask
+
+
+class TacfnPreTrainedModel(PreTrainedModel):
+    """What the models share: their configuration, how weights start, and how a folder is written."""
+
+    config: TacfnConfig
+    base_model_prefix = "model"
+    main_input_name = "h_a"
+    input_modalities = ("audio", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["CrossModalBlock"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _auto_map: dict[str, str] = {}
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """As `PreTrainedModel.save_pretrained`; the folder also gets the model's code and a complete `auto_map`."""
+        # The config may be shared with a model of another class, or come from another repository.
+        self.config.auto_map = {"AutoConfig": "configuration_tacfn.TacfnConfig", **self._auto_map}
+        super().save_pretrained(save_directory, **kwargs)
+
+
+class TacfnModel(TacfnPreTrainedModel):
+    """The fusion network without a head: projections, [`CrossModalTransformer`], [`BetaGate`]."""
+
+    _auto_class = "AutoModel"
+    _auto_map = {"AutoModel": "modeling_tacfn.TacfnModel"}
+
+    def __init__(self, config: TacfnConfig):
+        super().__init__(config)
+        d = config.hidden_size
+        self.audio_projection = nn.Identity()
+        if config.audio_feature_size != d:
+            self.audio_projection = nn.Linear(config.audio_feature_size, d)
+        self.text_projection = nn.Identity()
+        if config.text_feature_size != d:
+            self.text_projection = nn.Linear(config.text_feature_size, d)
+        self.cross_modal = CrossModalTransformer(config)
+        self.beta_gate = BetaGate(config)
+        self.post_init()
+
+    def _inputs(
+        self,
+        h_a: torch.Tensor | None,
+        h_t: torch.Tensor | None,
+        mask_a: torch.Tensor | None,
+        mask_t: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Checked `[B, L, feature]` inputs; a modality given as None becomes one padded position per sample."""
+        if h_a is None and h_t is None:
+            raise ValueError("h_a and h_t are both None: give the features of at least one modality.")
+        for h, mask, suffix in ((h_a, mask_a, "a"), (h_t, mask_t, "t")):
+            if h is None and mask is not None:
+                raise ValueError(f"mask_{suffix} was given without h_{suffix}: give both, or neither.")
+        there = h_t if h_a is None else h_a
+        absent = torch.ones(there.shape[0], 1, dtype=torch.bool, device=there.device)
+        if h_a is None:
+            h_a, mask_a = there.new_zeros(there.shape[0], 1, self.config.audio_feature_size), absent
+        if h_t is None:
+            h_t, mask_t = there.new_zeros(there.shape[0], 1, self.config.text_feature_size), absent
+        h_a, mask_a = check_features(h_a, mask_a, self.config.audio_feature_size, "audio")
+        h_t, mask_t = check_features(h_t, mask_t, self.config.text_feature_size, "text")
+        if h_a.shape[0] != h_t.shape[0]:
+            raise ValueError(f"h_a has {h_a.shape[0]} samples and h_t has {h_t.shape[0]}: they must be the same batch.")
+        # Before the cast to the weights' type: what stands behind the mask may not fit into it.
+        h_a = h_a.masked_fill(mask_a.unsqueeze(-1), 0.0).to(self.dtype)
+        h_t = h_t.masked_fill(mask_t.unsqueeze(-1), 0.0).to(self.dtype)
+        return h_a, h_t, mask_a, mask_t
+
+    def forward(
+        self,
+        h_a: torch.Tensor | None = None,
+        h_t: torch.Tensor | None = None,
+        mask_a: torch.Tensor | None = None,
+        mask_t: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_fused_sequence: bool = False,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> TacfnModelOutput | tuple:
+        r"""
+        Args:
+            h_a (`torch.FloatTensor` of shape `(batch_size, audio_length, audio_feature_size)`, *optional*):
+                Audio features, or `(batch_size, audio_feature_size)` for one vector per utterance. None: no audio.
+            h_t (`torch.FloatTensor` of shape `(batch_size, text_length, text_feature_size)`, *optional*):
+                Text features, likewise.
+            mask_a (`torch.BoolTensor` of shape `(batch_size, audio_length)`, *optional*):
+                **True = PAD.** A row that is True throughout: this sample has no audio.
+            mask_t (`torch.BoolTensor` of shape `(batch_size, text_length)`, *optional*):
+                Likewise for text.
+            output_attentions (`bool`, *optional*):
+                Return the attention weights; needs `attn_implementation="eager"`.
+            output_hidden_states (`bool`, *optional*):
+                Return the states around every block.
+            output_fused_sequence (`bool`, *optional*, defaults to `False`):
+                Return the fused sequence and its mask.
+            return_dict (`bool`, *optional*):
+                False: a plain tuple of the output's values that are not None, in their order.
+
+        Raises:
+            ValueError: no modality at all, shapes that do not fit the config or each other, or attention weights asked
+                of an implementation that keeps none.
+            TypeError: a mask that is not boolean.
+        """
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        return_dict = config.return_dict if return_dict is None else return_dict
+        if output_attentions and config._attn_implementation != "eager":
+            raise ValueError(
+                f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
+                'weights: call model.set_attn_implementation("eager") first.'
+            )
+        h_a, h_t, mask_a, mask_t = self._inputs(h_a, h_t, mask_a, mask_t)
+        h_a_tilde, h_t_tilde, *recorded = self.cross_modal(
+            self.audio_projection(h_a),
+            self.text_projection(h_t),
+            mask_a,
+            mask_t,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        h_fused, gate, beta, fused_sequence, fused_mask = self.beta_gate(
+            h_a_tilde, h_t_tilde, mask_a, mask_t, output_fused_sequence=output_fused_sequence
+        )
+        output = TacfnModelOutput(
+            beta=beta,
+            h_fused=h_fused,
+            gate=gate,
+            h_a_tilde=h_a_tilde,
+            h_t_tilde=h_t_tilde,
+            fused_sequence=fused_sequence,
+            fused_mask=fused_mask,
+            **(recorded[0] if recorded else {}),
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class ClassificationHead(nn.Module):
+    """`[B, d] -> [B, num_labels]`: LayerNorm, Linear, ReLU, Dropout, Linear."""
+
+    def __init__(self, config: TacfnConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.out_proj(self.dropout(F.relu(self.dense(self.norm(h)))))
+
+
+class TacfnForSequenceClassification(TacfnPreTrainedModel):
+    """The fusion network with a classifier (or regressor) on the pooled fused vector."""
+
+    _auto_class = "AutoModelForSequenceClassification"
+    _auto_map = dict.fromkeys(
+        ("AutoModel", "AutoModelForSequenceClassification", "AutoModelForAudioClassification"),
+        "modeling_tacfn.TacfnForSequenceClassification",
+    )
+
+    def __init__(self, config: TacfnConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = TacfnModel(config)
+        self.classifier = ClassificationHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        h_a: torch.Tensor | None = None,
+        h_t: torch.Tensor | None = None,
+        mask_a: torch.Tensor | None = None,
+        mask_t: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_fused_sequence: bool = False,
+        return_dict: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs,
+    ) -> TacfnClassifierOutput | tuple:
+        r"""
+        Everything but the following is as in [`TacfnModel.forward`].
+
+        Args:
+            labels (`torch.Tensor`, *optional*):
+                Classes `(batch_size,)` as integers, -100 = not labelled; or `(batch_size, num_labels)` as floats in
+                [0, 1] for multi-label; or `(batch_size, num_labels)` values (or `(batch_size,)` where `num_labels` is
+                1) for regression. `config.problem_type` says which; where it is None, `num_labels == 1` means
+                regression, integers mean classes, floats mean multi-label.
+            return_dict (`bool`, *optional*):
+                False: `(loss,) logits, beta, h_fused`, then what was requested.
+            num_items_in_batch (`int`, *optional*):
+                What the sum of the losses is divided by, in place of the number of labels in this call: `Trainer`
+                passes the count over all processes and accumulation steps, so that a batch has the same loss
+                however it is split. The loss is a mean over labels, not over class weights, for the same reason.
+
+        Raises:
+            ValueError: labels out of range or of the wrong shape.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        outputs = self.model(
+            h_a,
+            h_t,
+            mask_a,
+            mask_t,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            output_fused_sequence=output_fused_sequence,
+            return_dict=True,
+        )
+        logits = self.classifier(outputs.h_fused)
+        shared = {name: value for name, value in outputs.items() if name not in ("h_a_tilde", "h_t_tilde")}
+        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
+        output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)
+        return output if return_dict else output.to_tuple()
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None) -> torch.Tensor:
+        if self.config.problem_type is None:  # as transformers' own classifiers do, and kept for whoever loads it
+            if self.num_labels == 1:
+                self.config.problem_type = "regression"
+            elif labels.dtype in (torch.long, torch.int):
+                self.config.problem_type = "single_label_classification"
+            else:
+                self.config.problem_type = "multi_label_classification"
+        logits = logits.float()  # a loss in half precision loses small terms
+        weights = self.config.class_weights
+        weights = None if weights is None else torch.tensor(weights, dtype=logits.dtype, device=logits.device)
+
+        if self.config.problem_type == "single_label_classification":
+            if labels.shape != logits.shape[:1]:
+                raise ValueError(f"labels has shape {list(labels.shape)}: one class per sample is {[len(logits)]}.")
+            if not torch.compiler.is_compiling():  # on a GPU the loss itself would end the process
+                wrong = labels[(labels != -100) & ((labels < 0) | (labels >= self.num_labels))]
+                if len(wrong):
+                    raise ValueError(f"labels holds {int(wrong[0])}: it must be in 0..{self.num_labels - 1}, or -100.")
+            labels = labels.long()
+            losses = F.cross_entropy(logits, labels, weight=weights, ignore_index=-100, reduction="none")
+            count = (labels != -100).sum().clamp(min=1)
+        else:
+            if self.num_labels == 1 and labels.dim() == 1:
+                labels = labels.unsqueeze(1)
+            if labels.shape != logits.shape:
+                raise ValueError(
+                    f"labels has shape {list(labels.shape)}: {self.config.problem_type} wants {list(logits.shape)}."
+                )
+            if self.config.problem_type == "regression":
+                losses = F.mse_loss(logits, labels.to(logits.dtype), reduction="none")
+            else:
+                losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+            losses = losses if weights is None else losses * weights
+            count = losses.numel()
+        return losses.sum() / (count if num_items is None else num_items)

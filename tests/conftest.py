@@ -1,0 +1,33 @@
+"""Tiny models and batches that the tests share. Nothing here needs a network."""
+
+import os
+
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def config() -> TacfnConfig:
+    return TacfnConfig(
+        audio_feature_size=12,
+        text_feature_size=16,  # equal to hidden_size: this side has no projection
+        hidden_size=16,
+        num_attention_heads=4,
+        gate_hidden_size=8,
+        initializer_range=0.3,  # far from linear, so that a wrong term shows
+    )
+
+
+@pytest.fixture
+def model(config) -> TacfnForSequenceClassification:
+    return TacfnForSequenceClassification(config).eval()

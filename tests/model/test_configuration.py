@@ -1,0 +1,40 @@
+import pytest
+
+from tacfn_hf import TacfnConfig
+
+
+def test_defaults_are_those_of_the_design():
+    config = TacfnConfig()
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 2, 8)
+    assert (config.intermediate_size, config.gate_hidden_size, config.hidden_dropout_prob) == (3072, 256, 0.2)
+    assert config.num_labels == 4
+
+
+def test_labels_say_how_many_there_are():
+    names = {0: "angry", 1: "sad"}
+    assert TacfnConfig(id2label=names, label2id={"angry": 0, "sad": 1}).num_labels == 2
+    assert TacfnConfig(num_labels=7).num_labels == 7
+
+
+def test_save_and_reload_is_equal(tmp_path):
+    config = TacfnConfig(hidden_size=32, num_labels=3, class_weights=[1.0, 2.0, 0.5], problem_type="regression")
+    config.save_pretrained(tmp_path)
+    assert TacfnConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"hidden_size": 30}, "num_attention_heads is 8: it must divide hidden_size 30"),
+        ({"hidden_size": 0}, "hidden_size is 0"),
+        ({"audio_feature_size": -1}, "audio_feature_size is -1"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
+        ({"class_weights": [1.0]}, "it must hold 4 positive numbers"),
+        ({"class_weights": [1.0, 1.0, 1.0, 0.0]}, "it must hold 4 positive numbers"),
+        ({"hidden_size": "64"}, "hidden_size"),
+    ],
+)
+def test_a_wrong_value_has_its_sentence(arguments, sentence):
+    with pytest.raises(Exception, match=sentence):
+        TacfnConfig(**arguments)

@@ -1,0 +1,295 @@
+import copy
+
+import pytest
+import torch
+from reference import logits_beta_gate
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification, TacfnModel
+
+
+LENGTHS = [(9, 4), (1, 6), (30, 1), (5, 5)]
+
+
+def samples():
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(n, 12, generator=generator), torch.randn(m, 16, generator=generator)) for n, m in LENGTHS]
+
+
+def place(sequences, length, where, content):
+    """`[B, length, d]` with each sequence left, right or scattered, `content` elsewhere; and its mask, True = PAD."""
+    h = torch.full((len(sequences), length, sequences[0].shape[-1]), content)
+    mask = torch.ones(len(sequences), length, dtype=torch.bool)
+    for i, sequence in enumerate(sequences):
+        n = len(sequence)
+        positions = {
+            "right-padded": torch.arange(n),
+            "left-padded": torch.arange(length - n, length),
+            "holes": torch.randperm(length)[:n].sort().values,
+        }[where]
+        h[i, positions], mask[i, positions] = sequence, False
+    return h, mask
+
+
+def assert_same(output, expected, i, atol=1e-5):
+    for name, value in zip(("logits", "beta", "gate", "h_fused"), expected):
+        got = getattr(output, name)[i].double().squeeze()
+        torch.testing.assert_close(
+            got, value.squeeze().double(), atol=atol, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("content", [0.0, float("nan"), 1e30, float("inf")])
+@pytest.mark.parametrize("where", ["right-padded", "left-padded", "holes"])
+def test_padding_and_batch_mates_change_nothing(model, implementation, content, where):
+    model.set_attn_implementation(implementation)
+    pairs = samples()
+    h_a, mask_a = place([a for a, _ in pairs], 37, where, content)
+    h_t, mask_t = place([t for _, t in pairs], 11, where, content)
+    order = torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        batch = model(h_a, h_t, mask_a, mask_t)
+        shuffled = model(h_a[order], h_t[order], mask_a[order], mask_t[order])
+        for i, (a, t) in enumerate(pairs):
+            expected = logits_beta_gate(model, a, t)
+            assert_same(batch, expected, i)
+            assert_same(shuffled, expected, order.tolist().index(i))
+            assert_same(model(a[None], t[None]), expected, 0)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_a_missing_modality_is_the_same_everywhere(model, implementation, modality):
+    model.set_attn_implementation(implementation)
+    pairs = samples()
+    h_a, mask_a = place([a for a, _ in pairs], 30, "right-padded", 0.0)
+    h_t, mask_t = place([t for _, t in pairs], 6, "right-padded", 0.0)
+    h, mask = (h_a, mask_a) if modality == "audio" else (h_t, mask_t)
+    mask[[1, 3]] = True
+    h[[1, 3]] = float("nan")
+    with torch.no_grad():
+        mixed = model(h_a, h_t, mask_a, mask_t)
+        h[[1, 3]] = 7.0
+        other_content = model(h_a, h_t, mask_a, mask_t)
+        assert torch.equal(mixed.logits, other_content.logits)
+        for i, (a, t) in enumerate(pairs):
+            if i in (1, 3):
+                a, t = (None, t) if modality == "audio" else (a, None)
+                assert_same(
+                    model(None if a is None else a[None], None if t is None else t[None]), mixed_row(mixed, i), 0
+                )
+                assert mixed.beta[i] == (0.0 if modality == "audio" else 1.0)
+            assert_same(mixed, logits_beta_gate(model, a, t), i)
+
+
+def mixed_row(output, i):
+    return [getattr(output, name)[i] for name in ("logits", "beta", "gate", "h_fused")]
+
+
+def test_gradients_stay_finite_and_behind_the_mask_there_are_none(model):
+    model.train()
+    h_a, h_t = torch.randn(3, 6, 12, requires_grad=True), torch.randn(3, 5, 16, requires_grad=True)
+    mask_a, mask_t = torch.zeros(3, 6, dtype=torch.bool), torch.zeros(3, 5, dtype=torch.bool)
+    mask_a[0] = mask_t[1] = True
+    mask_a[2, 4:] = True
+    model(h_a, h_t, mask_a, mask_t, labels=torch.tensor([0, 1, 2])).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    assert (h_a.grad[mask_a] == 0).all()
+    assert (h_t.grad[mask_t] == 0).all()
+    assert (h_a.grad[1].abs().sum(-1) > 0).all()
+
+
+def test_vectors_are_sequences_of_one(model):
+    h_a, h_t = torch.randn(3, 12), torch.randn(3, 16)
+    with torch.no_grad():
+        assert torch.equal(model(h_a, h_t).logits, model(h_a[:, None], h_t[:, None]).logits)
+
+
+def test_compiled_equals_eager(model):
+    pairs = samples()
+    h_a, mask_a = place([a for a, _ in pairs], 30, "right-padded", 0.0)
+    h_t, mask_t = place([t for _, t in pairs], 6, "right-padded", 0.0)
+    mask_t[1] = True
+    labels = torch.tensor([0, 1, 2, 3])
+    compiled = torch.compile(model, fullgraph=True)
+    expected = model(h_a, h_t, mask_a, mask_t, labels=labels)
+    got = compiled(h_a, h_t, mask_a, mask_t, labels=labels)
+    for name in ("loss", "logits", "beta", "gate"):
+        torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near_single(model, dtype):
+    pairs = samples()
+    h_a, mask_a = place([a for a, _ in pairs], 30, "right-padded", 1e30)
+    h_t, mask_t = place([t for _, t in pairs], 6, "right-padded", 1e30)
+    mask_t[1] = True
+    labels = torch.tensor([0, 1, 2, 3])
+    with torch.no_grad():
+        expected = model(h_a, h_t, mask_a, mask_t).logits
+    with torch.autocast("cpu", dtype=dtype):
+        output = model(h_a, h_t, mask_a, mask_t, labels=labels, output_fused_sequence=True)
+    output.loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    half = copy.deepcopy(model).to(dtype)
+    with torch.no_grad():
+        cast = half(h_a, h_t, mask_a, mask_t, output_fused_sequence=True)
+    assert cast.logits.dtype == dtype
+    # Half of the digits of a 16-bit mantissa, over two blocks.
+    tolerance = 30 * torch.finfo(dtype).eps
+    for logits in (output.logits, cast.logits):
+        assert (logits.float() - expected).norm() < tolerance * expected.norm()
+
+
+def test_gradient_checkpointing_changes_no_gradient(model):
+    h_a, h_t, labels = torch.randn(2, 6, 12), torch.randn(2, 5, 16), torch.tensor([0, 3])
+    model.config.hidden_dropout_prob = 0.0
+    plain = TacfnForSequenceClassification(model.config).train()
+    checkpointed = copy.deepcopy(plain)
+    checkpointed.gradient_checkpointing_enable()
+    calls = []
+    layer = checkpointed.model.cross_modal.layers[0]
+    layer.audio_self_attention.register_forward_hook(lambda *_: calls.append(1))
+    for m in (plain, checkpointed):
+        m(h_a, h_t, labels=labels).loss.backward()
+    assert len(calls) == 2  # forward, and once more for the backward pass
+    for (name, p), q in zip(plain.named_parameters(), checkpointed.parameters()):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
+def test_attentions_and_hidden_states_by_name(config):
+    model = TacfnModel._from_config(config, attn_implementation="eager").eval()
+    h_a, h_t = torch.randn(2, 7, 12), torch.randn(2, 4, 16)
+    mask_a, mask_t = torch.zeros(2, 7, dtype=torch.bool), torch.zeros(2, 4, dtype=torch.bool)
+    mask_a[0, 5:] = True
+    mask_t[1] = True
+    output = model(h_a, h_t, mask_a, mask_t, output_attentions=True, output_hidden_states=True)
+    for name, query, key, mask in (
+        ("audio_attentions", 7, 7, mask_a),
+        ("text_attentions", 4, 4, mask_t),
+        ("audio_cross_attentions", 7, 4, mask_t),
+        ("text_cross_attentions", 4, 7, mask_a),
+    ):
+        assert len(output[name]) == config.num_hidden_layers
+        for weights in output[name]:
+            assert weights.shape == (2, 4, query, key)
+            assert (weights.masked_select(mask[:, None, None]) == 0).all()
+            total = torch.where(mask.all(1), 0.0, 1.0)[:, None, None].expand(2, 4, query)
+            torch.testing.assert_close(weights.sum(-1), total)
+    assert len(output.audio_hidden_states) == len(output.text_hidden_states) == config.num_hidden_layers + 1
+    assert torch.equal(output.audio_hidden_states[-1], output.h_a_tilde)
+    assert torch.equal(output.text_hidden_states[-1], output.h_t_tilde)
+
+
+def test_the_order_of_the_tuple(model):
+    h_a, h_t, labels = torch.randn(2, 6, 12), torch.randn(2, 5, 16), torch.tensor([0, 3])
+    named = model(h_a, h_t, labels=labels)
+    logits, beta, h_fused = model(h_a, h_t, return_dict=False)
+    loss, *rest = model(h_a, h_t, labels=labels, return_dict=False)
+    assert [len(rest), loss.item()] == [3, named.loss.item()]
+    for got, name in ((logits, "logits"), (beta, "beta"), (h_fused, "h_fused")):
+        assert torch.equal(got, named[name])
+    assert named.gate.shape == (2, 16)
+
+
+def test_cross_modal_transformer_stands_alone(config):
+    stack = CrossModalTransformer(config).eval()
+    h_a, h_t = stack(torch.randn(2, 7, 16), torch.randn(2, 4, 16))
+    assert (h_a.shape, h_t.shape) == ((2, 7, 16), (2, 4, 16))
+
+
+def test_flash_attention_sees_no_cross_attention_with_padding(model, monkeypatch):
+    # transformers' flash interface drops queries by the mask of the keys; here it is replaced by a witness.
+    seen = []
+
+    def witness(module, query, key, value, attention_mask, **kwargs):
+        seen.append((query.shape[2], key.shape[2], attention_mask is not None))
+        keep = None if attention_mask is None else attention_mask[:, None, None, :].bool()
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, keep, **kwargs)
+
+    pairs = samples()
+    h_a, mask_a = place([a for a, _ in pairs], 37, "holes", 0.0)
+    h_t, mask_t = place([t for _, t in pairs], 11, "holes", 0.0)
+    expected = model(h_a, h_t, mask_a, mask_t).logits
+    monkeypatch.setitem(AttentionInterface._global_mapping, "flash_attention_2", witness)
+    monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2")
+    torch.testing.assert_close(model(h_a, h_t, mask_a, mask_t).logits, expected, atol=1e-5, rtol=1e-5)
+    assert set(seen) == {(37, 37, True), (11, 11, True)}
+    seen.clear()
+    model(h_a, h_t)
+    assert set(seen) == {(37, 37, False), (11, 11, False), (37, 11, False), (11, 37, False)}
+
+
+def loss_of(config, logits_model, labels, **kwargs):
+    return logits_model(torch.ones(3, 2, 12) * torch.arange(1, 4)[:, None, None], labels=labels, **kwargs)
+
+
+def test_single_label_loss(config):
+    config.class_weights = [0.5, 1.0, 2.0, 4.0]
+    model = TacfnForSequenceClassification(config).eval()
+    output = loss_of(config, model, torch.tensor([3, -100, 1]))
+    log_p = torch.log_softmax(output.logits.double(), dim=-1)
+    expected = -(4.0 * log_p[0, 3] + 1.0 * log_p[2, 1]) / 2
+    torch.testing.assert_close(output.loss.double(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        loss_of(config, model, torch.tensor([3, -100, 1]), num_items_in_batch=8).loss.double(), expected * 2 / 8
+    )
+    assert model.config.problem_type == "single_label_classification"
+
+
+def test_multi_label_loss(config):
+    config.class_weights = [0.5, 1.0, 2.0, 4.0]
+    model = TacfnForSequenceClassification(config).eval()
+    labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0.25], [1, 1, 1, 1]])
+    output = loss_of(config, model, labels)
+    p = torch.sigmoid(output.logits.double())
+    terms = -(labels * p.log() + (1 - labels) * (1 - p).log()) * torch.tensor(config.class_weights)
+    torch.testing.assert_close(output.loss.double(), terms.mean(), atol=1e-6, rtol=1e-6)
+    assert model.config.problem_type == "multi_label_classification"
+
+
+def test_regression_loss(config):
+    config.problem_type = "regression"
+    config.class_weights = [1.0, 1.0, 1.0, 3.0]
+    model = TacfnForSequenceClassification(config).eval()
+    labels = torch.randn(3, 4)
+    output = loss_of(config, model, labels)
+    terms = (output.logits.double() - labels) ** 2 * torch.tensor(config.class_weights)
+    torch.testing.assert_close(output.loss.double(), terms.mean(), atol=1e-6, rtol=1e-6)
+
+    one = TacfnForSequenceClassification(
+        TacfnConfig(**{**config.to_dict(), "class_weights": None, "id2label": {0: "v"}})
+    )
+    output = loss_of(config, one.eval(), labels[:, 0])
+    torch.testing.assert_close(output.loss, (output.logits[:, 0] - labels[:, 0]).square().mean())
+
+
+A, T = torch.zeros(2, 5, 12), torch.zeros(2, 3, 16)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "sentence"),
+    [
+        ({}, ValueError, "h_a and h_t are both None"),
+        ({"h_a": A[..., :7]}, ValueError, r"h_a has shape \[2, 5, 7\].*audio_feature_size.*12"),
+        ({"h_t": T[..., :7]}, ValueError, r"h_t has shape \[2, 3, 7\].*text_feature_size.*16"),
+        ({"h_a": A[None]}, ValueError, r"h_a has shape \[1, 2, 5, 12\]"),
+        ({"h_a": A[:, :0]}, ValueError, r"h_a has shape \[2, 0, 12\].*length of at least 1"),
+        ({"h_a": A, "h_t": T[:1]}, ValueError, "h_a has 2 samples and h_t has 1"),
+        ({"h_a": A, "mask_a": torch.zeros(2, 4, dtype=torch.bool)}, ValueError, r"mask_a has shape \[2, 4\].*\[2, 5\]"),
+        ({"h_t": T, "mask_t": torch.ones(2, 3).long()}, TypeError, "mask_t = attention_mask == 0"),
+        ({"h_a": A, "mask_t": torch.zeros(2, 3, dtype=torch.bool)}, ValueError, "mask_t was given without h_t"),
+        ({"h_a": A, "labels": torch.tensor([0, 4])}, ValueError, r"labels holds 4: it must be in 0\.\.3"),
+        ({"h_a": A, "labels": torch.tensor([0, -1])}, ValueError, "labels holds -1"),
+        ({"h_a": A, "labels": torch.tensor([[0], [1]])}, ValueError, r"labels has shape \[2, 1\]"),
+        ({"h_a": A, "labels": torch.zeros(2, 3)}, ValueError, r"labels has shape \[2, 3\].*\[2, 4\]"),
+        ({"h_a": A, "output_attentions": True}, ValueError, r'set_attn_implementation\("eager"\)'),
+    ],
+)
+def test_bad_input_has_its_sentence(model, inputs, error, sentence):
+    with pytest.raises(error, match=sentence):
+        model(**inputs)
