@@ -1,0 +1,95 @@
+"""
+Evaluates a trained model on features.
+
+    python scripts/evaluate.py --model runs/iemocap-4 --dataset features/iemocap --group_column session \
+        --test_groups 4 --output_dir runs/iemocap-4-test
+    python scripts/evaluate.py --model user/model --dataset features/ravdess --split all --output_dir runs/other
+
+Labels are matched with the model's by their names. output_dir gets `metrics.json` and `predictions.parquet`.
+"""
+
+import os
+import sys
+
+
+# This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from datasets import concatenate_datasets
+from transformers import TrainingArguments
+
+from tacfn_hf.metrics import format_table
+from tacfn_hf.training import (
+    DataArguments,
+    build_trainer,
+    check_feature_sizes,
+    check_output_dir,
+    evaluate_split,
+    label_names_of,
+    load_features,
+    load_model,
+    match_labels,
+    parse_arguments,
+    split_dataset,
+    write_results,
+)
+
+
+@dataclass
+class EvaluationArguments:
+    """What is evaluated, and where the result goes."""
+
+    model: str = field(metadata={"help": "Trained model: a folder or a model id on the Hub."})
+    output_dir: str = field(metadata={"help": "Folder for metrics.json and predictions.parquet."})
+    split: Literal["test", "valid", "train", "all"] = field(
+        default="test", metadata={"help": "Part of the dataset; all: every row."}
+    )
+    batch_size: int = field(default=64, metadata={"help": "Samples of a step on each device."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main() -> None:
+    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), sys.argv[1:])
+    args = TrainingArguments(
+        output_dir=eval_args.output_dir,
+        per_device_eval_batch_size=eval_args.batch_size,
+        use_cpu=eval_args.use_cpu,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to="none",
+    )
+    check_output_dir(args)
+    parts = split_dataset(load_features(data_args.dataset), data_args)
+    if eval_args.split == "all":
+        parts["all"] = concatenate_datasets(list(parts.values()))
+    if eval_args.split not in parts:
+        raise ValueError(f"The dataset {data_args.dataset} has no part {eval_args.split!r}: it has {', '.join(parts)}.")
+    part = parts[eval_args.split]
+
+    model = load_model(eval_args.model)
+    check_feature_sizes(part, model.config)
+    part = match_labels(part, label_names_of(model.config))
+    trainer = build_trainer(model, args, {})
+    result, table = evaluate_split(trainer, part)
+    if not trainer.is_world_process_zero():
+        return
+    about = {
+        "arguments": sys.argv[1:],
+        "model": eval_args.model,
+        "dataset": data_args.dataset,
+        "fingerprints": {eval_args.split: part._fingerprint},
+        "rows": {eval_args.split: len(part)},
+        "label_names": label_names_of(model.config),
+        "split_seed": data_args.split_seed,
+        "num_parameters": model.num_parameters(),
+        "world_size": args.world_size,
+    }
+    write_results(eval_args.output_dir, {eval_args.split: result}, {eval_args.split: table}, about)
+    print(f"\n{eval_args.split}: {len(part)} rows\n{format_table(result)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""From rows of features to one padded batch with its masks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+MODALITIES = {"h_a": "mask_a", "h_t": "mask_t"}
+
+
+@dataclass
+class TacfnDataCollator:
+    """
+    Makes a batch of rows that hold features. Other keys of a row are left out; `id` is used in error messages.
+
+    Keys in, of each row (a mapping):
+
+    - `h_a`, `h_t`: audio and text features, `[L, d]`, or `[d]` for one vector per utterance, as numpy array, nested
+      list or tensor. None, length 0, or no such key: the row lacks the modality.
+    - `label` or `labels` (optional, in every row or in none): a class as an integer, or a number or vector `[C]` of
+      floats (multi-label, regression).
+
+    Keys out:
+
+    - `h_a` float32 `[B, L_a, d_a]`, padded with 0, and `mask_a` bool `[B, L_a]`, **True = PAD**; a row without audio
+      is True throughout. `h_t` and `mask_t` likewise. A modality that the whole batch lacks has no keys.
+    - `labels`: int64 `[B]` for integers, else float32 `[B]` or `[B, C]`.
+
+    Args:
+        pad_to_multiple_of: the padded lengths are rounded up to a multiple of this.
+
+    Raises:
+        ValueError: a row that lacks both modalities, features of another shape or of sizes that differ between rows,
+            labels that only some rows have or whose shapes differ.
+        TypeError: features that are not numbers.
+    """
+
+    pad_to_multiple_of: int | None = None
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        features = {key: [as_features(row, key, i) for i, row in enumerate(rows)] for key in MODALITIES}
+        for i, (h_a, h_t) in enumerate(zip(*features.values(), strict=True)):
+            if h_a is None and h_t is None:
+                raise ValueError(f"{name_of(rows[i], i)} has neither h_a nor h_t: give at least one modality.")
+        batch = {}
+        for key, mask_key in MODALITIES.items():
+            if any(h is not None for h in features[key]):
+                batch[key], batch[mask_key] = self._pad(features[key], rows, key)
+        labels = collate_labels(rows)
+        if labels is not None:
+            batch["labels"] = labels
+        return batch
+
+    def _pad(
+        self, features: list[torch.Tensor | None], rows: Sequence[Mapping[str, Any]], key: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        first = next(i for i, h in enumerate(features) if h is not None)
+        size = features[first].shape[1]
+        for i, h in enumerate(features):
+            if h is not None and h.shape[1] != size:
+                raise ValueError(
+                    f"{key} has {h.shape[1]} dimensions in {name_of(rows[i], i)} and {size} in "
+                    f"{name_of(rows[first], first)}: every row must have the same."
+                )
+        length = max(len(h) for h in features if h is not None)
+        if self.pad_to_multiple_of is not None:
+            length = -(-length // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        padded = torch.zeros(len(features), length, size)
+        mask = torch.ones(len(features), length, dtype=torch.bool)
+        for i, h in enumerate(features):
+            if h is not None:
+                padded[i, : len(h)] = h
+                mask[i, : len(h)] = False
+        return padded, mask
+
+
+def name_of(row: Mapping[str, Any], index: int) -> str:
+    """What an error message calls the row: its id, or else its place in the batch."""
+    return f"the row with id {str(row['id'])!r}" if "id" in row else f"row {index} of the batch"
+
+
+def as_features(row: Mapping[str, Any], key: str, index: int) -> torch.Tensor | None:
+    """The row's features as `[L, d]`; None where the row lacks them."""
+    value = row.get(key)
+    if value is None:
+        return None
+    try:
+        h = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{key} of {name_of(row, index)} is not an array of numbers: {error}.") from error
+    if h.dim() == 0 and h.isnan():  # what the numpy and torch formats of datasets make of a null Array2D
+        return None
+    if h.dim() > 0 and len(h) == 0:
+        return None
+    if h.dim() not in (1, 2) or h.shape[-1] == 0:
+        raise ValueError(f"{key} of {name_of(row, index)} has shape {list(h.shape)}: it must be [L, d] or [d].")
+    return h.unsqueeze(0) if h.dim() == 1 else h
+
+
+def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
+    """The labels `[B]` or `[B, C]`; None where no row has any."""
+    labels = [row.get("labels", row.get("label")) for row in rows]
+    if all(label is None for label in labels):
+        return None
+    for i, label in enumerate(labels):
+        if label is None:
+            raise ValueError(f"{name_of(rows[i], i)} has no label, others of its batch have: label all rows or none.")
+    labels = [torch.as_tensor(label) for label in labels]
+    for i, label in enumerate(labels):
+        if label.shape != labels[0].shape:
+            raise ValueError(
+                f"The label of {name_of(rows[i], i)} has shape {list(label.shape)} and that of {name_of(rows[0], 0)} "
+                f"{list(labels[0].shape)}: every row must have the same."
+            )
+    stacked = torch.stack(labels)
+    return stacked.to(torch.float32 if stacked.is_floating_point() else torch.int64)

@@ -1,0 +1,634 @@
+"""Features that exist already (arrays or files beside a table of utterances) as a `datasets.Dataset`."""
+
+import csv
+import os
+import shutil
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet
+from datasets.arrow_writer import ArrowWriter
+from safetensors import SafetensorError, safe_open
+from tqdm.auto import tqdm
+
+
+PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".joblib"}
+ARRAY_SUFFIXES = {".safetensors", ".npy", ".npz"}
+TABLE_SUFFIXES = {".parquet", ".csv", ".tsv", ".jsonl"}
+# The dtype of a stored feature by the dtype of its source, in NumPy's and in safetensors' names.
+STORED_DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32"} | {
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float32",
+}
+BATCH_BYTES = 64 * 2**20  # features held in memory at a time
+
+NO_PICKLE = (
+    "pickles are never read because they can run code: "
+    "convert the arrays with safetensors.numpy.save_file to a .safetensors file"
+)
+
+
+def import_features(
+    table: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    audio: str | os.PathLike | None = None,
+    text: str | os.PathLike | None = None,
+    *,
+    audio_offsets: str | None = None,
+    audio_lengths: str | None = None,
+    text_offsets: str | None = None,
+    text_lengths: str | None = None,
+    label_column: str = "label",
+    label_names: Sequence[str] | None = None,
+    id_columns: Sequence[str] = ("id",),
+    exclude: Sequence[str] = (),
+    allow_missing: bool = False,
+    drop_unlabelled: bool = False,
+) -> datasets.Dataset:
+    """Brings features and their table together, and saves them to `output_dir` with `save_to_disk`.
+
+    The dataset has `id` (string), `h_a` and `h_t` (lists [L, d] in float16 or float32, whichever the source
+    has; float64 becomes float32; None where a modality is missing), `label` (`ClassLabel`), and every column
+    of the table. A modality that is not given has no column. `dataset.info.description` says what was
+    counted, what was left out, and why.
+
+    Args:
+        table: a .parquet, .csv, .tsv or .jsonl file with one row per utterance.
+        output_dir: a new or an empty folder. It appears whole or not at all.
+        audio: `FILE` or `FILE:KEY` of a .safetensors, .npy or .npz array whose rows are those of the table:
+            [N, d], [N, L, d], or with offsets [T, d]; or `FOLDER` (or `FOLDER:KEY`) with a file of [d] or
+            [L, d] for each utterance, named by its id.
+        text: the same for text.
+        audio_offsets: `FILE:KEY` of [N + 1] integers: utterance i is rows offsets[i] to offsets[i + 1] of
+            [T, d].
+        audio_lengths: `FILE:KEY` of [N] integers: the valid length of each utterance of [N, L, d].
+        text_offsets: the same for text.
+        text_lengths: the same for text.
+        label_column: the column of class names (strings, integers, or a `ClassLabel`).
+        label_names: the classes in the order of their indices; without it the sorted values of the column.
+        id_columns: the columns that make the id, joined with "_".
+        exclude: conditions such as "dialogue_id=110,utterance_id=7". Rows that meet all the conditions of one
+            string have no features, and leave the table before it is matched with the arrays.
+        allow_missing: take an utterance without a file, or of length 0, as one whose modality is missing.
+        drop_unlabelled: leave out rows whose label is null.
+
+    Raises:
+        ValueError: the inputs are wrong or contradict each other; the sentence names the file and the row,
+            counted from 0.
+        TypeError: an array or a column is not of the type that is needed.
+        FileNotFoundError: a file is not there.
+    """
+    if audio is None and text is None:
+        raise ValueError("Neither audio nor text is given; at least one of the two is needed.")
+    output_dir = Path(output_dir)
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise ValueError(f"The output folder {output_dir} exists and is not empty; choose another folder.")
+
+    all_rows = read_table(table)
+    check_columns(all_rows, table, id_columns, label_column)
+    left_out: dict[str, int] = {}
+    keep = np.ones(all_rows.num_rows, dtype=bool)
+    for condition in exclude:
+        matched = matches(all_rows, table, condition)
+        left_out[f"excluded by {condition}"] = int((keep & matched).sum())
+        keep &= ~matched
+    rows, numbers = all_rows.filter(pa.array(keep)), np.flatnonzero(keep)
+    ids = utterance_ids(rows, table, id_columns, numbers)
+    names, labels = class_indices(rows, table, label_column, label_names, numbers)
+
+    sources = {}
+    for column, spec, offsets, lengths in (
+        ("h_a", audio, audio_offsets, audio_lengths),
+        ("h_t", text, text_offsets, text_lengths),
+    ):
+        if spec is not None:
+            sources[column] = open_source(spec, offsets, lengths, table, ids)
+        elif offsets or lengths:
+            raise ValueError(f"{offsets or lengths} is given without the array that its numbers are about.")
+
+    unlabelled = labels.count(None)
+    if unlabelled and not drop_unlabelled:
+        raise ValueError(
+            f"{unlabelled} of {len(labels)} rows of {table} have no label in column {label_column!r}; "
+            "label them, or leave them out with drop_unlabelled."
+        )
+    left_out["without a label"] = unlabelled
+    kept = [i for i, label in enumerate(labels) if label is not None]
+    if not kept:
+        raise ValueError(f"No row of {table} is left to import: of {all_rows.num_rows}, {describe_counts(left_out)}.")
+
+    columns = rows.drop_columns([name for name in ("id", "label") if name in rows.column_names]).take(kept)
+    features = datasets.Features(
+        {"id": datasets.Value("string")}
+        | {column: source.feature for column, source in sources.items()}
+        | {"label": datasets.ClassLabel(names=names)}
+        | datasets.Features.from_arrow_schema(columns.schema)
+    )
+    columns = columns.append_column("id", pa.array([ids[i] for i in kept], pa.string()))
+    columns = columns.append_column("label", pa.array([labels[i] for i in kept], pa.int64()))
+
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    work_dir = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
+    try:
+        arrow_file = work_dir / "rows.arrow"
+        lengths = write_rows(arrow_file, features, sources, columns, kept, allow_missing)
+        info = datasets.DatasetInfo(features=features)
+        info.description = describe(columns.column("label").to_pylist(), names, left_out, sources, lengths)
+        datasets.Dataset.from_file(str(arrow_file), info=info).save_to_disk(work_dir / "dataset")
+        os.replace(work_dir / "dataset", output_dir)
+    finally:
+        shutil.rmtree(work_dir)
+    return datasets.load_from_disk(output_dir)
+
+
+def write_rows(
+    path: Path,
+    features: datasets.Features,
+    sources: dict[str, "TableArray | FolderOfArrays"],
+    columns: pa.Table,
+    positions: list[int],
+    allow_missing: bool,
+) -> dict[str, list[int]]:
+    """Writes an Arrow file of `columns` with their features; returns each utterance's length (0: missing).
+
+    `positions[i]` is the place of row i of `columns` in the sources. One batch of features is in memory at
+    a time.
+    """
+    ids = columns.column("id").to_pylist()
+    lengths: dict[str, list[int]] = {column: [] for column in sources}
+    batch: dict[str, list[np.ndarray | None]] = {column: [] for column in sources}
+    start = batch_bytes = 0
+    with ArrowWriter(path=str(path), features=features) as writer:
+        for i, id_ in enumerate(tqdm(ids, desc="Importing features", unit="utterance")):
+            for column, source in sources.items():
+                values = read_utterance(source, positions[i], id_, allow_missing)
+                batch[column].append(values)
+                lengths[column].append(0 if values is None else len(values))
+                batch_bytes += 0 if values is None else values.nbytes
+            if not any(length[-1] for length in lengths.values()):
+                raise ValueError(f"Utterance {id_!r} has no features at all, neither audio nor text; exclude its row.")
+            if batch_bytes >= BATCH_BYTES or i + 1 == len(ids):
+                block = columns.slice(start, i + 1 - start)
+                for column, source in sources.items():
+                    block = block.append_column(column, nested_array(batch[column], source.dtype, source.size))
+                    batch[column] = []
+                writer.write_table(block.select(list(features)))
+                start, batch_bytes = i + 1, 0
+        writer.finalize()
+    return lengths
+
+
+def read_utterance(
+    source: "TableArray | FolderOfArrays", position: int, id_: str, allow_missing: bool
+) -> np.ndarray | None:
+    """The features [L, d] of one utterance, finite and in the stored dtype; None where they are missing."""
+    values, where = source.read(position, id_)
+    if values is None or len(values) == 0:
+        if not allow_missing:
+            problem = "has no file" if values is None else "has length 0"
+            raise ValueError(f"Utterance {id_!r} {problem} in {where}; add it, or set allow_missing.")
+        return None
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is refused below
+        values = values.astype(source.dtype, copy=False)
+    frames = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(frames):
+        raise ValueError(
+            f"The features of utterance {id_!r} in {where} are NaN or infinite in {source.dtype} "
+            f"at row {frames[0]} of {len(values)}; only finite numbers can be imported."
+        )
+    return values
+
+
+def nested_array(values: list[np.ndarray | None], dtype: str, size: int) -> pa.Array:
+    """Arrow lists of [L, size] without a Python number in between; None becomes null."""
+    present = [value for value in values if value is not None]
+    flat = np.concatenate([np.empty((0, size), dtype), *present]).reshape(-1)
+    offsets = np.cumsum([0] + [0 if value is None else len(value) for value in values], dtype=np.int32)
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), size)
+    return pa.ListArray.from_arrays(pa.array(offsets), rows, mask=pa.array([value is None for value in values]))
+
+
+def describe(
+    labels: list[int],
+    names: list[str],
+    left_out: dict[str, int],
+    sources: dict[str, "TableArray | FolderOfArrays"],
+    lengths: dict[str, list[int]],
+) -> str:
+    """What was imported and what was left out, as a small plain-text table."""
+    counts = Counter(labels)
+    lines = [("rows", str(len(labels))), ("left out", describe_counts(left_out))]
+    lines.append(("labels", describe_counts({name: counts[i] for i, name in enumerate(names)})))
+    for column, source in sources.items():
+        present = [length for length in lengths[column] if length]
+        mean = sum(present) / len(present) if present else 0
+        text = f"[{mean:.1f} on average, {source.size}] {source.dtype}, {len(labels) - len(present)} missing"
+        if source.unused:
+            text += f", {source.unused} files of no row"
+        lines.append((column, text))
+    return "\n".join(f"{name:<10}{value}" for name, value in lines)
+
+
+def describe_counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+
+
+# --- the table
+
+
+def read_table(path: str | os.PathLike) -> pa.Table:
+    """Reads a .parquet, .csv, .tsv or .jsonl file. In CSV and TSV every column is text: 007 stays 007."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in PICKLE_SUFFIXES:
+        raise ValueError(f"{path} can't be the table, {NO_PICKLE}, and the table to .parquet or .csv.")
+    if suffix not in TABLE_SUFFIXES:
+        raise ValueError(f"The table {path} must be one of {', '.join(sorted(TABLE_SUFFIXES))}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"The table {path} does not exist.")
+    try:
+        if suffix == ".parquet":
+            rows = pa.parquet.read_table(path)
+        elif suffix == ".jsonl":
+            rows = pa.json.read_json(path)
+        else:
+            rows = read_delimited(path, "," if suffix == ".csv" else "\t")
+    except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"The table {path} can't be read as {suffix}: {error}") from error
+    if len(set(rows.column_names)) < len(rows.column_names):
+        twice = [name for name, count in Counter(rows.column_names).items() if count > 1]
+        raise ValueError(f"The table {path} has more than one column {twice[0]!r}; column names must be unique.")
+    for i, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):  # pandas' categories, which datasets can't hold
+            rows = rows.set_column(i, field.name, rows.column(i).cast(field.type.value_type))
+    return rows
+
+
+def read_delimited(path: Path, delimiter: str) -> pa.Table:
+    """A CSV or TSV file with a head line as columns of strings; an empty cell is null."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        head = next(reader, [])
+        rows = []
+        for row in reader:
+            if len(row) != len(head):
+                raise ValueError(
+                    f"{path} has {len(row)} cells in the row that ends at line {reader.line_num}, "
+                    f"but its head line has {len(head)}."
+                )
+            rows.append([cell or None for cell in row])
+    columns = list(zip(*rows, strict=True)) or [()] * len(head)
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=head)
+
+
+def check_columns(rows: pa.Table, table: str | os.PathLike, id_columns: Sequence[str], label_column: str) -> None:
+    """Raises a ValueError where a named column is not there, or one is called like a column of the output."""
+    if not id_columns:
+        raise ValueError("id_columns is empty; at least one column must make the id.")
+    for column in (*id_columns, label_column):
+        check_column(rows, table, column)
+    for column in rows.column_names:
+        becomes = {
+            "id": list(id_columns) == ["id"],
+            "label": label_column == "label",
+            "h_a": False,
+            "h_t": False,
+        }
+        if not becomes.get(column, True):
+            raise ValueError(
+                f"The table {table} has a column {column!r}, which is the name of a column of the output; rename it."
+            )
+
+
+def check_column(rows: pa.Table, table: str | os.PathLike, column: str) -> None:
+    if column not in rows.column_names:
+        raise ValueError(f"The table {table} has no column {column!r}; it has {', '.join(rows.column_names)}.")
+
+
+def as_text(rows: pa.Table, table: str | os.PathLike, column: str) -> list[str | None]:
+    """A column of strings or integers as strings."""
+    type_ = rows.schema.field(column).type
+    if not (
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_integer(type_)
+        or pa.types.is_null(type_)
+    ):
+        raise TypeError(f"Column {column!r} of {table} must hold strings or integers, but holds {type_}.")
+    return rows.column(column).cast(pa.string()).to_pylist()
+
+
+def matches(rows: pa.Table, table: str | os.PathLike, condition: str) -> np.ndarray:
+    """Which rows [N] meet every part of a condition such as "dialogue_id=110,utterance_id=7"."""
+    matched = np.ones(rows.num_rows, dtype=bool)
+    for part in condition.split(","):
+        column, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise ValueError(f"exclude got {condition!r}, where {part!r} is not of the form column=value.")
+        check_column(rows, table, column)
+        matched &= np.array([cell == value for cell in as_text(rows, table, column)], dtype=bool)
+    if not matched.any():
+        raise ValueError(f"exclude got {condition!r}, which no row of {table} meets.")
+    return matched
+
+
+def utterance_ids(
+    rows: pa.Table, table: str | os.PathLike, id_columns: Sequence[str], numbers: np.ndarray
+) -> list[str]:
+    """The id of each row: its id columns joined with "_". `numbers` are the rows' places in the table."""
+    cells = [as_text(rows, table, column) for column in id_columns]
+    first: dict[str, int] = {}
+    for number, parts in zip(numbers, zip(*cells, strict=True), strict=True):
+        if None in parts:
+            raise ValueError(
+                f"Row {number} of {table} has nothing in column {id_columns[parts.index(None)]!r} of its id."
+            )
+        id_ = "_".join(parts)
+        if id_ in first:
+            raise ValueError(
+                f"The id {id_!r} of row {number} of {table} is that of row {first[id_]} too; ids must be unique."
+            )
+        first[id_] = number
+    return list(first)
+
+
+def class_indices(
+    rows: pa.Table, table: str | os.PathLike, column: str, names: Sequence[str] | None, numbers: np.ndarray
+) -> tuple[list[str], list[int | None]]:
+    """The class names, and the class index of each row (None where the label is null)."""
+    values = as_text(rows, table, column)
+    feature = datasets.Features.from_arrow_schema(rows.schema)[column]
+    if isinstance(feature, datasets.ClassLabel):
+        values = [None if value is None else feature.int2str(int(value)) for value in values]
+        names = names or feature.names
+    if names is None:
+        distinct = {value for value in values if value is not None}
+        numeric = pa.types.is_integer(rows.schema.field(column).type)
+        names = sorted(distinct, key=int if numeric else None)
+    if len(set(names)) < len(names):
+        raise ValueError(f"label_names has a name twice: {' '.join(names)}.")
+    index = {name: i for i, name in enumerate(names)}
+    for number, value in zip(numbers, values, strict=True):
+        if value is not None and value not in index:
+            raise ValueError(
+                f"Row {number} of {table} has {value!r} in column {column!r}, "
+                f"which is not among the label names {' '.join(names)}."
+            )
+    return list(names), [None if value is None else index[value] for value in values]
+
+
+# --- the arrays
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array in a file, read by slices where the format can. `dtype` is NumPy's or safetensors' name."""
+
+    name: str
+    values: Any
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def stored_dtype(self) -> str:
+        if self.dtype not in STORED_DTYPES:
+            raise TypeError(f"{self.name} holds {self.dtype}; features must be float16, float32 or float64.")
+        return STORED_DTYPES[self.dtype]
+
+
+def open_array(spec: str | os.PathLike) -> Array:
+    """Opens `FILE` or `FILE:KEY`; without a key the file must hold one array."""
+    path, key = split_spec(spec)
+    if not path.is_file():
+        raise FileNotFoundError(f"The array file {path} does not exist.")
+    suffix = path.suffix.lower()
+    if suffix in PICKLE_SUFFIXES:
+        raise ValueError(f"{path} is refused, {NO_PICKLE}.")
+    if suffix not in ARRAY_SUFFIXES:
+        raise ValueError(f"The array file {path} must be one of {', '.join(sorted(ARRAY_SUFFIXES))}.")
+    try:
+        if suffix == ".safetensors":
+            file = safe_open(path, framework="numpy")
+            values = file.get_slice(choose_key(path, key, list(file.keys())))
+            shape, dtype = tuple(values.get_shape()), values.get_dtype()
+        elif suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                values = file[choose_key(path, key, file.files)]
+        else:
+            if key is not None:
+                raise WrongKeyError(f"{path} is one array without keys, but the key {key!r} was asked for.")
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except WrongKeyError:
+        raise
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole .safetensors file: {error}.") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a whole {suffix} file of plain numbers ({str(error).rstrip('.')}); {NO_PICKLE}."
+        ) from error
+    if suffix != ".safetensors":
+        shape, dtype = values.shape, values.dtype.name
+    return Array(name=str(path) if key is None else f"{path}:{key}", values=values, shape=shape, dtype=dtype)
+
+
+class WrongKeyError(ValueError):
+    """The file has no array of this key."""
+
+
+def split_spec(spec: str | os.PathLike) -> tuple[Path, str | None]:
+    """`FILE:KEY` or `FILE` as path and key. A path that exists is taken as it is, colons included."""
+    spec = os.fspath(spec)
+    path, colon, key = spec.rpartition(":")
+    if os.path.exists(spec) or not colon:
+        return Path(spec), None
+    return Path(path), key
+
+
+def choose_key(path: Path, key: str | None, keys: list[str]) -> str:
+    if key is None and len(keys) == 1:
+        return keys[0]
+    if key not in keys:
+        problem = "needs a key" if key is None else f"has no array {key!r}"
+        raise WrongKeyError(f"{path} {problem}; write {path}:KEY with one of {', '.join(sorted(keys))}.")
+    return key
+
+
+def read_integers(spec: str | os.PathLike, count: int, what: str) -> np.ndarray:
+    """An array of `count` integers, as int64."""
+    array = open_array(spec)
+    values = np.asarray(array.values[:]) if len(array.shape) == 1 else np.empty(0)
+    if values.dtype.kind not in "iu" or len(array.shape) != 1:
+        raise TypeError(f"{array.name} must be whole numbers [{count}], but is {array.dtype} {list(array.shape)}.")
+    if len(values) != count:
+        raise ValueError(f"{array.name} has {len(values)} numbers, but there must be {count}: {what}.")
+    return values.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class TableArray:
+    """An array in the table's order: [N, d], [N, L, d] (`lengths` [N]), or [T, d] (`offsets` [N + 1])."""
+
+    array: Array
+    offsets: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    unused: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.array.shape[-1]
+
+    @property
+    def dtype(self) -> str:
+        return self.array.stored_dtype
+
+    @property
+    def feature(self) -> datasets.List:
+        return feature_of(self.dtype, self.size)
+
+    def read(self, position: int, id_: str) -> tuple[np.ndarray, str]:
+        """[L, d], and the array's name for an error."""
+        values = self.array.values
+        if self.offsets is not None:
+            values = values[int(self.offsets[position]) : int(self.offsets[position + 1])]
+        elif len(self.array.shape) == 2:
+            values = values[position : position + 1]
+        else:
+            length = self.array.shape[1] if self.lengths is None else int(self.lengths[position])
+            values = values[position : position + 1, :length][0]
+        return values, self.array.name
+
+
+@dataclass(frozen=True)
+class FolderOfArrays:
+    """A file of [d] or [L, d] for each utterance, named by its id. `first` set dtype and size."""
+
+    folder: Path
+    key: str | None
+    files: dict[str, Path]
+    first: str
+    dtype: str
+    size: int
+    unused: int  # files of no row
+
+    @property
+    def feature(self) -> datasets.List:
+        return feature_of(self.dtype, self.size)
+
+    def read(self, position: int, id_: str) -> tuple[np.ndarray | None, str]:
+        """[L, d] or None, and the file's (else the folder's) name for an error."""
+        if id_ not in self.files:
+            return None, str(self.folder)
+        array = open_utterance(self.files[id_], self.key)
+        if (array.shape[-1], array.stored_dtype) != (self.size, self.dtype):
+            raise ValueError(
+                f"{array.name} has features of size {array.shape[-1]} in {array.stored_dtype}, "
+                f"but {self.first} of size {self.size} in {self.dtype}; all must be alike."
+            )
+        values = np.asarray(array.values[:])
+        return (values[None] if values.ndim == 1 else values), array.name
+
+
+def feature_of(dtype: str, size: int) -> datasets.List:
+    # not Array2D: datasets reads a null of Array2D((None, d)) as NaN, and fails to filter over it
+    return datasets.List(datasets.List(datasets.Value(dtype), length=size))
+
+
+def open_source(
+    spec: str | os.PathLike,
+    offsets: str | None,
+    lengths: str | None,
+    table: str | os.PathLike,
+    ids: list[str],
+) -> TableArray | FolderOfArrays:
+    """Opens the features of one modality and checks their shape against the rows of the table."""
+    path, key = split_spec(spec)
+    if offsets and lengths:
+        raise ValueError(
+            f"{spec} is given both offsets and lengths; a packed array has the one, a padded array the other."
+        )
+    if path.is_dir():
+        if offsets or lengths:
+            raise ValueError(
+                f"{path} is a folder with a file for each utterance, and takes neither offsets nor lengths."
+            )
+        return open_folder(path, key, ids)
+
+    array = open_array(spec)
+    wanted, ndim = "[N, d] or [N, L, d]", (2, 3)
+    if offsets:
+        wanted, ndim = "[T, d] with offsets", (2,)
+    elif lengths:
+        wanted, ndim = "[N, L, d] with lengths", (3,)
+    if len(array.shape) not in ndim or array.shape[-1] == 0:
+        raise ValueError(f"{array.name} has shape {list(array.shape)}, but must be {wanted}.")
+    rows = f"{table} has {len(ids)} rows without the excluded ones"
+    if offsets:
+        values = read_integers(offsets, len(ids) + 1, f"{rows}, and offsets are one more")
+        if values[0] != 0 or values[-1] != array.shape[0]:
+            raise ValueError(
+                f"{offsets} goes from {values[0]} to {values[-1]}, but must go from 0 to {array.shape[0]}, "
+                f"the number of rows of {array.name}."
+            )
+        falls = np.flatnonzero(np.diff(values) < 0)
+        if len(falls):
+            i = falls[0]
+            raise ValueError(
+                f"{offsets} falls from {values[i]} to {values[i + 1]} at {i + 1}; offsets must never fall."
+            )
+        source = TableArray(array, offsets=values)
+    else:
+        if array.shape[0] != len(ids):
+            raise ValueError(f"{array.name} has {array.shape[0]} rows, but {rows}.")
+        values = read_integers(lengths, len(ids), rows) if lengths else None
+        if lengths:
+            outside = np.flatnonzero((values < 0) | (values > array.shape[1]))
+            if len(outside):
+                raise ValueError(
+                    f"{lengths} is {values[outside[0]]} for utterance {ids[outside[0]]!r}, "
+                    f"but {array.name} holds lengths of 0 to {array.shape[1]}."
+                )
+        source = TableArray(array, lengths=values)
+    return source
+
+
+def open_folder(folder: Path, key: str | None, ids: list[str]) -> FolderOfArrays:
+    """Finds the file of each id in a folder."""
+    wanted = set(ids)
+    files: dict[str, Path] = {}
+    unused = 0
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        if path.stem not in wanted:
+            unused += suffix in ARRAY_SUFFIXES
+        elif suffix in PICKLE_SUFFIXES:
+            raise ValueError(f"{path} is refused, {NO_PICKLE}.")
+        elif suffix in ARRAY_SUFFIXES:
+            if path.stem in files:
+                raise ValueError(f"Utterance {path.stem!r} has two files, {files[path.stem]} and {path}; keep one.")
+            files[path.stem] = path
+    if not files:
+        raise ValueError(
+            f"The folder {folder} has no file named by an id, such as {ids[0] + '.npy' if ids else 'ID.npy'}."
+        )
+    first = next(path for id_ in ids if (path := files.get(id_)))
+    array = open_utterance(first, key)
+    return FolderOfArrays(
+        folder, key, files, first=array.name, dtype=array.stored_dtype, size=array.shape[-1], unused=unused
+    )
+
+
+def open_utterance(path: Path, key: str | None) -> Array:
+    array = open_array(path if key is None else f"{path}:{key}")
+    if len(array.shape) not in (1, 2) or array.shape[-1] == 0:
+        raise ValueError(f"{array.name} has shape {list(array.shape)}, but must be [d] or [L, d].")
+    return array

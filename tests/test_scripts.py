@@ -1,0 +1,215 @@
+"""The commands end to end, as a user starts them: alone, and on two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, List, Value
+from transformers import AutoModelForSequenceClassification
+
+from tacfn_hf.collation import TacfnDataCollator
+
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["angry", "calm", "sad"]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+SPLIT = ["--group_column", "session", "--test_groups", "4", "--valid_groups", "3"]
+TINY = [
+    "--hidden_size",
+    "16",
+    "--num_attention_heads",
+    "2",
+    "--num_hidden_layers",
+    "1",
+    "--gate_hidden_size",
+    "8",
+]
+
+
+def run(command: list[str], **more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(part) for part in command],
+        env={**ENVIRONMENT, **more},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def succeed(command: list[str], **more: str) -> str:
+    done = run(command, **more)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def last_line(command: list[str]) -> str:
+    done = run(command)
+    assert done.returncode != 0
+    return done.stderr.strip().splitlines()[-1]
+
+
+def make(rows: int = 48, label_names=NAMES) -> Dataset:
+    generator = np.random.default_rng(0)
+    centres = {name: np.random.default_rng(i).normal(size=9) for i, name in enumerate(NAMES)}
+    label = [i % len(label_names) for i in range(rows)]
+
+    def features(i: int, part: slice) -> np.ndarray:
+        centre = centres.get(label_names[label[i]], centres["sad"])[part]
+        return centre + 0.2 * generator.normal(size=(generator.integers(1, 4), len(centre)))
+
+    data = {
+        "id": [f"u{i}" for i in range(rows)],
+        "h_a": [None if i % 6 == 0 else features(i, slice(0, 4)) for i in range(rows)],
+        "h_t": [features(i, slice(4, 9)) for i in range(rows)],
+        "label": label,
+        "session": [str(i // 12 + 1) for i in range(rows)],
+    }
+    kinds = {
+        "id": Value("string"),
+        "h_a": List(List(Value("float16"))),
+        "h_t": List(List(Value("float16"))),
+        "label": ClassLabel(names=list(label_names)),
+        "session": Value("string"),
+    }
+    return Dataset.from_dict(data, features=Features(kinds))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """The dataset's folder and the output folder of one training."""
+    folder = tmp_path_factory.mktemp("scripts")
+    make().save_to_disk(folder / "features")
+    recipe = {"use_cpu": True, "disable_tqdm": True, "num_train_epochs": 99, "learning_rate": 5e-3}
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "dataset": str(folder / "features")}))
+    command = [
+        sys.executable,
+        "scripts/train.py",
+        folder / "recipe.json",
+        *SPLIT,
+        *TINY,
+        "--output_dir",
+        folder / "run",
+    ]
+    printed = succeed([*command, "--num_train_epochs", "12", "--per_device_train_batch_size", "8"])
+    assert "test: 12 rows" in printed
+    assert "confusion" in printed
+    return folder / "features", folder / "run"
+
+
+def results(folder: Path) -> tuple[dict, pd.DataFrame]:
+    return json.loads((folder / "metrics.json").read_text()), pd.read_parquet(folder / "predictions.parquet")
+
+
+def test_train_writes_its_results(trained):
+    _, output = trained
+    metrics, table = results(output)
+    assert metrics["test"]["UA"] > 0.9
+    assert metrics["about"]["rows"] == {"train": 24, "test": 12, "valid": 12}
+    assert metrics["about"]["epochs"] == 12
+    assert metrics["about"]["world_size"] == 1
+    assert table["split"].value_counts().to_dict() == {"test": 12, "valid": 12}
+    test = table[table["split"] == "test"]
+    assert (test["label"] == test["prediction"]).mean() == pytest.approx(metrics["test"]["WA"])
+
+
+def test_the_saved_model_gives_the_saved_scores(trained):
+    features, output = trained
+    model = AutoModelForSequenceClassification.from_pretrained(output).eval()
+    rows = list(Dataset.load_from_disk(str(features)).with_format("numpy"))
+    table = results(output)[1].set_index("id")
+    scores = table[[f"score_{model.config.id2label[i]}" for i in range(3)]]
+    batch = TacfnDataCollator()([row for row in rows if row["id"] in table.index])
+    with torch.no_grad():
+        found = model(**batch)
+    ids = [row["id"] for row in rows if row["id"] in table.index]
+    assert np.allclose(found.logits.softmax(-1).numpy(), scores.loc[ids], atol=1e-6)
+    assert np.allclose(found.beta[:, 0].numpy(), table["beta"].loc[ids], atol=1e-6)
+
+
+def test_evaluation_gives_the_same_metrics(trained, tmp_path):
+    features, output = trained
+    command = [sys.executable, "scripts/evaluate.py", "--model", output, "--use_cpu", "true"]
+    succeed([*command, "--dataset", features, *SPLIT, "--output_dir", tmp_path / "test"])
+    metrics, table = results(tmp_path / "test")
+    trained_metrics, trained_table = results(output)
+    pd.testing.assert_frame_equal(
+        table, trained_table[trained_table["split"] == "test"].reset_index(drop=True), atol=1e-6
+    )
+    for name in ("WA", "UA", "wF1", "macro_F1", "confusion"):
+        assert metrics["test"][name] == trained_metrics["test"][name]
+    assert metrics["test"]["beta_mean"] == pytest.approx(trained_metrics["test"]["beta_mean"], abs=1e-6)
+
+    printed = succeed([sys.executable, "scripts/summarize.py", output / "metrics.json", tmp_path / "test/metrics.json"])
+    assert "mean" in printed
+    assert "std (n-1)" in printed
+
+    make(6, ["sad", "angry"]).save_to_disk(tmp_path / "fewer")
+    succeed(
+        [
+            *command,
+            "--dataset",
+            tmp_path / "fewer",
+            "--split",
+            "all",
+            "--output_dir",
+            tmp_path / "fewer_result",
+        ]
+    )
+    metrics, table = results(tmp_path / "fewer_result")
+    assert list(table["label"]) == ["sad", "angry"] * 3
+    assert metrics["all"]["WA"] == 1.0
+
+
+def test_nothing_to_resume_from(trained):
+    features, output = trained
+    command = [sys.executable, "scripts/train.py", "--dataset", features, *SPLIT, "--use_cpu", "true"]
+    message = last_line([*command, "--output_dir", f"{output}-new", "--resume_from_checkpoint", "true"])
+    assert "holds no checkpoint" in message
+
+
+BATCH = "--per_device_train_batch_size"
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> tuple[list, Path]:
+    """Arguments of a training on 24 rows, and what it gives in one process with a batch of 12."""
+    folder = tmp_path_factory.mktemp("processes")
+    make().save_to_disk(folder / "features")
+    arguments = ["scripts/train.py", "--dataset", folder / "features", *SPLIT, *TINY]
+    arguments += ["--num_train_epochs", "3", "--hidden_dropout_prob", "0", "--learning_rate", "3e-3"]
+    arguments += ["--use_cpu", "true", "--disable_tqdm", "true"]
+    succeed([sys.executable, *arguments, BATCH, "12", "--output_dir", folder / "one"])
+    return arguments, folder / "one"
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"],
+        ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    ],
+    ids=["accelerate", "torchrun"],
+)
+def test_two_processes_train_as_one(one_process, tmp_path, launcher):
+    arguments, one_folder = one_process
+    command = [sys.executable, "-m", *launcher, *arguments, BATCH, "6", "--output_dir", tmp_path]
+    succeed(command, ACCELERATE_USE_CPU="true")
+    (one, one_table), (two, two_table) = results(one_folder), results(tmp_path)
+    assert (one["about"]["world_size"], two["about"]["world_size"]) == (1, 2)
+    assert two["about"]["training_loss"] == pytest.approx(one["about"]["training_loss"], abs=1e-4)
+    assert list(one_table["id"]) == list(two_table["id"])
+    assert np.allclose(one_table["beta"], two_table["beta"], atol=1e-3)

@@ -1,0 +1,411 @@
+"""Splits that do not leak, weights, metrics in the Trainer, and errors that name what is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
+from transformers import Trainer, TrainerCallback
+
+from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf.training import (
+    DataArguments,
+    ModelArguments,
+    TacfnTrainingArguments,
+    balanced_class_weights,
+    build_model,
+    build_trainer,
+    check_feature_sizes,
+    check_output_dir,
+    evaluate_split,
+    load_features,
+    load_model,
+    make_compute_metrics,
+    match_labels,
+    parse_arguments,
+    split_dataset,
+)
+
+
+torch.set_num_threads(1)  # the models are too small for more
+
+NAMES = ["neutral", "angry", "sad"]
+
+
+def make(rows: int = 48, prefix: str = "u", label_names=NAMES, **columns) -> Dataset:
+    """4 sessions of 12 rows, dialogues of 4; every 6th row lacks a modality."""
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(len(label_names), 9))
+    label = [i % len(label_names) for i in range(rows)]
+
+    def features(i: int, part: slice) -> np.ndarray:
+        centre = centres[label[i]][part]
+        return centre + 0.3 * generator.normal(size=(generator.integers(1, 5), len(centre)))
+
+    data = {
+        "id": [f"{prefix}{i}" for i in range(rows)],
+        "h_a": [None if i % 6 == 0 else features(i, slice(0, 4)) for i in range(rows)],
+        "h_t": [None if i % 6 == 1 else features(i, slice(4, 9)) for i in range(rows)],
+        "label": label,
+        "session": [i // 12 + 1 for i in range(rows)],
+        "dialogue": [f"d{i // 4}" for i in range(rows)],
+        "part": ["train" if i < 24 else "dev" if i < 36 else "test" for i in range(rows)],
+    }
+    kinds = {
+        "id": Value("string"),
+        "h_a": Array2D((None, 4), "float16"),
+        "h_t": Array2D((None, 5), "float16"),
+        "label": ClassLabel(names=list(label_names)),
+        "session": Value("int64"),
+        "dialogue": Value("string"),
+        "part": Value("string"),
+    }
+    return Dataset.from_dict({**data, **columns}, features=Features(kinds))
+
+
+def arguments(**values) -> DataArguments:
+    return DataArguments(dataset="unused", **values)
+
+
+def plain(dataset: Dataset, column: str) -> list:
+    return list(dataset.with_format(None)[column])
+
+
+def test_named_groups():
+    parts = split_dataset(make(), arguments(group_column="session", test_groups=["4"], valid_groups=["1", "3"]))
+    assert {name: set(plain(part, "session")) for name, part in parts.items()} == {
+        "train": {2},
+        "valid": {1, 3},
+        "test": {4},
+    }
+    assert parts["train"][0]["h_t"].dtype == np.float32
+
+
+def test_fractions_of_groups():
+    given = arguments(group_column="session", test_fraction=0.25, valid_fraction=0.2, valid_group_column="dialogue")
+    parts = split_dataset(make(), given)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 28, "test": 12, "valid": 8}
+    assert not set(plain(parts["test"], "session")) & set(plain(parts["train"], "session"))
+    assert not set(plain(parts["valid"], "dialogue")) & set(plain(parts["train"], "dialogue"))
+    again = split_dataset(make(), given)
+    assert {name: plain(part, "id") for name, part in parts.items()} == {n: plain(p, "id") for n, p in again.items()}
+    seeds = [
+        plain(
+            split_dataset(make(), arguments(group_column="dialogue", test_fraction=0.3, split_seed=seed))["test"],
+            "id",
+        )
+        for seed in (0, 1)
+    ]
+    assert seeds[0] != seeds[1]
+
+
+def test_given_splits():
+    by_column = split_dataset(make(), arguments(split_column="part", group_column="session"))
+    assert {name: len(part) for name, part in by_column.items()} == {"train": 24, "valid": 12, "test": 12}
+    dataset = make()
+    given = DatasetDict(train=dataset.select(range(24)), validation=dataset.select(range(24, 48)))
+    assert {name: len(part) for name, part in split_dataset(given, arguments()).items()} == {
+        "train": 24,
+        "valid": 24,
+    }
+    drawn = split_dataset(
+        DatasetDict(train=dataset.select(range(24)), test=dataset.select(range(24, 48))),
+        arguments(valid_fraction=0.5, valid_group_column="dialogue"),
+    )
+    assert {name: len(part) for name, part in drawn.items()} == {"train": 12, "valid": 12, "test": 24}
+
+
+def empty_modalities() -> Dataset:
+    return make(6, h_a=[None] * 5 + [np.ones((1, 4))], h_t=[np.ones((1, 5))] * 3 + [np.zeros((0, 5)), None, None])
+
+
+BAD_SPLITS = {
+    "no column": (
+        make,
+        {"group_column": "actor", "test_groups": ["1"]},
+        "'actor', but .* has id, h_a, .*session",
+    ),
+    "no split column": (make, {"split_column": "fold"}, "split_column is 'fold'"),
+    "no group": (
+        make,
+        {"group_column": "session", "test_groups": ["9"]},
+        "test_groups names 9, but .* 1, 2, 3, 4",
+    ),
+    "both": (
+        make,
+        {"group_column": "session", "test_groups": ["1", "2"], "valid_groups": ["2"]},
+        "test_groups and valid_groups both name 2",
+    ),
+    "two ways": (
+        make,
+        {"group_column": "session", "test_groups": ["1"], "test_fraction": 0.2},
+        "test_groups and test_fraction are both given",
+    ),
+    "no group column": (make, {"test_fraction": 0.2}, "group_column does not say"),
+    "fraction": (make, {"group_column": "session", "valid_fraction": 1.5}, "valid_fraction is 1.5"),
+    "one group": (lambda: make(8), {"group_column": "session", "test_fraction": 0.5}, "at least 2 groups"),
+    "nothing left": (make, {"group_column": "session", "test_groups": list("1234")}, "no training row"),
+    "test twice": (
+        make,
+        {"split_column": "part", "group_column": "session", "test_groups": ["1"]},
+        "test_groups is given, but the dataset already has a test part",
+    ),
+    "unknown split": (
+        lambda: make(4, part=["train", "test", "extra", "train"]),
+        {"split_column": "part"},
+        "split_column 'part' is 'extra'",
+    ),
+    "null split": (lambda: make(2, part=["train", None]), {"split_column": "part"}, "null in row 1"),
+    "same part twice": (
+        lambda: make(3, part=["train", "dev", "valid"]),
+        {"split_column": "part"},
+        "'valid' beside",
+    ),
+    "leak": (
+        lambda: make(part=["train", "test"] * 24),
+        {"split_column": "part", "group_column": "session"},
+        "'session' are in train and in test: 1, 2, 3, 4",
+    ),
+    "leak into validation": (
+        lambda: make(part=["train", "dev"] * 24),
+        {"split_column": "part", "group_column": "dialogue"},
+        "'dialogue' are in train and in valid: d0",
+    ),
+    "empty part": (lambda: DatasetDict(train=make(), test=make().select([])), {}, "test part has no rows"),
+    "same id": (
+        lambda: DatasetDict(train=make(), test=make(6)),
+        {},
+        "id 'u0' occurs twice, in train and in test",
+    ),
+    "same id in a part": (lambda: make(2, id=["x", "x"]), {}, "id 'x' occurs twice, in train"),
+    "no label": (lambda: make(2, label=[0, None]), {}, "label of the row with id 'u1' .* is None"),
+    "label -1": (lambda: make(2, label=[0, -1]), {}, "label of the row with id 'u1' .* is -1"),
+    "no names": (lambda: make().cast_column("label", Value("int64")), {}, "must be a ClassLabel"),
+    "other names": (
+        lambda: DatasetDict(train=make(), test=make(6, "v", label_names=["sad", "angry"])),
+        {},
+        "test part has the labels sad, angry",
+    ),
+    "no features": (lambda: make().remove_columns(["h_a", "h_t"]), {}, "neither a column h_a nor h_t"),
+    "no id": (lambda: make().remove_columns("id"), {}, "no column 'id'"),
+    "nothing in a row": (empty_modalities, {}, "id 'u3' .* has neither h_a nor h_t"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SPLITS)
+def test_bad_splits(case):
+    dataset, values, message = BAD_SPLITS[case]
+    with pytest.raises(ValueError, match=message) as caught:
+        split_dataset(dataset(), arguments(**values))
+    assert "\n" not in str(caught.value)
+
+
+def test_loads_every_form(tmp_path):
+    dataset = make()
+    dataset.save_to_disk(tmp_path / "disk")
+    (tmp_path / "parquet").mkdir()
+    dataset.to_parquet(tmp_path / "parquet" / "features.parquet")
+    for path in ("disk", "parquet", "parquet/features.parquet", "parquet/*.parquet"):
+        loaded = load_features(str(tmp_path / path))
+        assert loaded.features == dataset.features
+        assert np.array_equal(loaded.with_format("numpy")[1]["h_a"], dataset.with_format("numpy")[1]["h_a"])
+    DatasetDict(train=dataset, test=make(6, "v")).save_to_disk(tmp_path / "dict")
+    assert set(load_features(str(tmp_path / "dict"))) == {"train", "test"}
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "table.csv").write_text("id\n")
+    for path, message in (
+        (tmp_path / "empty", "holds neither"),
+        (tmp_path / "table.csv", "not .parquet"),
+        (tmp_path / "none.parquet", "No file matches"),
+        ("no/dataset", "the Hub failed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_features(str(path))
+
+
+def test_balanced_class_weights():
+    weights = balanced_class_weights([0, 0, 0, 1, 2, 2], NAMES)
+    assert weights == pytest.approx([2 / 3, 2.0, 1.0])
+    assert np.mean([weights[label] for label in [0, 0, 0, 1, 2, 2]]) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="No training row has the label angry"):
+        balanced_class_weights([0, 2], NAMES)
+
+
+def test_labels_are_matched_by_name():
+    dataset = make(6)
+    assert match_labels(dataset, NAMES) is dataset
+    order = ["sad", "happy", "neutral", "angry"]
+    matched = match_labels(dataset, order)
+    assert [order[i] for i in plain(matched, "label")] == [NAMES[i] for i in plain(dataset, "label")]
+    assert np.array_equal(matched[1]["h_a"], dataset.with_format("numpy")[1]["h_a"])
+    with pytest.raises(ValueError, match="label sad: the dataset has neutral, angry, sad, the model neutral, angry"):
+        match_labels(dataset, ["neutral", "angry"])
+
+
+def test_feature_sizes():
+    check_feature_sizes(make(), TacfnConfig(audio_feature_size=4, text_feature_size=5))
+    with pytest.raises(ValueError, match="h_t of the dataset has 5 dimensions, the model's text_feature_size is 768"):
+        check_feature_sizes(make(), TacfnConfig(audio_feature_size=4))
+
+
+def tiny(dataset: Dataset, class_weights: str = "none", **values) -> TacfnForSequenceClassification:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    return build_model(dataset, ModelArguments(**sizes, **values), class_weights)
+
+
+def test_new_model_fits_the_data():
+    config = tiny(make(), "balanced", hidden_dropout_prob=0.0).config
+    assert (config.audio_feature_size, config.text_feature_size, config.hidden_size) == (4, 5, 16)
+    assert config.id2label == dict(enumerate(NAMES))
+    assert config.class_weights == pytest.approx([1.0] * 3)
+    assert config.hidden_dropout_prob == 0.0
+    assert config.gate_hidden_size == TacfnConfig().gate_hidden_size
+
+
+def test_going_on_from_a_checkpoint(tmp_path):
+    model = tiny(make(), "balanced")
+    model.save_pretrained(tmp_path / "model")
+    again = build_model(make(label_names=["sad", "neutral", "angry"]), ModelArguments(str(tmp_path / "model")), "none")
+    assert again.config.id2label == model.config.id2label
+    assert again.config.class_weights is None
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+    with pytest.raises(ValueError, match="hidden_size can't be given beside model_name_or_path"):
+        build_model(make(), ModelArguments(str(tmp_path / "model"), hidden_size=16), "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("classifier.out_proj.bias"), "missing: classifier.out_proj.bias"),
+        (lambda weights: weights.update(extra=torch.ones(1)), "unexpected: extra"),
+        (
+            lambda weights: weights.update({"classifier.dense.bias": torch.ones(3)}),
+            "shape: classifier.dense.bias",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole(tmp_path, change, message):
+    model = tiny(make())
+    weights = dict(model.state_dict())
+    change(weights)
+    model.save_pretrained(tmp_path, state_dict=weights)
+    with pytest.raises(ValueError, match=message):
+        load_model(str(tmp_path))
+
+
+def trainer_for(tmp_path, parts, **values) -> Trainer:
+    values = {
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "learning_rate": 3e-3,
+        "per_device_train_batch_size": 8,
+        **values,
+    }
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), **values)
+    torch.manual_seed(0)
+    return build_trainer(tiny(parts["train"], args.class_weights), args, parts)
+
+
+def session_parts() -> dict[str, Dataset]:
+    return split_dataset(make(), arguments(group_column="session", test_groups=["4"], valid_groups=["3"]))
+
+
+def test_trains_and_logs_beta(tmp_path):
+    parts = session_parts()
+    trainer = trainer_for(tmp_path, parts, num_train_epochs=6)
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "eval_UA" in entry]
+    assert len(logged) == 6
+    assert all(0 <= entry[f"eval_{name}"] <= 1 for entry in logged for name in ("WA", "wF1", "macro_F1", "beta_mean"))
+    result, table = evaluate_split(trainer, parts["test"])
+    assert result["UA"] > 0.9
+    assert json.dumps(result)
+    assert list(table["id"]) == plain(parts["test"], "id")
+    assert (table["prediction"] == table["label"]).mean() == pytest.approx(result["WA"])
+    scores = table[[f"score_{name}" for name in NAMES]]
+    assert np.allclose(scores.sum(axis=1), 1)
+    assert list(scores.idxmax(axis=1)) == [f"score_{name}" for name in table["prediction"]]
+    assert list(table["beta"][[0, 1]]) == [0.0, 1.0]  # rows 36 and 37 lack audio and text
+    assert result["beta_mean"] == pytest.approx(table["beta"].mean())
+    for name, of_class in zip(NAMES, result["per_class"], strict=True):
+        assert of_class["beta_mean"] == pytest.approx(table["beta"][table["label"] == name].mean())
+
+
+def test_compute_metrics_gives_floats_only():
+    logits, beta = np.eye(3)[[0, 1, 1]], np.array([[0.0], [0.5], [1.0]])
+    prediction = type("Prediction", (), {"predictions": (logits, beta), "label_ids": np.array([0, 1, 2])})
+    figures = make_compute_metrics(NAMES)(prediction)
+    assert figures["WA"] == pytest.approx(2 / 3)
+    assert figures["beta_mean"] == 0.5
+    assert all(type(value) is float for value in figures.values())
+    assert set(figures) == {"WA", "UA", "wF1", "macro_F1", "beta_mean", "beta_std"}
+
+
+class Break(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+
+def test_resumed_training_ends_with_the_same_weights(tmp_path):
+    parts = session_parts()
+    values = {
+        "num_train_epochs": 3,
+        "save_strategy": "steps",
+        "save_steps": 4,  # inside of the second epoch, which has 3 steps like the others
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
+    }
+    whole = trainer_for(tmp_path / "whole", parts, **values)
+    whole.train()
+    broken = trainer_for(tmp_path / "broken", parts, **values)
+    broken.add_callback(Break())
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    resumed = trainer_for(tmp_path / "broken", parts, **values)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-4"))
+    assert resumed.state.global_step == whole.state.global_step == 9
+    for (name, weight), other in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(weight, other), name
+
+
+def test_early_stopping(tmp_path):
+    trainer = trainer_for(tmp_path, session_parts(), num_train_epochs=30, learning_rate=0.0, early_stopping_patience=2)
+    trainer.train()
+    assert trainer.state.epoch == 3
+
+
+def test_no_validation_part(tmp_path):
+    parts = {"train": session_parts()["train"]}
+    with pytest.raises(ValueError, match="no validation part to select on"):
+        trainer_for(tmp_path, parts)
+    none = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer_for(tmp_path, parts, num_train_epochs=1, **none).train()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "checkpoint-3", "metrics.json"])
+def test_a_used_output_dir(tmp_path, name):
+    check_output_dir(TacfnTrainingArguments(output_dir=str(tmp_path / "new")))
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"already holds {name}"):
+        check_output_dir(TacfnTrainingArguments(output_dir=str(tmp_path)))
+    check_output_dir(TacfnTrainingArguments(output_dir=str(tmp_path), resume_from_checkpoint="true"))
+
+
+def test_flags_override_the_json_file(tmp_path):
+    recipe = {
+        "dataset": "d",
+        "test_groups": ["1", "2"],
+        "use_cpu": True,
+        "learning_rate": 0.5,
+        "valid_fraction": None,
+    }
+    (tmp_path / "recipe.json").write_text(json.dumps({**recipe, "output_dir": str(tmp_path)}))
+    classes = (DataArguments, ModelArguments, TacfnTrainingArguments)
+    data_args, _, args = parse_arguments(classes, [str(tmp_path / "recipe.json"), "--learning_rate", "0.1"])
+    assert data_args.test_groups == ["1", "2"]
+    assert (args.use_cpu, args.learning_rate, data_args.valid_fraction) == (True, 0.1, None)
+    (tmp_path / "recipe.json").write_text(json.dumps({"dataset": "d", "learning_rat": 1}))
+    with pytest.raises(ValueError, match="--learning_rat"):
+        parse_arguments(classes, [str(tmp_path / "recipe.json")])
