@@ -4,7 +4,7 @@ Trains the fusion network on features, and evaluates it on the validation and te
     python scripts/train.py --dataset features/iemocap --group_column session --test_groups 4 \
         --valid_fraction 0.15 --valid_group_column dialogue --output_dir runs/iemocap-4
     python scripts/train.py recipe.json --learning_rate 3e-4
-    accelerate launch --num_processes 2 scripts/train.py recipe.json
+    accelerate launch --multi_gpu --num_processes 2 scripts/train.py recipe.json
 
 A JSON file of arguments comes first; flags after it override it. Every `TrainingArguments` flag works;
 `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets the model,

@@ -2,6 +2,7 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForSequenceClassification
 
+from .collation import TacfnDataCollator
 from .model.beta_gate_tacfn import BetaGate
 from .model.configuration_tacfn import TacfnConfig
 from .model.cross_modal_tacfn import CrossModalBlock, CrossModalTransformer

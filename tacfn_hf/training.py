@@ -636,6 +636,6 @@ def check_output_dir(args: TrainingArguments) -> None:
     for name in sorted(os.listdir(args.output_dir)):
         if name in ("model.safetensors", "metrics.json") or name.startswith("checkpoint-"):
             raise ValueError(
-                f"output_dir {args.output_dir} already holds {name} of another run: choose another folder, or go on "
-                "with --resume_from_checkpoint."
+                f"output_dir {args.output_dir} already holds {name} of another run: choose another folder, or, to "
+                "go on with a training, give --resume_from_checkpoint."
             )
