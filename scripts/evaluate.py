@@ -22,18 +22,16 @@ from datasets import concatenate_datasets
 from transformers import TrainingArguments
 
 from tacfn_hf.metrics import format_table
+from tacfn_hf.splits import DataArguments, load_features, split_dataset
 from tacfn_hf.training import (
-    DataArguments,
     build_trainer,
     check_feature_sizes,
     check_output_dir,
     evaluate_split,
     label_names_of,
-    load_features,
     load_model,
     match_labels,
     parse_arguments,
-    split_dataset,
     write_results,
 )
 

@@ -22,8 +22,8 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from tacfn_hf.metrics import format_table
+from tacfn_hf.splits import DataArguments, load_features, split_dataset
 from tacfn_hf.training import (
-    DataArguments,
     ModelArguments,
     TacfnTrainingArguments,
     build_model,
@@ -31,10 +31,8 @@ from tacfn_hf.training import (
     check_output_dir,
     evaluate_split,
     label_names_of,
-    load_features,
     match_labels,
     parse_arguments,
-    split_dataset,
     write_results,
 )
 

@@ -9,8 +9,8 @@ from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
 from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf.splits import DataArguments, load_features, split_dataset
 from tacfn_hf.training import (
-    DataArguments,
     ModelArguments,
     TacfnTrainingArguments,
     balanced_class_weights,
@@ -19,12 +19,10 @@ from tacfn_hf.training import (
     check_feature_sizes,
     check_output_dir,
     evaluate_split,
-    load_features,
     load_model,
     make_compute_metrics,
     match_labels,
     parse_arguments,
-    split_dataset,
 )
 
 

@@ -1,0 +1,280 @@
+"""Loading features, and dividing them into what is trained, validated and tested on."""
+
+import glob
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+from sklearn.model_selection import GroupShuffleSplit
+
+from .collation import MODALITIES
+
+
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "valid",
+    "valid": "valid",
+    "dev": "valid",
+    "val": "valid",
+    "test": "test",
+}
+
+
+@dataclass
+class DataArguments:
+    """Which features to use, and what they are trained, validated and tested on."""
+
+    dataset: str = field(
+        metadata={
+            "help": "Features: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, or a "
+            "dataset id on the Hub. Columns: id, label (ClassLabel), h_a and/or h_t."
+        }
+    )
+    split_column: str | None = field(
+        default=None,
+        metadata={"help": "Column that says train, validation (or valid, val, dev) or test for each row."},
+    )
+    group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of what must not be on both sides of a split: session, speaker, dialogue."},
+    )
+    test_groups: list[str] | None = field(
+        default=None, metadata={"help": "Values of group_column that are the test part."}
+    )
+    valid_groups: list[str] | None = field(
+        default=None, metadata={"help": "Values of group_column that are the validation part."}
+    )
+    test_fraction: float | None = field(
+        default=None, metadata={"help": "Share of the groups, drawn with split_seed, that is the test part."}
+    )
+    valid_fraction: float | None = field(
+        default=None,
+        metadata={"help": "Share of the remaining groups, drawn with split_seed, that is the validation part."},
+    )
+    valid_group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column whose groups valid_fraction draws from, where it is not group_column."},
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
+
+
+def load_features(path_or_id: str) -> Dataset | DatasetDict:
+    """
+    Features from a folder of `save_to_disk`, from Parquet (a file, a pattern, a folder), or from the Hub.
+
+    Returns:
+        A `Dataset`, or a `DatasetDict` where the source has several splits.
+
+    Raises:
+        ValueError: nothing there that can be read.
+    """
+    if os.path.isdir(path_or_id):
+        if any(os.path.isfile(os.path.join(path_or_id, name)) for name in ("dataset_dict.json", "state.json")):
+            return load_from_disk(path_or_id)
+        if not glob.glob(os.path.join(glob.escape(path_or_id), "**", "*.parquet"), recursive=True):
+            raise ValueError(f"The folder {path_or_id} holds neither a dataset of save_to_disk nor a .parquet file.")
+        loaded = load_dataset("parquet", data_dir=path_or_id)
+    elif path_or_id.endswith(".parquet"):
+        if not glob.glob(path_or_id, recursive=True):
+            raise ValueError(f"No file matches the dataset {path_or_id}.")
+        loaded = load_dataset("parquet", data_files=path_or_id)
+    elif os.path.exists(path_or_id):
+        raise ValueError(f"The dataset {path_or_id} is a file that is not .parquet: give a folder or Parquet.")
+    else:
+        try:
+            loaded = load_dataset(path_or_id)
+        except Exception as error:  # each way to fail has a class of its own there
+            raise ValueError(
+                f"The dataset {path_or_id} is no folder or file here, and loading it from the Hub failed: {error}"
+            ) from error
+    return next(iter(loaded.values())) if list(loaded) == ["train"] else loaded
+
+
+def named_parts(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:
+    """The parts of `dataset` by their names in it; a plain `Dataset` is all "train"."""
+    return dict(dataset) if isinstance(dataset, DatasetDict) else {"train": dataset}
+
+
+def groups_of(dataset: Dataset, column: str, argument: str) -> np.ndarray:
+    """The values of a column as strings `[N]`."""
+    if column not in dataset.column_names:
+        raise ValueError(
+            f"{argument} is {column!r}, but the dataset has no such column; it has {', '.join(dataset.column_names)}."
+        )
+    values = dataset.with_format(None)[column][:]
+    if None in values:
+        raise ValueError(f"{argument} {column!r} is null in row {values.index(None)}: every row needs a value.")
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def split_dataset(dataset: Dataset | DatasetDict, data_args: DataArguments) -> dict[str, Dataset]:
+    """
+    Divides a dataset into what is trained, validated and tested on, and checks its rows.
+
+    The parts come from the splits of a `DatasetDict` or from `split_column`; a test or validation part that is not
+    given there is taken out of the training part by named groups or by a fraction of the groups.
+
+    Returns:
+        `Dataset`s under "train", "valid" and "test", those that there are, giving numpy rows.
+
+    Raises:
+        ValueError: a column, split or group that is not there, arguments that exclude each other, an empty part, a
+            group on both sides of a split, a row without a valid label, without features, or with the id of another.
+    """
+    parts = given_parts(named_parts(dataset), data_args.split_column)
+    for name, groups, fraction, column_argument in (
+        ("test", data_args.test_groups, data_args.test_fraction, "group_column"),
+        (
+            "valid",
+            data_args.valid_groups,
+            data_args.valid_fraction,
+            "group_column" if data_args.valid_group_column is None else "valid_group_column",
+        ),
+    ):
+        if groups is None and fraction is None:
+            continue
+        if groups is not None and fraction is not None:
+            raise ValueError(f"{name}_groups and {name}_fraction are both given: use one of them.")
+        if name in parts:
+            argument = f"{name}_groups" if fraction is None else f"{name}_fraction"
+            raise ValueError(f"{argument} is given, but the dataset already has a {name} part: leave one of them out.")
+        if "train" not in parts:
+            raise ValueError(f"The dataset has no training part to take a {name} part from.")
+        if groups is not None:
+            column_argument = "group_column"
+            if name == "valid" and (both := set(groups) & set(data_args.test_groups or ())):
+                raise ValueError(f"test_groups and valid_groups both name {', '.join(sorted(both))}.")
+        column = getattr(data_args, column_argument)
+        if column is None:
+            raise ValueError(f"A {name} part is to be drawn by groups, but group_column does not say which column.")
+        values = groups_of(parts["train"], column, column_argument)
+        if groups is not None:
+            taken = rows_of_groups(values, groups, f"{name}_groups", column)
+        else:
+            taken = drawn_rows(values, fraction, data_args.split_seed, f"{name}_fraction", column)
+        if taken.all():
+            raise ValueError(f"The {name} part takes every group of {column!r}: no training row would be left.")
+        train = parts["train"]
+        parts[name] = train.select(np.flatnonzero(taken))
+        parts["train"] = train.select(np.flatnonzero(~taken))
+
+    check_rows(parts)
+    if data_args.group_column is not None:
+        drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
+        check_groups(parts, data_args.group_column, apart=("test",) if drawn_within else ("valid", "test"))
+    return {name: part.with_format("numpy") for name, part in parts.items()}
+
+
+def given_parts(named: dict[str, Dataset], split_column: str | None) -> dict[str, Dataset]:
+    """The parts that the dataset itself names, under this module's names."""
+    origin = "The dataset's split"
+    if split_column is not None:
+        if len(named) > 1:
+            raise ValueError(
+                f"split_column is {split_column!r}, but the dataset already has the splits {', '.join(named)}."
+            )
+        (dataset,) = named.values()
+        values = groups_of(dataset, split_column, "split_column")
+        named = {name: dataset.select(np.flatnonzero(values == name)) for name in dict.fromkeys(values)}
+        origin = f"A value of split_column {split_column!r}"
+    parts = {}
+    for name, part in named.items():
+        if name not in SPLIT_NAMES:
+            raise ValueError(f"{origin} is {name!r}: the names that are known are {', '.join(SPLIT_NAMES)}.")
+        if SPLIT_NAMES[name] in parts:
+            raise ValueError(f"{origin} is {name!r} beside another name of the same part: give it once.")
+        parts[SPLIT_NAMES[name]] = part
+    return parts
+
+
+def rows_of_groups(values: np.ndarray, groups: list[str], argument: str, column: str) -> np.ndarray:
+    """Boolean `[N]`: the rows of the named groups."""
+    there = sorted(set(values))
+    unknown = [group for group in groups if group not in there]
+    if unknown:
+        raise ValueError(f"{argument} names {', '.join(unknown)}, but {column!r} has {', '.join(there)}.")
+    return np.isin(values, groups)
+
+
+def drawn_rows(values: np.ndarray, fraction: float, seed: int, argument: str, column: str) -> np.ndarray:
+    """Boolean `[N]`: the rows of a fraction of the groups, drawn with the seed."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"{argument} is {fraction}: it must be between 0 and 1.")
+    if len(set(values)) < 2:
+        raise ValueError(f"{argument} needs at least 2 groups in {column!r}, which has {len(set(values))}.")
+    splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
+    _, rows = next(splitter.split(values, groups=values))
+    taken = np.zeros(len(values), dtype=bool)
+    taken[rows] = True
+    return taken
+
+
+def check_rows(parts: dict[str, Dataset]) -> None:
+    """Every part has rows, each with a valid label, features, and an id of its own. Features are not decoded."""
+    names, seen = None, {}
+    for part_name, part in parts.items():
+        if len(part) == 0:
+            raise ValueError(f"The {part_name} part has no rows.")
+        for column in ("id", "label"):
+            if column not in part.column_names:
+                raise ValueError(
+                    f"The {part_name} part has no column {column!r}: it has {', '.join(part.column_names)}."
+                )
+        feature_columns = [column for column in MODALITIES if column in part.column_names]
+        if not feature_columns:
+            raise ValueError(
+                f"The {part_name} part has neither a column h_a nor h_t: it has {', '.join(part.column_names)}."
+            )
+        label = part.features["label"]
+        if not isinstance(label, ClassLabel):
+            raise ValueError(
+                f"The column label of the {part_name} part is {label}: it must be a ClassLabel with names."
+            )
+        names = names or label.names
+        if label.names != names:
+            raise ValueError(
+                f"The {part_name} part has the labels {', '.join(label.names)}, another part has {', '.join(names)}."
+            )
+
+        rows = part.with_format(None)
+        ids = rows["id"][:]
+        for row_id in ids:
+            if row_id in seen:
+                where = f"in {part_name}" if seen[row_id] == part_name else f"in {seen[row_id]} and in {part_name}"
+                raise ValueError(f"The id {row_id!r} occurs twice, {where}: every row needs an id of its own.")
+            seen[row_id] = part_name
+        for row_id, value in zip(ids, rows["label"][:], strict=True):
+            if value is None or not 0 <= value < len(names):
+                raise ValueError(
+                    f"The label of the row with id {row_id!r} ({part_name}) is {value}: it must be 0 to "
+                    f"{len(names) - 1} ({', '.join(names)})."
+                )
+        offset = 0
+        for table in part.select_columns(feature_columns).with_format("arrow").iter(batch_size=1000):
+            lacking = np.logical_and.reduce([lacking_rows(table.column(column)) for column in feature_columns])
+            if lacking.any():
+                row_id = ids[offset + int(np.argmax(lacking))]
+                raise ValueError(f"The row with id {row_id!r} ({part_name}) has neither h_a nor h_t.")
+            offset += len(table)
+
+
+def lacking_rows(column: Any) -> np.ndarray:
+    """Boolean `[N]`: where an Arrow column of features is null or has length 0."""
+    lacking = []
+    for chunk in column.chunks:
+        storage = getattr(chunk, "storage", chunk)  # Array2D is an extension type around lists
+        lacking.append(pc.fill_null(pc.equal(pc.list_value_length(storage), 0), True).to_numpy(zero_copy_only=False))
+    return np.concatenate(lacking)
+
+
+def check_groups(parts: dict[str, Dataset], column: str, apart: tuple[str, ...]) -> None:
+    """No group of the parts in `apart` is in any other part."""
+    groups = {name: set(groups_of(part, column, "group_column")) for name, part in parts.items()}
+    for name in apart:
+        for other in groups:
+            shared = sorted(groups.get(name, set()) & groups[other])
+            if shared and other != name:
+                raise ValueError(f"Groups of {column!r} are in {other} and in {name}: {', '.join(shared)}.")
