@@ -176,7 +176,7 @@ class TacfnModel(TacfnPreTrainedModel):
         h_t, mask_t = check_features(h_t, mask_t, self.config.text_feature_size, "text")
         if h_a.shape[0] != h_t.shape[0]:
             raise ValueError(f"h_a has {h_a.shape[0]} samples and h_t has {h_t.shape[0]}: they must be the same batch.")
-        # Before the cast to the weights' type: what stands behind the mask may not fit into it.
+        # Before the projections: NaN behind the mask would reach the gradient of their weights.
         h_a = h_a.masked_fill(mask_a.unsqueeze(-1), 0.0).to(self.dtype)
         h_t = h_t.masked_fill(mask_t.unsqueeze(-1), 0.0).to(self.dtype)
         return h_a, h_t, mask_a, mask_t

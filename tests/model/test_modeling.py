@@ -90,10 +90,12 @@ def mixed_row(output, i):
 
 def test_gradients_stay_finite_and_behind_the_mask_there_are_none(model):
     model.train()
-    h_a, h_t = torch.randn(3, 6, 12, requires_grad=True), torch.randn(3, 5, 16, requires_grad=True)
     mask_a, mask_t = torch.zeros(3, 6, dtype=torch.bool), torch.zeros(3, 5, dtype=torch.bool)
     mask_a[0] = mask_t[1] = True
     mask_a[2, 4:] = True
+    # NaN behind the mask: a projection's weight gradient is a product with its input, padding included.
+    h_a = torch.randn(3, 6, 12).masked_fill(mask_a.unsqueeze(-1), float("nan")).requires_grad_()
+    h_t = torch.randn(3, 5, 16).masked_fill(mask_t.unsqueeze(-1), float("nan")).requires_grad_()
     model(h_a, h_t, mask_a, mask_t, labels=torch.tensor([0, 1, 2])).loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
