@@ -1,12 +1,19 @@
 """Audio + text emotion recognition for transformers. Importing it registers the model with the Auto classes."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+)
 
 from .collation import TacfnDataCollator
 from .model.beta_gate_tacfn import BetaGate
 from .model.configuration_tacfn import TacfnConfig
 from .model.cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
 from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel, TacfnPreTrainedModel
+from .model.processing_tacfn import TacfnProcessor
 
 
 AutoConfig.register(TacfnConfig.model_type, TacfnConfig, exist_ok=True)
@@ -14,3 +21,4 @@ AutoConfig.register(TacfnConfig.model_type, TacfnConfig, exist_ok=True)
 AutoModel.register(TacfnConfig, (TacfnModel, TacfnForSequenceClassification), exist_ok=True)
 AutoModelForSequenceClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
 AutoModelForAudioClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
+AutoProcessor.register(TacfnConfig, TacfnProcessor, exist_ok=True)

@@ -1,0 +1,175 @@
+"""Audio in any of its usual forms becomes one mono waveform at the rate that the encoder wants."""
+
+import io
+import numbers
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+try:
+    import soundfile
+except (ImportError, OSError):  # OSError: no libsndfile on this system
+    soundfile = None
+try:
+    import soxr
+except ImportError:
+    soxr = None
+
+# Sizes that a WAV header has where its writer did not know the length, as in a pipe.
+UNKNOWN_SIZE = 0x7FFFFF00
+
+
+class AudioError(ValueError):
+    """Audio that can't be used; the message says which and why."""
+
+
+def load_audio(
+    audio: Any,
+    target_rate: int,
+    sampling_rate: int | None = None,
+    max_seconds: float | None = None,
+    truncation: bool = False,
+    name: str = "audio",
+) -> np.ndarray:
+    """
+    Decodes audio, mixes its channels to one by their mean, and resamples it (soxr, high quality).
+
+    Args:
+        audio: a path; the bytes of a file; samples as array, tensor or list, `[S]`, or 2-D with the channels on the
+            shorter axis, floats within [-1, 1] or int16 / int32 / uint8; a `datasets` struct `{"bytes", "path"}` or
+            `{"array", "sampling_rate"}`, or its decoder object.
+        target_rate: Hz.
+        sampling_rate: Hz, of samples; a file or a struct knows its own.
+        max_seconds: longer audio is an error, or is cut with `truncation`.
+        name: what messages call it.
+
+    Returns:
+        float32 `[S]` at `target_rate`.
+
+    Raises:
+        AudioError: a file that is missing or can't be decoded whole; no samples, or NaN or infinite ones; too many
+            dimensions, seconds, or no usable rate.
+        TypeError: none of the forms above.
+        ImportError: soundfile or soxr is needed and not installed.
+    """
+    if isinstance(audio, Mapping):
+        if audio.get("array") is not None:
+            return load_audio(audio["array"], target_rate, audio.get("sampling_rate"), max_seconds, truncation, name)
+        path, data = audio.get("path"), audio.get("bytes")
+        if path is None and data is None:
+            raise AudioError(f"{name} is a mapping with {', '.join(map(str, audio))}: it needs bytes, path or array.")
+        if path is not None:
+            name = f"{name} ({path})"
+        samples, rate = decode(path if data is None else data, max_seconds, truncation, name)
+    elif isinstance(audio, str | os.PathLike):
+        samples, rate = decode(audio, max_seconds, truncation, f"{name} ({os.fspath(audio)})")
+        name = f"{name} ({os.fspath(audio)})"
+    elif isinstance(audio, bytes | bytearray | memoryview):
+        samples, rate = decode(bytes(audio), max_seconds, truncation, name)
+    elif hasattr(audio, "get_all_samples"):  # datasets' decoder
+        decoded = audio.get_all_samples()
+        samples, rate = as_samples(decoded.data, name), decoded.sample_rate
+    else:
+        samples, rate = as_samples(audio, name), sampling_rate
+    rate = check_rate(rate, name)
+
+    if len(samples) == 0:
+        raise AudioError(f"{name} holds no samples.")
+    check_seconds(len(samples), rate, max_seconds, truncation, name)
+    if max_seconds is not None:
+        samples = samples[: int(max_seconds * rate)]
+    broken = np.flatnonzero(~np.isfinite(samples))
+    if len(broken):
+        raise AudioError(
+            f"{name} has {len(broken)} NaN or infinite samples, the first at {broken[0] / rate:.3f} s: all must be finite"
+            " numbers."
+        )
+    if rate == target_rate:
+        return samples
+    if soxr is None:
+        raise ImportError(f"{name} is at {rate} Hz and must be at {target_rate}: pip install soxr.")
+    return soxr.resample(samples, rate, target_rate, quality="HQ")
+
+
+def decode(
+    file: str | os.PathLike | bytes, max_seconds: float | None, truncation: bool, name: str
+) -> tuple[np.ndarray, int]:
+    """Mono samples and the rate of a file or its bytes."""
+    if soundfile is None:
+        raise ImportError(f"{name} is a file to decode: pip install soundfile (and libsndfile, where it lacks one).")
+    if isinstance(file, bytes):
+        size = len(file)
+    elif not os.path.isfile(file):
+        raise AudioError(f"{name} is not a file: there is {'a folder' if os.path.isdir(file) else 'nothing'} there.")
+    else:
+        size = os.path.getsize(file)
+    if size == 0:
+        raise AudioError(f"{name} is empty: the file has 0 bytes.")
+    try:
+        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as sound:
+            check_seconds(sound.frames, sound.samplerate, max_seconds, truncation, name)
+            wanted = sound.frames
+            if max_seconds is not None:
+                wanted = min(wanted, int(max_seconds * sound.samplerate))
+            samples = sound.read(wanted, dtype="float32", always_2d=True)
+            rate, log = sound.samplerate, sound.extra_info
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{name} can't be decoded as audio: {str(error).rpartition('Error : ')[2]}") from error
+    # libsndfile takes a WAV file that was cut off as a shorter one, and only its log tells.
+    cut = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if len(samples) < wanted or (cut and int(cut[2]) < int(cut[1]) < UNKNOWN_SIZE):
+        raise AudioError(f"{name} is cut off: the file ends before the samples that its header announces.")
+    return samples.mean(axis=1), rate
+
+
+def as_samples(audio: Any, name: str) -> np.ndarray:
+    """Samples `[S]` or channels by samples, in either order, as float32 `[S]` of one channel."""
+    if isinstance(audio, torch.Tensor):
+        array = audio.detach().cpu().float().numpy() if audio.is_floating_point() else audio.cpu().numpy()
+    elif isinstance(audio, np.ndarray) or (
+        isinstance(audio, Sequence) and not isinstance(audio, str) and all(isinstance(x, numbers.Real) for x in audio)
+    ):
+        array = np.asarray(audio)
+    else:
+        raise TypeError(
+            f"{name} is a {type(audio).__name__}: give a path, the bytes of a file, an array or tensor of samples, or "
+            "a struct with bytes, path or array."
+        )
+    if array.ndim not in (1, 2):
+        raise AudioError(f"{name} has shape {list(array.shape)}: samples must be [S], or 2-D for several channels.")
+    if array.dtype in (np.int16, np.int32):
+        array = array.astype(np.float32) / (np.iinfo(array.dtype).max + 1)
+    elif array.dtype == np.uint8:
+        array = (array.astype(np.float32) - 128) / 128
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise AudioError(
+            f"{name} has samples of {array.dtype}, whose full scale is not known: give int16, int32, uint8 or floats."
+        )
+    if array.ndim == 2:
+        if array.shape[0] == array.shape[1]:
+            raise AudioError(f"{name} has shape {list(array.shape)}: which axis holds the channels can't be told.")
+        array = array.mean(axis=int(array.shape[1] < array.shape[0]))
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_rate(rate: Any, name: str) -> int:
+    """The sampling rate as an integer, or an error."""
+    if rate is None:
+        raise AudioError(f"{name} is given as samples without sampling_rate: say how many a second they are, in Hz.")
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or rate != int(rate) or not 1000 <= rate <= 768000:
+        raise AudioError(f"The sampling_rate of {name} is {rate!r}: it must be a whole number of Hz, 1000 to 768000.")
+    return int(rate)
+
+
+def check_seconds(samples: int, rate: int, max_seconds: float | None, truncation: bool, name: str) -> None:
+    """Raises an AudioError where there is more audio than allowed, unless it may be cut."""
+    if max_seconds is not None and samples > max_seconds * rate and not truncation:
+        raise AudioError(
+            f"{name} is {samples / rate:.1f} s long, more than max_audio_seconds {max_seconds:g}: raise that, or cut "
+            "it with truncation=True."
+        )

@@ -1,0 +1,361 @@
+"""The processor: from audio and text to the features that the network takes, by frozen pretrained encoders."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers.utils.hub import has_file
+
+from .audio_tacfn import AudioError, load_audio
+from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
+from .loading_tacfn import DTYPES, EncoderSource, find_encoder, load_config, load_encoder, resolve_layer
+
+
+ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
+
+
+class TacfnProcessor(ProcessorMixin):
+    r"""
+    Tokenizes, resamples, and runs the two frozen encoders: `h_a, mask_a, h_t, mask_t` for the model.
+
+    An utterance's features are the same alone and in any batch. The encoders are loaded on first use, once in a
+    process, and follow `.to(device)`; they are no part of this object and are not copied with it.
+
+    Args:
+        feature_extractor: the feature extractor of the speech encoder.
+        tokenizer: the tokenizer of the text encoder.
+        audio_provenance (`dict`):
+            What makes the audio features: `encoder`, `revision`, `layer`, `dtype`. It is saved with the processor,
+            written beside extracted features, and kept in a trained model's config.
+        text_provenance (`dict`):
+            Likewise for text, with `add_special_tokens`.
+        max_audio_seconds (`float`, *optional*, defaults to 60.0):
+            Longer audio is an error, unless the call says `truncation=True`.
+
+    Use [`TacfnProcessor.from_encoders`] for a new one, `from_pretrained` for a saved one.
+    """
+
+    _auto_class = "AutoProcessor"
+
+    def __init__(
+        self,
+        feature_extractor=None,
+        tokenizer=None,
+        audio_provenance: dict[str, Any] | None = None,
+        text_provenance: dict[str, Any] | None = None,
+        max_audio_seconds: float = 60.0,
+    ):
+        super().__init__(feature_extractor, tokenizer)
+        if not max_audio_seconds > 0:
+            raise ValueError(f"max_audio_seconds is {max_audio_seconds}: it must be more than 0.")
+        self.audio_provenance = audio_provenance
+        self.text_provenance = text_provenance
+        self.max_audio_seconds = max_audio_seconds
+        self.device = torch.device("cpu")
+        self._sources: dict[str, EncoderSource] = {}
+        self._min_samples: int | None = None
+
+    @classmethod
+    def from_encoders(
+        cls,
+        text_encoder: str | os.PathLike = "google-bert/bert-base-uncased",
+        audio_encoder: str | os.PathLike = "microsoft/wavlm-base-plus",
+        *,
+        text_revision: str = "main",
+        audio_revision: str = "main",
+        text_layer: int | Sequence[int] = -1,
+        audio_layer: int | Sequence[int] = -1,
+        add_special_tokens: bool = True,
+        dtype: str | torch.dtype = "float32",
+        max_audio_seconds: float = 60.0,
+        token: str | bool | None = None,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+    ) -> "TacfnProcessor":
+        """
+        A processor of two pretrained encoders, each a Hub id or a folder with safetensors weights.
+
+        Args:
+            text_encoder: any BERT-like encoder.
+            audio_encoder: a WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT model.
+            text_revision, audio_revision: branch, tag or commit on the Hub. The commit is what is remembered.
+            text_layer, audio_layer: index into the encoder's hidden states (0: the input of the first layer, -1: the
+                last one), or several, whose mean is taken. Layers above it are not computed.
+            add_special_tokens: whether the text encoder sees, and gives, [CLS] and [SEP].
+            dtype: what the encoders compute in: "float32", "bfloat16" or "float16". Features are float32.
+            max_audio_seconds: see the class.
+            token, cache_dir, local_files_only: as in `from_pretrained`.
+
+        Raises:
+            ValueError: an encoder that can't be found or is of the wrong kind, a layer that it doesn't have, another
+                dtype.
+        """
+        dtype = str(dtype).removeprefix("torch.")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}: the encoders compute in {', '.join(DTYPES)}.")
+        sources, provenance = {}, {}
+        for modality, name, revision, layer in (
+            ("audio", audio_encoder, audio_revision, audio_layer),
+            ("text", text_encoder, text_revision, text_layer),
+        ):
+            source = EncoderSource(os.fspath(name), revision, "", token, cache_dir, local_files_only)
+            sources[modality], config, revision = find_encoder(source, modality)
+            provenance[modality] = {
+                "encoder": os.path.basename(os.path.abspath(name)) if os.path.isdir(name) else name,
+                "revision": revision,
+                "layer": resolve_layer(layer, config.num_hidden_layers, modality),
+                "dtype": dtype,
+            }
+        provenance["text"]["add_special_tokens"] = add_special_tokens
+        processor = cls(
+            load_part(AutoFeatureExtractor, sources["audio"], "audio"),
+            load_part(AutoTokenizer, sources["text"], "text"),
+            audio_provenance=provenance["audio"],
+            text_provenance=provenance["text"],
+            max_audio_seconds=max_audio_seconds,
+        )
+        processor._sources = sources
+        return processor
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "TacfnProcessor":
+        """
+        As `ProcessorMixin.from_pretrained`. Encoders come from inside the checkpoint where it holds them, else from the
+        Hub at the commit that the checkpoint names; a folder named in it is never followed.
+        """
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        hub = {name: kwargs.get(name) for name in ("token", "cache_dir")}
+        hub["local_files_only"] = kwargs.get("local_files_only", False)
+        name, revision = os.fspath(pretrained_model_name_or_path), kwargs.get("revision")
+        parent = kwargs.get("subfolder", "")
+        for modality, folder in ENCODER_FOLDERS.items():
+            subfolder = f"{parent}/{folder}" if parent else folder
+            if has_file(name, f"{subfolder}/config.json", revision=revision, **hub):
+                source = EncoderSource(name, revision, subfolder, **hub)
+            else:
+                provenance = getattr(processor, f"{modality}_provenance") or {}
+                source = EncoderSource(str(provenance.get("encoder")), provenance.get("revision"), **hub)
+                if str(source.revision).startswith("sha256:") or os.path.isdir(source.name_or_path):
+                    raise ValueError(
+                        f"{name} names a folder, {source.name_or_path!r}, as its {modality} encoder and does not hold "
+                        "it: save the processor with save_encoders=True, or make it anew with from_encoders."
+                    )
+            processor._sources[modality] = source
+        return processor
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, save_encoders: bool = False, **kwargs
+    ):
+        """
+        As `ProcessorMixin.save_pretrained`; the folder also gets the processor's code.
+
+        Args:
+            save_directory: the folder.
+            push_to_hub: also push it.
+            save_encoders: put the encoders inside, so that it works without a network. Encoders that come from a folder
+                are always put inside, since nobody else could find them.
+        """
+        for modality, folder in ENCODER_FOLDERS.items():
+            source = self._sources.get(modality)
+            if source is not None and (save_encoders or os.path.isdir(source.name_or_path)):
+                encoder = self.audio_encoder if modality == "audio" else self.text_encoder
+                encoder.model.save_pretrained(Path(save_directory, folder))
+        return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
+
+    def to(self, device: str | torch.device) -> "TacfnProcessor":
+        """The encoders run on `device` from now on. Features stay on it when they are made by calling the processor."""
+        self.device = torch.device(device)
+        return self
+
+    @property
+    def audio_encoder(self) -> SpeechEncoder:
+        """The frozen speech encoder, loaded where it is not yet."""
+        return self._load_encoder("audio", self.audio_provenance)
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The frozen text encoder, loaded where it is not yet."""
+        return self._load_encoder("text", self.text_provenance)
+
+    def _load_encoder(self, modality: str, provenance: dict[str, Any] | None):
+        return load_encoder(
+            modality, self._source(modality), provenance["layer"], provenance["dtype"], device=self.device
+        )
+
+    def _source(self, modality: str) -> EncoderSource:
+        if modality not in self._sources:
+            raise ValueError(
+                f"This processor does not know its {modality} encoder: make it with from_encoders or from_pretrained."
+            )
+        return self._sources[modality]
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz, of what the speech encoder takes."""
+        return self.feature_extractor.sampling_rate
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["h_a", "mask_a", "h_t", "mask_t"]
+
+    def load_audio(
+        self, audio: Any, sampling_rate: int | None = None, truncation: bool = False, name: str = "audio"
+    ) -> np.ndarray:
+        """
+        Any audio, as `load_audio` of `audio_tacfn.py` takes it, as float32 `[S]` at the encoder's rate, long enough for
+        a frame.
+
+        Raises:
+            AudioError: audio that can't be used; `name` is in the message.
+        """
+        waveform = load_audio(audio, self.sampling_rate, sampling_rate, self.max_audio_seconds, truncation, name)
+        if self._min_samples is None:
+            self._min_samples = min_samples(load_config(self._source("audio"), "audio"))
+        if len(waveform) < self._min_samples:
+            raise AudioError(
+                f"{name} has {len(waveform)} samples at {self.sampling_rate} Hz, less than a frame: the encoder needs "
+                f"at least {self._min_samples}."
+            )
+        return waveform
+
+    def encode_audio(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Features `[L_i, d]`, float32 on the CPU, of waveforms as `load_audio` gives them."""
+        # Alone, since the extractor would take mean and variance of the padding as well.
+        values = [
+            self.feature_extractor(w, sampling_rate=self.sampling_rate, return_tensors="pt")["input_values"][0]
+            for w in waveforms
+        ]
+        return self.audio_encoder.encode(values)
+
+    def encode_text(
+        self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
+    ) -> list[torch.Tensor]:
+        """
+        Features `[L_i, d]`, float32 on the CPU, of texts.
+
+        Raises:
+            TypeError: a text that is not a string.
+            ValueError: an empty text, or more tokens than the encoder takes, unless `truncation` cuts them.
+        """
+        names = [f"text {i}" for i in range(len(texts))] if names is None else names
+        limit = self.text_encoder.max_tokens
+        if self.tokenizer.model_max_length < 1e9:
+            limit = min(limit or self.tokenizer.model_max_length, self.tokenizer.model_max_length)
+        token_ids = []
+        for name, text in zip(names, texts):
+            if not isinstance(text, str):
+                raise TypeError(f"{name} is a {type(text).__name__}: it must be a string, or None where it is missing.")
+            ids = self.tokenizer(
+                text,
+                add_special_tokens=self.text_provenance["add_special_tokens"],
+                truncation=truncation,
+                max_length=limit if truncation else None,
+                verbose=False,
+            )["input_ids"]
+            if not text.strip() or not ids:
+                raise ValueError(f"{name} is empty ({text!r}): give None where the text is missing.")
+            if limit is not None and len(ids) > limit:
+                raise ValueError(
+                    f"{name} has {len(ids)} tokens, the text encoder takes {limit}: shorten it, or cut it with "
+                    "truncation=True."
+                )
+            token_ids.append(ids)
+        return self.text_encoder.encode(token_ids)
+
+    def __call__(
+        self,
+        text: str | Sequence[str | None] | None = None,
+        audio: Any = None,
+        sampling_rate: int | None = None,
+        truncation: bool = False,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """
+        Args:
+            text: one text or a list; None where it is missing.
+            audio: one utterance or a list, None where it is missing: a path, the bytes of a file, an array or tensor of
+                samples (2-D: several channels), a `datasets` audio struct.
+            sampling_rate: Hz, of samples; files and structs know their own.
+            truncation: cut audio at `max_audio_seconds` and text at the encoder's limit; without it either is an error.
+            return_tensors: "pt" or "np".
+
+        Returns:
+            `h_a` float32 `[B, L_a, d_a]` with `mask_a` bool `[B, L_a]`, **True = PAD**, True throughout where audio is
+            missing; `h_t` and `mask_t` likewise. A modality that the whole batch lacks has no keys.
+
+        Raises:
+            ValueError: counts of audio and text that differ, a sample without both, and what `load_audio` and
+                `encode_text` refuse.
+        """
+        texts, audios = as_list(text), as_audio_list(audio)
+        if texts is None and audios is None:
+            raise ValueError("The processor is given neither text nor audio: it needs at least one of them.")
+        texts = [None] * len(audios) if texts is None else texts
+        audios = [None] * len(texts) if audios is None else audios
+        if len(texts) != len(audios):
+            raise ValueError(
+                f"The processor is given {len(texts)} texts and {len(audios)} audios: the counts must agree."
+            )
+        if not texts:
+            raise ValueError("The processor is given an empty list.")
+        for i, pair in enumerate(zip(texts, audios)):
+            if pair[0] is None and pair[1] is None:
+                raise ValueError(f"Sample {i} has neither text nor audio: it needs at least one of them.")
+
+        with_audio = [i for i, item in enumerate(audios) if item is not None]
+        with_text = [i for i, item in enumerate(texts) if item is not None]
+        waveforms = [self.load_audio(audios[i], sampling_rate, truncation, f"audio {i}") for i in with_audio]
+        h_t = self.encode_text([texts[i] for i in with_text], truncation, [f"text {i}" for i in with_text])
+        batch = {}
+        for suffix, features, places in (("a", self.encode_audio(waveforms), with_audio), ("t", h_t, with_text)):
+            if places:
+                padded, mask = pad_features(features, places, len(texts))
+                batch |= {f"h_{suffix}": padded.to(self.device), f"mask_{suffix}": mask.to(self.device)}
+        if return_tensors == "pt":
+            return BatchFeature(batch)
+        return BatchFeature({name: value.cpu() for name, value in batch.items()}, tensor_type=return_tensors)
+
+
+def load_part(auto_class: type, source: EncoderSource, modality: str):
+    """The tokenizer or the feature extractor of an encoder, or a ValueError."""
+    try:
+        return auto_class.from_pretrained(source.name_or_path, **source.arguments())
+    except (OSError, ValueError) as error:
+        part = "tokenizer" if modality == "text" else "feature extractor"
+        raise ValueError(f"The {modality} encoder {source.name_or_path!r} has no {part}: {error}") from error
+
+
+def as_list(value: Any) -> list | None:
+    """A list of one or many; None stays None."""
+    if value is None:
+        return None
+    return list(value) if is_list(value) else [value]
+
+
+def as_audio_list(audio: Any) -> list | None:
+    """As `as_list`, but a list of numbers is one waveform."""
+    if is_list(audio) and len(audio) and isinstance(audio[0], int | float):
+        return [audio]
+    return as_list(audio)
+
+
+def is_list(value: Any) -> bool:
+    """Whether it is a sequence of inputs (a list, a column of `datasets`), and not itself one."""
+    one = str | bytes | bytearray | memoryview | Mapping | np.ndarray | torch.Tensor
+    return isinstance(value, Sequence) and not isinstance(value, one)
+
+
+def pad_features(
+    features: Sequence[torch.Tensor], places: Sequence[int], batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features `[L_i, d]` in the rows `places` of `[B, L, d]`, and the mask `[B, L]`, True = PAD."""
+    lengths = torch.zeros(batch_size, dtype=torch.long)
+    lengths[list(places)] = torch.tensor([len(h) for h in features])
+    padded = features[0].new_zeros(batch_size, int(lengths.max()), features[0].shape[1])
+    padded[list(places)] = pad_sequence(list(features), batch_first=True)
+    return padded, padding_mask(lengths, padded.shape[1])
