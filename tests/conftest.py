@@ -8,7 +8,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 
-from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tiny import save_speech_encoder, save_text_encoder
+
+from tacfn_hf import TacfnConfig, TacfnForSequenceClassification, TacfnProcessor
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +33,15 @@ def config() -> TacfnConfig:
 @pytest.fixture
 def model(config) -> TacfnForSequenceClassification:
     return TacfnForSequenceClassification(config).eval()
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> tuple[str, str]:
+    """Folders of a tiny text encoder and a tiny WavLM."""
+    folder = tmp_path_factory.mktemp("encoders")
+    return str(save_text_encoder(folder / "bert")), str(save_speech_encoder(folder / "wavlm"))
+
+
+@pytest.fixture(scope="session")
+def processor(encoders) -> TacfnProcessor:
+    return TacfnProcessor.from_encoders(*encoders)

@@ -86,8 +86,8 @@ def load_audio(
     broken = np.flatnonzero(~np.isfinite(samples))
     if len(broken):
         raise AudioError(
-            f"{name} has {len(broken)} NaN or infinite samples, the first at {broken[0] / rate:.3f} s: all must be finite"
-            " numbers."
+            f"{name} has {len(broken)} NaN or infinite samples, the first at {broken[0] / rate:.3f} s: "
+            "all must be finite."
         )
     if rate == target_rate:
         return samples
