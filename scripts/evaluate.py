@@ -22,10 +22,10 @@ from datasets import concatenate_datasets
 from transformers import TrainingArguments
 
 from tacfn_hf.metrics import format_table
-from tacfn_hf.splits import DataArguments, load_features, split_dataset
+from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
     build_trainer,
-    check_feature_sizes,
+    check_features,
     check_output_dir,
     evaluate_split,
     label_names_of,
@@ -60,7 +60,7 @@ def main() -> None:
         report_to="none",
     )
     check_output_dir(args)
-    parts = split_dataset(load_features(data_args.dataset), data_args)
+    parts = split_dataset(open_dataset(data_args.dataset), data_args)
     if eval_args.split == "all":
         parts["all"] = concatenate_datasets(list(parts.values()))
     if eval_args.split not in parts:
@@ -68,7 +68,7 @@ def main() -> None:
     part = parts[eval_args.split]
 
     model = load_model(eval_args.model)
-    check_feature_sizes(part, model.config)
+    check_features(part, model.config, f"the dataset {data_args.dataset}")
     part = match_labels(part, label_names_of(model.config))
     trainer = build_trainer(model, args, {})
     result, table = evaluate_split(trainer, part)

@@ -8,7 +8,7 @@ Trains the fusion network on features, and evaluates it on the validation and te
 
 A JSON file of arguments comes first; flags after it override it. Every `TrainingArguments` flag works;
 `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets the model,
-`metrics.json` and `predictions.parquet`.
+the processor that made the features, `metrics.json` and `predictions.parquet`.
 """
 
 import os
@@ -21,16 +21,19 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.absp
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from tacfn_hf.features import processor_of
 from tacfn_hf.metrics import format_table
-from tacfn_hf.splits import DataArguments, load_features, split_dataset
+from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
     ModelArguments,
     TacfnTrainingArguments,
     build_model,
     build_trainer,
+    check_features,
     check_output_dir,
     evaluate_split,
     label_names_of,
+    load_processor,
     match_labels,
     parse_arguments,
     write_results,
@@ -46,15 +49,21 @@ def main() -> None:
         if checkpoint is None:
             raise ValueError(f"resume_from_checkpoint is true, but output_dir {args.output_dir} holds no checkpoint.")
 
-    parts = split_dataset(load_features(data_args.dataset), data_args)
+    parts = split_dataset(open_dataset(data_args.dataset), data_args)
     if "train" not in parts:
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     set_seed(args.seed)
     model = build_model(parts["train"], model_args, args.class_weights)
+    for name, part in parts.items():
+        check_features(part, model.config, f"the {name} part")
+    processor_name = model_args.processor_name or processor_of(data_args.dataset)
+    processor = None if processor_name is None else load_processor(processor_name, model.config)
     parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
     trainer = build_trainer(model, args, parts)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(args.output_dir)
+    if processor is not None and trainer.is_world_process_zero():
+        processor.save_pretrained(args.output_dir)
 
     metrics, tables = {}, {}
     for name in ("valid", "test"):

@@ -7,12 +7,14 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoProcessor,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .collation import TacfnDataCollator
 from .model.beta_gate_tacfn import BetaGate
 from .model.configuration_tacfn import TacfnConfig
 from .model.cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
 from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel, TacfnPreTrainedModel
+from .model.pipeline_tacfn import EmotionRecognitionPipeline
 from .model.processing_tacfn import TacfnProcessor
 
 
@@ -22,3 +24,10 @@ AutoModel.register(TacfnConfig, (TacfnModel, TacfnForSequenceClassification), ex
 AutoModelForSequenceClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
 AutoModelForAudioClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
 AutoProcessor.register(TacfnConfig, TacfnProcessor, exist_ok=True)
+if "multimodal-emotion-recognition" not in PIPELINE_REGISTRY.get_supported_tasks():
+    PIPELINE_REGISTRY.register_pipeline(
+        "multimodal-emotion-recognition",
+        pipeline_class=EmotionRecognitionPipeline,
+        pt_model=AutoModelForSequenceClassification,
+        type="multimodal",
+    )

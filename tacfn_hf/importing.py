@@ -20,6 +20,8 @@ from datasets.arrow_writer import ArrowWriter
 from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
+from .storage import feature_of, nested_array
+
 
 PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".joblib"}
 ARRAY_SUFFIXES = {".safetensors", ".npy", ".npz"}
@@ -207,15 +209,6 @@ def read_utterance(
             f"at row {frames[0]} of {len(values)}; only finite numbers can be imported."
         )
     return values
-
-
-def nested_array(values: list[np.ndarray | None], dtype: str, size: int) -> pa.Array:
-    """Arrow lists of [L, size] without a Python number in between; None becomes null."""
-    present = [value for value in values if value is not None]
-    flat = np.concatenate([np.empty((0, size), dtype), *present]).reshape(-1)
-    offsets = np.cumsum([0] + [0 if value is None else len(value) for value in values], dtype=np.int32)
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), size)
-    return pa.ListArray.from_arrays(pa.array(offsets), rows, mask=pa.array([value is None for value in values]))
 
 
 def describe(
@@ -536,11 +529,6 @@ class FolderOfArrays:
             )
         values = np.asarray(array.values[:])
         return (values[None] if values.ndim == 1 else values), array.name
-
-
-def feature_of(dtype: str, size: int) -> datasets.List:
-    # not Array2D: datasets reads a null of Array2D((None, d)) as NaN, and fails to filter over it
-    return datasets.List(datasets.List(datasets.Value(dtype), length=size))
 
 
 def open_source(

@@ -61,9 +61,10 @@ class DataArguments:
     split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
 
 
-def load_features(path_or_id: str) -> Dataset | DatasetDict:
+def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
     """
-    Features from a folder of `save_to_disk`, from Parquet (a file, a pattern, a folder), or from the Hub.
+    Features, or the audio and text that they are made from: a folder of `save_to_disk`, Parquet (a file, a pattern, a
+    folder), or a dataset on the Hub.
 
     Returns:
         A `Dataset`, or a `DatasetDict` where the source has several splits.

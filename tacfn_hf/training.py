@@ -24,7 +24,10 @@ from .collation import TacfnDataCollator
 from .metrics import EmotionMetric
 from .model.configuration_tacfn import TacfnConfig
 from .model.modeling_tacfn import TacfnForSequenceClassification
+from .model.processing_tacfn import TacfnProcessor
+from .model.provenance_tacfn import check_provenance
 from .splits import lacking_rows
+from .storage import PROVENANCE_COLUMNS, provenance_of
 
 
 PACKAGES = ("tacfn-hf", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
@@ -36,6 +39,13 @@ class ModelArguments:
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Checkpoint to go on from: a folder or a model id on the Hub."}
+    )
+    processor_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "Processor to save beside the model: a folder or a model id on the Hub. Default: the one that made "
+            "the dataset's features, where the dataset's folder has it."
+        },
     )
     hidden_size: int | None = field(
         default=None, metadata={"help": "Size of the network (TacfnConfig's default: 768)."}
@@ -179,13 +189,21 @@ def match_labels(dataset: Dataset, label_names: Sequence[str]) -> Dataset:
     return matched.with_format("numpy")
 
 
-def check_feature_sizes(dataset: Dataset, config: TacfnConfig) -> None:
-    """The dataset's features have the sizes that the model takes, or a ValueError says both."""
-    for column, name in (("h_a", "audio_feature_size"), ("h_t", "text_feature_size")):
+def check_features(dataset: Dataset, config: TacfnConfig, name: str) -> None:
+    """
+    The dataset's features are those that the model takes.
+
+    Raises:
+        ValueError: features of another size or, where both sides say what made them, of another encoder; `name` is what
+            the message calls the dataset.
+    """
+    for column, size_name in (("h_a", "audio_feature_size"), ("h_t", "text_feature_size")):
+        wanted = getattr(config, PROVENANCE_COLUMNS[column])
+        check_provenance(provenance_of(dataset, column), wanted, f"{column} of {name}", "the model")
         size = feature_size(dataset, column)
-        if size is not None and size != getattr(config, name):
+        if size is not None and size != getattr(config, size_name):
             raise ValueError(
-                f"{column} of the dataset has {size} dimensions, the model's {name} is {getattr(config, name)}: "
+                f"{column} of {name} has {size} dimensions, the model's {size_name} is {getattr(config, size_name)}: "
                 "they must come from the same encoder."
             )
 
@@ -220,15 +238,14 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
     Raises:
         ValueError: sizes given beside a checkpoint, or a checkpoint that doesn't fit the dataset.
     """
-    own = {
-        name: value for name, value in vars(model_args).items() if name != "model_name_or_path" and value is not None
-    }
+    names = ("model_name_or_path", "processor_name")
+    own = {name: value for name, value in vars(model_args).items() if name not in names and value is not None}
     names = train.features["label"].names
     if model_args.model_name_or_path is not None:
         if own:
             raise ValueError(f"{', '.join(own)} can't be given beside model_name_or_path, whose config has them.")
         model = load_model(model_args.model_name_or_path)
-        check_feature_sizes(train, model.config)
+        check_features(train, model.config, "the training part")
     else:
         sizes = {
             "audio_feature_size": feature_size(train, "h_a"),
@@ -237,6 +254,8 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
         config = TacfnConfig(
             **own,
             **{name: size for name, size in sizes.items() if size is not None},
+            audio_provenance=provenance_of(train, "h_a"),
+            text_provenance=provenance_of(train, "h_t"),
             id2label=dict(enumerate(names)),
             label2id={name: i for i, name in enumerate(names)},
             problem_type="single_label_classification",
@@ -246,6 +265,20 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
     labels = labels_as(train, label_names)
     model.config.class_weights = balanced_class_weights(labels, label_names) if class_weights == "balanced" else None
     return model
+
+
+def load_processor(name_or_path: str, config: TacfnConfig) -> TacfnProcessor:
+    """
+    The processor that goes with a model.
+
+    Raises:
+        ValueError: a processor that makes other features than those that the model was trained on.
+    """
+    processor = TacfnProcessor.from_pretrained(name_or_path)
+    for name in PROVENANCE_COLUMNS.values():
+        source = f"the processor {name_or_path}"
+        check_provenance(getattr(processor, name), getattr(config, name), source, "the model")
+    return processor
 
 
 def label_names_of(config: TacfnConfig) -> list[str]:

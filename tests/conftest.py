@@ -7,7 +7,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
-
 from tiny import save_speech_encoder, save_text_encoder
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification, TacfnProcessor

@@ -9,14 +9,14 @@ from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
 from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
-from tacfn_hf.splits import DataArguments, load_features, split_dataset
+from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
     ModelArguments,
     TacfnTrainingArguments,
     balanced_class_weights,
     build_model,
     build_trainer,
-    check_feature_sizes,
+    check_features,
     check_output_dir,
     evaluate_split,
     load_model,
@@ -205,11 +205,11 @@ def test_loads_every_form(tmp_path):
     (tmp_path / "parquet").mkdir()
     dataset.to_parquet(tmp_path / "parquet" / "features.parquet")
     for path in ("disk", "parquet", "parquet/features.parquet", "parquet/*.parquet"):
-        loaded = load_features(str(tmp_path / path))
+        loaded = open_dataset(str(tmp_path / path))
         assert loaded.features == dataset.features
         assert np.array_equal(loaded.with_format("numpy")[1]["h_a"], dataset.with_format("numpy")[1]["h_a"])
     DatasetDict(train=dataset, test=make(6, "v")).save_to_disk(tmp_path / "dict")
-    assert set(load_features(str(tmp_path / "dict"))) == {"train", "test"}
+    assert set(open_dataset(str(tmp_path / "dict"))) == {"train", "test"}
     (tmp_path / "empty").mkdir()
     (tmp_path / "table.csv").write_text("id\n")
     for path, message in (
@@ -219,7 +219,7 @@ def test_loads_every_form(tmp_path):
         ("no/dataset", "the Hub failed"),
     ):
         with pytest.raises(ValueError, match=message):
-            load_features(str(path))
+            open_dataset(str(path))
 
 
 def test_balanced_class_weights():
@@ -242,9 +242,9 @@ def test_labels_are_matched_by_name():
 
 
 def test_feature_sizes():
-    check_feature_sizes(make(), TacfnConfig(audio_feature_size=4, text_feature_size=5))
+    check_features(make(), TacfnConfig(audio_feature_size=4, text_feature_size=5), "the dataset")
     with pytest.raises(ValueError, match="h_t of the dataset has 5 dimensions, the model's text_feature_size is 768"):
-        check_feature_sizes(make(), TacfnConfig(audio_feature_size=4))
+        check_features(make(), TacfnConfig(audio_feature_size=4), "the dataset")
 
 
 def tiny(dataset: Dataset, class_weights: str = "none", **values) -> TacfnForSequenceClassification:

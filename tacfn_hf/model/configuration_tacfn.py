@@ -1,5 +1,7 @@
 """Configuration of the TACFN-inspired audio + text fusion network."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -34,6 +36,11 @@ class TacfnConfig(PreTrainedConfig):
             Standard deviation of the normal distribution that weights start from.
         class_weights (`list[float]`, *optional*):
             One factor per label for its term of the loss.
+        audio_provenance (`dict`, *optional*):
+            What made the audio features that the model was trained on: encoder, revision, layer, dtype. Features of
+            anything else are refused where they say what made them.
+        text_provenance (`dict`, *optional*):
+            Likewise for text.
 
     `num_labels` is 4 unless `num_labels` or `id2label` says otherwise.
 
@@ -76,6 +83,8 @@ class TacfnConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     class_weights: list[float] | None = None
+    audio_provenance: dict[str, Any] | None = None
+    text_provenance: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs):
         if self.intermediate_size is None:

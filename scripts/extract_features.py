@@ -1,0 +1,118 @@
+"""
+Runs a speech and a text encoder over a dataset, and writes features for train.py.
+
+    python scripts/extract_features.py --dataset my-corpus.parquet --id_column file --output_dir features/my-corpus
+    accelerate launch --multi_gpu --num_processes 4 scripts/extract_features.py --dataset ... --output_dir ...
+
+A run that was interrupted goes on where it was when the same command is given again. Given again after that, it does
+nothing, unless the rows, the audio or the encoders have changed.
+"""
+
+import os
+import sys
+
+
+# This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from accelerate import PartialState
+from datasets import DatasetDict
+from transformers import AutoProcessor, HfArgumentParser
+
+from tacfn_hf import TacfnProcessor
+from tacfn_hf.features import REPORT, extract_features
+from tacfn_hf.splits import open_dataset
+
+
+@dataclass
+class ExtractionArguments:
+    dataset: str = field(
+        metadata={
+            "help": "Audio and text: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, or "
+            "a dataset id on the Hub."
+        }
+    )
+    output_dir: str = field(metadata={"help": "Folder for the features (read it with load_from_disk)."})
+    processor_name: str | None = field(
+        default=None,
+        metadata={"help": "Saved processor, a folder or an id on the Hub, in place of the encoder arguments."},
+    )
+    text_encoder: str = field(
+        default="google-bert/bert-base-uncased", metadata={"help": "Text encoder: a Hub id or a folder."}
+    )
+    audio_encoder: str = field(
+        default="microsoft/wavlm-base-plus", metadata={"help": "Speech encoder: a Hub id or a folder."}
+    )
+    text_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the text encoder."})
+    audio_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the speech encoder."})
+    text_layer: list[int] = field(
+        default_factory=lambda: [-1],
+        metadata={"help": "Layer of the text encoder, -1 = the last; of several the mean is taken."},
+    )
+    audio_layer: list[int] = field(default_factory=lambda: [-1], metadata={"help": "The same for the speech encoder."})
+    add_special_tokens: bool = field(default=True, metadata={"help": "Whether the text encoder sees [CLS] and [SEP]."})
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "What the encoders compute in. Features are stored in float16."}
+    )
+    audio_column: str | None = field(default=None, metadata={"help": "Column of the audio (audio, if it is there)."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the text (text, if it is there)."})
+    id_column: str = field(default="id", metadata={"help": "Column whose values differ from row to row."})
+    label_column: str = field(default="label", metadata={"help": "Column of the classes, if there are any."})
+    max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
+    truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long instead."})
+    skip_bad_files: bool = field(
+        default=False, metadata={"help": "Leave out rows whose audio can't be used, and list them in the report."}
+    )
+    shard_size: int = field(default=128, metadata={"help": "Rows of a shard: what an interruption loses at most."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main() -> None:
+    (args,) = HfArgumentParser(ExtractionArguments, description=__doc__).parse_args_into_dataclasses()
+    if args.processor_name is not None:
+        processor = AutoProcessor.from_pretrained(args.processor_name)
+    else:
+        processor = TacfnProcessor.from_encoders(
+            args.text_encoder,
+            args.audio_encoder,
+            text_revision=args.text_revision,
+            audio_revision=args.audio_revision,
+            text_layer=args.text_layer[0] if len(args.text_layer) == 1 else args.text_layer,
+            audio_layer=args.audio_layer[0] if len(args.audio_layer) == 1 else args.audio_layer,
+            add_special_tokens=args.add_special_tokens,
+            dtype=args.dtype,
+            max_audio_seconds=args.max_audio_seconds,
+        )
+    state = PartialState(cpu=args.use_cpu)
+    features = extract_features(
+        open_dataset(args.dataset),
+        processor.to(state.device),
+        args.output_dir,
+        audio_column=args.audio_column,
+        text_column=args.text_column,
+        id_column=args.id_column,
+        label_column=args.label_column,
+        skip_bad_files=args.skip_bad_files,
+        truncation=args.truncation,
+        shard_size=args.shard_size,
+    )
+    if features is None:
+        print(f"Process {state.process_index} has made its share; others still work on theirs.")
+        return
+    for name, part in features.items() if isinstance(features, DatasetDict) else [("", features)]:
+        report = json.loads(Path(args.output_dir, name, REPORT).read_text(encoding="utf-8"))
+        print(f"{name or args.output_dir}: {len(part)} rows, {report['seconds_of_speech']:.0f} s of speech")
+        for column, made in report["provenance"].items():
+            print(f"  {column}  {part.features[column].feature.length} dimensions, {made}")
+        print(f"  left out  {len(report['skipped'])}")
+        for row in report["skipped"]:
+            print(f"    {row['id']}  {row['error']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The pipeline: from a wav file and a sentence to an emotion, and how far each was trusted."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import Pipeline
+from transformers.utils import ModelOutput
+
+from .processing_tacfn import is_list
+from .provenance_tacfn import check_provenance
+
+
+class EmotionRecognitionPipeline(Pipeline):
+    """
+    `pipeline("multimodal-emotion-recognition", model=...)` recognises emotions from audio and text, or either alone.
+
+    ```python
+    recognizer = pipeline("multimodal-emotion-recognition", model="runs/my-model")
+    recognizer({"audio": "hello.wav", "text": "Hello there!"}, top_k=2)
+    # {"scores": [{"label": "happy", "score": 0.71}, {"label": "neutral", "score": 0.2}], "beta": 0.43}
+    ```
+
+    An input is a mapping with `audio` (a path, the bytes of a file, samples, a `datasets` struct), `text`, or both;
+    samples go with a `sampling_rate` in Hz, in the mapping or in the call. A bare `datasets` audio struct is audio
+    alone. A list gives a list; a generator, a `datasets.Dataset` or a column of one gives an iterator. `batch_size`
+    changes no result.
+
+    Raises:
+        ValueError: the processor makes other features than those that the model was trained on, or an input that the
+            processor refuses.
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, model, processor, **kwargs):
+        super().__init__(model=model, processor=processor, **kwargs)
+        # The collation of a batch leaves lists as they are, and asks for one of the two alone.
+        self.tokenizer = None
+        for name in ("audio_provenance", "text_provenance"):
+            check_provenance(getattr(processor, name), getattr(model.config, name), "the processor", "the model")
+        self.processor = copy.copy(processor).to(self.device)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Saves the model and the processor."""
+        super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+    def _sanitize_parameters(self, sampling_rate=None, truncation=None, top_k=None, **kwargs):
+        if kwargs:
+            raise TypeError(
+                f"The pipeline does not know {', '.join(kwargs)}: it takes sampling_rate, truncation and top_k."
+            )
+        preprocess = {"sampling_rate": sampling_rate, "truncation": truncation}
+        forward = {"truncation": truncation}
+        return (
+            {name: value for name, value in preprocess.items() if value is not None},
+            {name: value for name, value in forward.items() if value is not None},
+            {} if top_k is None else {"top_k": top_k},
+        )
+
+    def __call__(self, inputs: Any, **kwargs) -> Any:
+        """
+        Args:
+            inputs: one input, a list, a generator, a `datasets.Dataset` or a column of one; see the class.
+            sampling_rate (`int`, *optional*): Hz, of audio that is given as samples.
+            truncation (`bool`, *optional*): cut audio and text that is too long, instead of raising an error.
+            top_k (`int`, *optional*): how many labels; all by default.
+            batch_size (`int`, *optional*): inputs of one forward pass.
+
+        Returns:
+            For each input `{"scores": [{"label", "score"}, ...], "beta"}`, the best label first. Scores are
+            probabilities (of one class, or of each label where there are several), or values for a regression. `beta`
+            near 1 means that audio was trusted, near 0 text.
+        """
+        if hasattr(inputs, "cast_column"):
+            inputs = undecoded(inputs)
+        elif not (is_list(inputs) and not isinstance(inputs, list)):
+            return super().__call__(inputs, **kwargs)
+        return super().__call__((row for row in inputs), **kwargs)
+
+    def preprocess(self, inputs: Any, sampling_rate: int | None = None, truncation: bool = False) -> dict[str, Any]:
+        if not isinstance(inputs, Mapping):
+            raise TypeError(
+                f"The input is a {type(inputs).__name__}: give a mapping such as "
+                '{"audio": "a.wav", "text": "Hello"}, with either or both.'
+            )
+        if "audio" not in inputs and "text" not in inputs:
+            if not {"bytes", "path", "array"} & set(inputs):
+                raise ValueError(f"The input has {', '.join(map(str, inputs))}: it needs audio, text or both.")
+            inputs = {"audio": inputs}
+        audio, text = inputs.get("audio"), inputs.get("text")
+        if audio is None and text is None:
+            raise ValueError("The input has neither audio nor text: it needs at least one of them.")
+        if audio is not None:
+            audio = self.processor.load_audio(audio, inputs.get("sampling_rate", sampling_rate), truncation)
+        return {"audio": audio, "text": text}
+
+    def _forward(self, model_inputs: dict[str, Any], truncation: bool = False) -> ModelOutput:
+        audio, text = model_inputs["audio"], model_inputs["text"]
+        features = self.processor(
+            text=text, audio=audio, sampling_rate=self.processor.sampling_rate, truncation=truncation
+        )
+        features = {name: h.to(self.model.dtype) if h.is_floating_point() else h for name, h in features.items()}
+        output = self.model(**features)
+        return ModelOutput(logits=output.logits, beta=output.beta)
+
+    def postprocess(self, model_outputs: ModelOutput, top_k: int | None = None) -> dict[str, Any]:
+        config, logits = self.model.config, model_outputs["logits"][0].float()
+        if config.problem_type == "multi_label_classification":
+            scores = logits.sigmoid()
+        elif config.problem_type == "regression":
+            scores = logits
+        else:
+            scores = logits.softmax(dim=-1)
+        best = torch.argsort(scores, descending=True, stable=True)[:top_k]
+        return {
+            "scores": [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best],
+            "beta": float(model_outputs["beta"][0, 0]),
+        }
+
+
+def undecoded(dataset: Any) -> Any:
+    """A `datasets.Dataset` that gives audio as files and bytes: the processor decodes them itself."""
+    for name, feature in dataset.features.items():
+        if type(feature).__name__ == "Audio":
+            dataset = dataset.cast_column(name, type(feature)(decode=False))
+    return dataset
