@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -283,13 +282,13 @@ class Extraction:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{self.path(index)} can't be written ({error.strerror}): the shards before it are kept; make room, and "
-                "give the same command again",
+                f"{self.path(index)} can't be written ({error.strerror}): the shards before it are kept; make room, "
+                "and give the same command again",
             ) from error
         self.bar.update(len(ids) - sum(w is not None for w in audio))
 
     def load_audio(self, table: pa.Table, ids: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
-        """The waveform of each row, None where it has none or a bad one; the errors of the bad ones, by their place."""
+        """Waveforms, None for a row without audio or with bad audio; and the error of each bad one, by its place."""
         waveforms: list[np.ndarray | None] = [None] * len(ids)
         skipped: dict[int, str] = {}
         if "audio" not in table.column_names:
@@ -340,16 +339,22 @@ class Extraction:
                 "provenance": self.provenance,
             },
         )
-        with TemporaryDirectory() as folder:  # datasets itself writes the two files, of a dataset without rows
-            empty = pa.table(self.features.arrow_schema.empty_table())
-            Dataset(empty, info=DatasetInfo(features=self.features)).save_to_disk(folder)
-            info, state = (json.loads(Path(folder, name).read_text()) for name in ("dataset_info.json", "state.json"))
-        state |= {"_data_files": [{"filename": name} for name in names], "_fingerprint": fingerprint}
         for path in [*self.folder.glob("shard-*.arrow"), *self.folder.glob(".*.tmp")]:
             if path.name not in names:
                 path.unlink(missing_ok=True)
-        write_json(self.folder / "dataset_info.json", info)
-        write_json(self.folder / "state.json", state)
+        DatasetInfo(features=self.features).write_to_directory(str(self.folder))
+        write_json(  # last, since it is what makes the folder a dataset for `load_from_disk`
+            self.folder / "state.json",
+            {
+                "_data_files": [{"filename": name} for name in names],
+                "_fingerprint": fingerprint,
+                "_format_columns": None,
+                "_format_kwargs": {},
+                "_format_type": None,
+                "_output_all_columns": False,
+                "_split": None,
+            },
+        )
 
 
 def is_missing(audio: Any) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoModelForSequenceClassification
@@ -179,6 +180,68 @@ def test_nothing_to_resume_from(trained):
     command = [sys.executable, "scripts/train.py", "--dataset", features, *SPLIT, "--use_cpu", "true"]
     message = last_line([*command, "--output_dir", f"{output}-new", "--resume_from_checkpoint", "true"])
     assert "holds no checkpoint" in message
+
+
+@pytest.fixture(scope="module")
+def extracted(processor, tmp_path_factory) -> tuple[Path, Path]:
+    """A folder with wav files, a processor and the features that its command made; and the model trained on them."""
+    folder = tmp_path_factory.mktemp("raw")
+    rows = {"id": [], "audio": [], "text": [], "label": [], "session": []}
+    for i in range(24):
+        label = i % 3
+        time = np.arange(4000 + 200 * i) / 16000
+        soundfile.write(folder / f"u{i}.wav", 0.3 * np.sin(2 * np.pi * (200 + 900 * label) * time), 16000)
+        rows["id"].append(f"u{i}")
+        rows["audio"].append(str(folder / f"u{i}.wav"))
+        rows["text"].append(["I hate this!", "It is fine.", "What a pity."][label])
+        rows["label"].append(NAMES[label])
+        rows["session"].append(str(i // 6 + 1))
+    Dataset.from_dict(rows).to_parquet(folder / "corpus.parquet")
+    processor.save_pretrained(folder / "processor")
+    command = [sys.executable, "scripts/extract_features.py", "--dataset", folder / "corpus.parquet"]
+    printed = succeed(
+        [*command, "--processor_name", folder / "processor", "--output_dir", folder / "features", "--use_cpu", "true"]
+    )
+    assert "24 rows" in printed
+    command = [sys.executable, "scripts/train.py", "--dataset", folder / "features", *SPLIT, *TINY, "--use_cpu", "true"]
+    command += ["--disable_tqdm", "true", "--num_train_epochs", "20", "--learning_rate", "5e-3"]
+    succeed([*command, "--per_device_train_batch_size", "4", "--output_dir", folder / "run"])
+    return folder, folder / "run"
+
+
+def test_from_wav_files_to_a_prediction(extracted):
+    folder, output = extracted
+    metrics, table = results(output)
+    assert metrics["test"]["UA"] > 0.9
+    printed = succeed(
+        [sys.executable, "scripts/predict.py", "--model", output, "--audio", folder / "u19.wav"]
+        + ["--text", "It is fine.", "--device", "cpu"]
+    )
+    rows = [line.split() for line in printed.splitlines()]
+    expected = table[table["id"] == "u19"].iloc[0]
+    assert rows[0] == [expected["prediction"], f"{expected[f'score_{expected.prediction}']:.1%}"]
+    assert len(rows) == 4
+    assert rows[3][:2] == ["beta", f"{expected['beta']:.2f}"]
+    assert "give --audio, --text or both" in last_line([sys.executable, "scripts/predict.py", "--model", output])
+
+
+def test_features_of_another_encoder_are_refused_in_evaluation(extracted, encoders, tmp_path):
+    folder, output = extracted
+    command = [
+        sys.executable,
+        "scripts/extract_features.py",
+        "--dataset",
+        folder / "corpus.parquet",
+        "--use_cpu",
+        "true",
+    ]
+    command += ["--text_encoder", encoders[0], "--audio_encoder", encoders[1], "--output_dir", tmp_path / "features"]
+    succeed([*command, "--audio_layer", "1", "2"])
+    command = [sys.executable, "scripts/evaluate.py", "--model", output, "--use_cpu", "true", *SPLIT]
+    message = last_line([*command, "--dataset", tmp_path / "features", "--output_dir", tmp_path / "result"])
+    assert "layer [1, 2]" in message
+    assert "layer 3" in message
+    assert not (tmp_path / "result" / "metrics.json").exists()
 
 
 BATCH = "--per_device_train_batch_size"

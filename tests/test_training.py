@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
@@ -20,6 +20,7 @@ from tacfn_hf.training import (
     check_output_dir,
     evaluate_split,
     load_model,
+    load_processor,
     make_compute_metrics,
     match_labels,
     parse_arguments,
@@ -245,6 +246,46 @@ def test_feature_sizes():
     check_features(make(), TacfnConfig(audio_feature_size=4, text_feature_size=5), "the dataset")
     with pytest.raises(ValueError, match="h_t of the dataset has 5 dimensions, the model's text_feature_size is 768"):
         check_features(make(), TacfnConfig(audio_feature_size=4), "the dataset")
+
+
+MADE = {"encoder": "user/wavlm", "revision": "a" * 40, "layer": 12, "dtype": "float32"}
+
+
+def with_provenance(dataset: Dataset, **changes) -> Dataset:
+    return dataset.add_column("audio_provenance", [json.dumps({**MADE, **changes})] * len(dataset))
+
+
+def test_a_new_model_remembers_what_made_its_features():
+    config = tiny(with_provenance(make())).config
+    assert config.audio_provenance == MADE
+    assert config.text_provenance is None
+    assert tiny(make()).config.audio_provenance is None
+
+
+def test_features_of_another_encoder_are_refused():
+    config = tiny(with_provenance(make())).config
+    check_features(with_provenance(make()), config, "the dataset")
+    check_features(make(), config, "the dataset")  # imported features do not say
+    with pytest.raises(ValueError, match="h_a of the dataset has .*layer 9.* trained on features of .*layer 12"):
+        check_features(with_provenance(make(), layer=9), config, "the dataset")
+    mixed = concatenate_datasets([with_provenance(make(6)), with_provenance(make(6, "v"), revision="b" * 40)])
+    with pytest.raises(ValueError, match="h_a of different encoders: .*aaaa.*bbbb"):
+        tiny(mixed)
+
+
+def test_going_on_with_features_of_another_encoder(tmp_path):
+    tiny(with_provenance(make())).save_pretrained(tmp_path)
+    build_model(with_provenance(make()), ModelArguments(str(tmp_path)), "none")
+    with pytest.raises(ValueError, match="dtype bfloat16.*dtype float32"):
+        build_model(with_provenance(make(), dtype="bfloat16"), ModelArguments(str(tmp_path)), "none")
+
+
+def test_a_processor_that_makes_other_features_is_refused(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    fitting = TacfnConfig(audio_provenance=processor.audio_provenance, text_provenance=processor.text_provenance)
+    assert load_processor(str(tmp_path), fitting).text_provenance == processor.text_provenance
+    with pytest.raises(ValueError, match="processor .*layer 2.*trained on features of .*layer 1"):
+        load_processor(str(tmp_path), TacfnConfig(text_provenance={**processor.text_provenance, "layer": 1}))
 
 
 def tiny(dataset: Dataset, class_weights: str = "none", **values) -> TacfnForSequenceClassification:

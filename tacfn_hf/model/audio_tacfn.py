@@ -20,8 +20,12 @@ try:
 except ImportError:
     soxr = None
 
-# Sizes that a WAV header has where its writer did not know the length, as in a pipe.
-UNKNOWN_SIZE = 0x7FFFFF00
+# From here on a size in a header means that the writer did not know it, as in a pipe.
+UNKNOWN_SIZE = 0x7FFF0000
+UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's
+# libsndfile takes most files that were cut off as shorter ones, and only its log tells.
+ANNOUNCED_AND_FOUND = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+CUT_OFF = ("does not match value from 'ds64'", "lacks an end-of-stream bit", "without an End-Of-Stream flag")
 
 
 class AudioError(ValueError):
@@ -62,7 +66,8 @@ def load_audio(
             return load_audio(audio["array"], target_rate, audio.get("sampling_rate"), max_seconds, truncation, name)
         path, data = audio.get("path"), audio.get("bytes")
         if path is None and data is None:
-            raise AudioError(f"{name} is a mapping with {', '.join(map(str, audio))}: it needs bytes, path or array.")
+            keys = ", ".join(map(str, audio)) or "nothing"
+            raise AudioError(f"{name} is a mapping of {keys}, without a value for bytes, path or array.")
         if path is not None:
             name = f"{name} ({path})"
         samples, rate = decode(path if data is None else data, max_seconds, truncation, name)
@@ -70,7 +75,7 @@ def load_audio(
         samples, rate = decode(audio, max_seconds, truncation, f"{name} ({os.fspath(audio)})")
         name = f"{name} ({os.fspath(audio)})"
     elif isinstance(audio, bytes | bytearray | memoryview):
-        samples, rate = decode(bytes(audio), max_seconds, truncation, name)
+        samples, rate = decode(audio, max_seconds, truncation, name)
     elif hasattr(audio, "get_all_samples"):  # datasets' decoder
         decoded = audio.get_all_samples()
         samples, rate = as_samples(decoded.data, name), decoded.sample_rate
@@ -82,7 +87,7 @@ def load_audio(
         raise AudioError(f"{name} holds no samples.")
     check_seconds(len(samples), rate, max_seconds, truncation, name)
     if max_seconds is not None:
-        samples = samples[: int(max_seconds * rate)]
+        samples = samples[: int(min(len(samples), max_seconds * rate))]
     broken = np.flatnonzero(~np.isfinite(samples))
     if len(broken):
         raise AudioError(
@@ -97,13 +102,16 @@ def load_audio(
 
 
 def decode(
-    file: str | os.PathLike | bytes, max_seconds: float | None, truncation: bool, name: str
+    file: str | os.PathLike | bytes | bytearray | memoryview, max_seconds: float | None, truncation: bool, name: str
 ) -> tuple[np.ndarray, int]:
     """Mono samples and the rate of a file or its bytes."""
     if soundfile is None:
         raise ImportError(f"{name} is a file to decode: pip install soundfile (and libsndfile, where it lacks one).")
-    if isinstance(file, bytes):
+    if isinstance(file, bytes | bytearray | memoryview):
+        file = bytes(file)
         size = len(file)
+    elif not isinstance(file, str | os.PathLike):
+        raise TypeError(f"{name} has a {type(file).__name__} where the bytes or the path of a file should be.")
     elif not os.path.isfile(file):
         raise AudioError(f"{name} is not a file: there is {'a folder' if os.path.isdir(file) else 'nothing'} there.")
     else:
@@ -112,18 +120,23 @@ def decode(
         raise AudioError(f"{name} is empty: the file has 0 bytes.")
     try:
         with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as sound:
-            check_seconds(sound.frames, sound.samplerate, max_seconds, truncation, name)
-            wanted = sound.frames
+            wanted, rate, log = sound.frames, sound.samplerate, sound.extra_info
+            if wanted == UNKNOWN_FRAMES:
+                raise AudioError(f"{name} does not say how many samples it has, as FLAC from a pipe: convert it anew.")
+            check_seconds(wanted, rate, max_seconds, truncation, name)
             if max_seconds is not None:
-                wanted = min(wanted, int(max_seconds * sound.samplerate))
+                wanted = int(min(wanted, max_seconds * rate))
             samples = sound.read(wanted, dtype="float32", always_2d=True)
-            rate, log = sound.samplerate, sound.extra_info
     except soundfile.SoundFileError as error:
-        raise AudioError(f"{name} can't be decoded as audio: {str(error).rpartition('Error : ')[2]}") from error
-    # libsndfile takes a WAV file that was cut off as a shorter one, and only its log tells.
-    cut = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if len(samples) < wanted or (cut and int(cut[2]) < int(cut[1]) < UNKNOWN_SIZE):
-        raise AudioError(f"{name} is cut off: the file ends before the samples that its header announces.")
+        reason = getattr(error, "error_string", str(error)).removeprefix("Error : ")
+        raise AudioError(f"{name} can't be decoded as audio: {reason}") from error
+    sizes = ANNOUNCED_AND_FOUND.search(log)
+    if (
+        len(samples) < wanted
+        or (sizes and int(sizes[2]) < int(sizes[1]) < UNKNOWN_SIZE)
+        or any(remark in log for remark in CUT_OFF)
+    ):
+        raise AudioError(f"{name} is cut off: the file ends before its audio does.")
     return samples.mean(axis=1), rate
 
 
@@ -150,18 +163,21 @@ def as_samples(audio: Any, name: str) -> np.ndarray:
         raise AudioError(
             f"{name} has samples of {array.dtype}, whose full scale is not known: give int16, int32, uint8 or floats."
         )
+    array = array.astype(np.float32, copy=False)
+    if array.size == 0:
+        return array.reshape(0)
     if array.ndim == 2:
         if array.shape[0] == array.shape[1]:
             raise AudioError(f"{name} has shape {list(array.shape)}: which axis holds the channels can't be told.")
         array = array.mean(axis=int(array.shape[1] < array.shape[0]))
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.ascontiguousarray(array)
 
 
 def check_rate(rate: Any, name: str) -> int:
     """The sampling rate as an integer, or an error."""
     if rate is None:
         raise AudioError(f"{name} is given as samples without sampling_rate: say how many a second they are, in Hz.")
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or rate != int(rate) or not 1000 <= rate <= 768000:
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 1000 <= rate <= 768000 or rate != int(rate):
         raise AudioError(f"The sampling_rate of {name} is {rate!r}: it must be a whole number of Hz, 1000 to 768000.")
     return int(rate)
 

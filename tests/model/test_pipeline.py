@@ -1,0 +1,200 @@
+"""The pipeline gives what processor and model give, in any batch, and refuses features that the model doesn't know."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Audio, Dataset
+from tiny import save_speech_encoder
+from transformers import pipeline
+
+from tacfn_hf import EmotionRecognitionPipeline, TacfnConfig, TacfnForSequenceClassification, TacfnProcessor
+
+
+TASK = "multimodal-emotion-recognition"
+LABELS = ["angry", "happy", "sad"]
+
+
+def waveform(i: int) -> np.ndarray:
+    generator = np.random.default_rng(i)
+    return 0.1 * generator.normal(size=3000 * (i + 1)).astype(np.float32)
+
+
+def flac(i: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, waveform(i), 16000, format="FLAC")
+    return file.getvalue()
+
+
+INPUTS = [
+    {"audio": flac(0), "text": "Hello there."},
+    {"audio": {"bytes": flac(1), "path": None}},
+    {"text": "What a day, and what a night it was."},
+    {"audio": None, "text": "No."},
+    {"audio": waveform(4), "sampling_rate": 16000, "text": None},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(processor, tmp_path_factory) -> str:
+    """A trained model's folder: the classifier and the processor."""
+    torch.manual_seed(0)
+    config = TacfnConfig(
+        audio_feature_size=32,
+        text_feature_size=24,
+        hidden_size=16,
+        num_attention_heads=2,
+        gate_hidden_size=8,
+        initializer_range=0.5,
+        id2label=dict(enumerate(LABELS)),
+        problem_type="single_label_classification",
+        audio_provenance=processor.audio_provenance,
+        text_provenance=processor.text_provenance,
+    )
+    folder = tmp_path_factory.mktemp("model")
+    TacfnForSequenceClassification(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def recognizer(folder) -> EmotionRecognitionPipeline:
+    return pipeline(TASK, model=folder, device="cpu")
+
+
+def assert_equal(found: list[dict], expected: list[dict]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        assert [row["label"] for row in one["scores"]] == [row["label"] for row in other["scores"]]
+        assert np.allclose(
+            [row["score"] for row in one["scores"]], [row["score"] for row in other["scores"]], atol=1e-6
+        )
+        assert one["beta"] == pytest.approx(other["beta"], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def alone(recognizer) -> list[dict]:
+    return [recognizer(one) for one in INPUTS]
+
+
+def test_gives_what_processor_and_model_give(recognizer, processor, folder):
+    model = TacfnForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        output = model(**processor(text=INPUTS[0]["text"], audio=INPUTS[0]["audio"]))
+    found = recognizer(INPUTS[0])
+    scores = {row["label"]: row["score"] for row in found["scores"]}
+    assert np.allclose([scores[label] for label in LABELS], output.logits[0].softmax(-1).numpy(), atol=1e-6)
+    assert found["beta"] == pytest.approx(float(output.beta), abs=1e-6)
+    assert [row["score"] for row in found["scores"]] == sorted(scores.values(), reverse=True)
+
+
+def test_scores_differ_between_inputs(alone):
+    assert len({found["scores"][0]["score"] for found in alone}) == len(INPUTS)
+
+
+def test_beta_is_on_the_modality_that_is_there(alone):
+    assert 0 < alone[0]["beta"] < 1
+    assert [found["beta"] for found in alone[1:]] == [1.0, 0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_batches_give_what_single_inputs_give(recognizer, alone, batch_size):
+    assert_equal(recognizer(INPUTS, batch_size=batch_size), alone)
+
+
+def test_a_generator_and_workers(recognizer, alone):
+    assert_equal(list(recognizer((one for one in INPUTS), batch_size=3)), alone)
+    assert_equal(recognizer(INPUTS, batch_size=2, num_workers=2), alone)
+
+
+def test_a_dataset_and_its_columns(recognizer, alone, tmp_path):
+    for i in range(3):
+        soundfile.write(tmp_path / f"{i}.wav", waveform(i), 16000)
+    rows = {
+        "id": ["a", "b", "c"],
+        "audio": [str(tmp_path / f"{i}.wav") for i in range(3)],
+        "text": ["Yes.", None, "No."],
+    }
+    dataset = Dataset.from_dict(rows).cast_column("audio", Audio())
+    expected = [recognizer({"audio": waveform(i), "text": rows["text"][i], "sampling_rate": 16000}) for i in range(3)]
+    found = list(recognizer(dataset, batch_size=2))
+    assert np.allclose([one["beta"] for one in found], [one["beta"] for one in expected], atol=1e-4)  # 16 bits
+    undecoded = dataset.cast_column("audio", Audio(decode=False))
+    audio_alone = list(recognizer(undecoded["audio"], batch_size=3))
+    assert [one["beta"] for one in audio_alone] == [1.0] * 3
+
+
+def test_top_k(recognizer, folder):
+    assert len(recognizer(INPUTS[0])["scores"]) == 3
+    assert recognizer(INPUTS[0], top_k=2)["scores"] == recognizer(INPUTS[0])["scores"][:2]
+    assert len(recognizer(INPUTS[0], top_k=9)["scores"]) == 3
+    assert len(pipeline(TASK, model=folder, top_k=1, device="cpu")(INPUTS[0])["scores"]) == 1
+
+
+@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+def test_scores_follow_the_problem_type(folder, processor, problem_type):
+    model = TacfnForSequenceClassification.from_pretrained(folder, problem_type=problem_type).eval()
+    found = pipeline(TASK, model=model, processor=processor, device="cpu")(INPUTS[2])
+    with torch.no_grad():
+        logits = model(**processor(text=INPUTS[2]["text"])).logits[0]
+    expected = logits.sigmoid() if problem_type == "multi_label_classification" else logits
+    scores = {row["label"]: row["score"] for row in found["scores"]}
+    assert np.allclose([scores[label] for label in LABELS], expected.numpy(), atol=1e-6)
+
+
+def test_another_encoder_is_refused_and_both_are_named(folder, encoders, tmp_path):
+    model = TacfnForSequenceClassification.from_pretrained(folder)
+    save_speech_encoder(tmp_path / "other", initializer_range=0.05)
+    for arguments, message in (
+        ({"text_layer": 1}, r"layer 1, .* but the model was trained on features of bert \(.*layer 2"),
+        ({"audio_encoder": tmp_path / "other"}, r"processor has features of other \(.*model was .* of wavlm \("),
+    ):
+        other = TacfnProcessor.from_encoders(**{"text_encoder": encoders[0], "audio_encoder": encoders[1], **arguments})
+        with pytest.raises(ValueError, match=message):
+            pipeline(TASK, model=model, processor=other, device="cpu")
+
+
+def test_the_processor_of_the_caller_stays_where_it_is(folder, processor):
+    recognizer = pipeline(TASK, model=folder, processor=processor, device="cpu")
+    assert recognizer.processor is not processor
+    assert recognizer.processor.audio_encoder is processor.audio_encoder  # the weights are shared
+
+
+def test_a_saved_pipeline_is_whole(recognizer, tmp_path, alone):
+    recognizer.save_pretrained(tmp_path)
+    model = TacfnForSequenceClassification.from_pretrained(tmp_path)
+    again = pipeline(TASK, model=model, processor=TacfnProcessor.from_pretrained(tmp_path), device="cpu")
+    assert_equal(again(INPUTS), alone)
+
+
+BAD_INPUTS = {
+    "a string": ("hello.wav", TypeError, "input is a str: give a mapping"),
+    "neither": ({"audio": None, "text": None}, ValueError, "neither audio nor text"),
+    "other keys": ({"speech": b""}, ValueError, "input has speech: it needs audio, text or both"),
+    "no rate": ({"audio": np.zeros(4000, np.float32)}, ValueError, "without sampling_rate"),
+    "no file": ({"audio": "nowhere.wav"}, ValueError, r"audio \(nowhere.wav\) is not a file"),
+    "empty text": ({"text": ""}, ValueError, "text 0 is empty"),
+}
+
+
+@pytest.mark.parametrize(("given", "error", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS)
+def test_bad_inputs(recognizer, given, error, message):
+    with pytest.raises(error, match=message):
+        recognizer(given)
+
+
+def test_unknown_arguments_are_named(recognizer):
+    with pytest.raises(TypeError, match="does not know top_p"):
+        recognizer(INPUTS[0], top_p=1)
+
+
+def test_long_audio_is_an_error_or_is_cut(folder, processor):
+    recognizer = pipeline(TASK, model=folder, device="cpu")
+    recognizer.processor.max_audio_seconds = 0.5
+    long = {"audio": waveform(7), "sampling_rate": 16000}
+    with pytest.raises(ValueError, match="1.5 s long, more than max_audio_seconds 0.5"):
+        recognizer(long)
+    cut = {"audio": waveform(7)[:8000], "sampling_rate": 16000}
+    assert_equal([recognizer(long, truncation=True)], [recognizer(cut)])
