@@ -14,6 +14,24 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 BATCH_SECONDS = 120
 BATCH_TOKENS = 4096
 
+# Text encoders whose attention mask is all it takes to keep padding out. Others look at a token's neighbours or at all
+# tokens besides, as ConvBERT, FNet and MobileBERT do: their batches are of texts of one length.
+EXACT_WITH_PADDING = (
+    "albert",
+    "bert",
+    "camembert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "ernie",
+    "modernbert",
+    "mpnet",
+    "rembert",
+    "roberta",
+    "xlm-roberta",
+)
+
 # Samples [B] and frames [B] of the batch that is being encoded, None where nothing is padded. A context variable,
 # since threads share an encoder.
 _samples: ContextVar[torch.Tensor | None] = ContextVar("samples", default=None)
@@ -102,7 +120,7 @@ def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[tor
 
 class PretrainedEncoder(nn.Module):
     """
-    A pretrained model of transformers and the layer of it that is used: an ordinary module, which can be trained.
+    A pretrained model of transformers and the layer of it that is used.
 
     Args:
         model: the pretrained model; layers above those that are used may be left out.
@@ -162,9 +180,7 @@ class SpeechEncoder(PretrainedEncoder):
         padded = bool((lengths < input_values.shape[1]).any())
         attention_mask = None
         if padded:
-            mask = padding_mask(lengths, input_values.shape[1])
-            input_values = input_values.masked_fill(mask, 0.0)
-            attention_mask = (~mask).long()
+            attention_mask = (~padding_mask(lengths, input_values.shape[1])).long()
         tokens = _samples.set(lengths if padded else None), _frames.set(frames if padded else None)
         try:
             output = self.model(
@@ -190,7 +206,7 @@ class SpeechEncoder(PretrainedEncoder):
 
 
 class TextEncoder(PretrainedEncoder):
-    """A BERT-like encoder. `max_tokens` is what its positions allow; None: no limit."""
+    """A BERT-like encoder, exact under batching. `max_tokens` is what its positions allow; None: no limit."""
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__(model, layers)
@@ -218,7 +234,8 @@ class TextEncoder(PretrainedEncoder):
         """Features `[L_i, d]` on the CPU of each sequence of token ids, in batches by length."""
         features: list[torch.Tensor] = [torch.empty(0)] * len(token_ids)
         pad = self.model.config.pad_token_id or 0
-        for batch in batches_by_length([len(ids) for ids in token_ids], BATCH_TOKENS):
+        padding = self.model.config.model_type in EXACT_WITH_PADDING
+        for batch in batches_by_length([len(ids) for ids in token_ids], BATCH_TOKENS, padding):
             lengths = torch.tensor([len(token_ids[i]) for i in batch])
             padded = nn.utils.rnn.pad_sequence(
                 [torch.tensor(token_ids[i]) for i in batch], batch_first=True, padding_value=pad
@@ -229,13 +246,18 @@ class TextEncoder(PretrainedEncoder):
         return features
 
 
-def batches_by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of inputs of like length, so many that the padded batch stays within the budget, but at least one."""
+def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True) -> Iterator[list[int]]:
+    """
+    Indices of inputs of like length (of the same, without `padding`), so many that the padded batch stays within the
+    budget, but at least one.
+    """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
+        if batch:
+            longest = lengths[batch[0]]
+            if (len(batch) + 1) * longest > budget or (lengths[i] != longest and not padding):
+                yield batch
+                batch = []
         batch.append(i)
     if batch:
         yield batch
