@@ -26,6 +26,7 @@ UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's
 # libsndfile takes most files that were cut off as shorter ones, and only its log tells.
 ANNOUNCED_AND_FOUND = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 CUT_OFF = ("does not match value from 'ds64'", "lacks an end-of-stream bit", "without an End-Of-Stream flag")
+MAX_OGG_PAGE = 27 + 255 + 255 * 255  # bytes: a header, and 255 segments with the size of each
 
 
 class AudioError(ValueError):
@@ -85,9 +86,7 @@ def load_audio(
 
     if len(samples) == 0:
         raise AudioError(f"{name} holds no samples.")
-    check_seconds(len(samples), rate, max_seconds, truncation, name)
-    if max_seconds is not None:
-        samples = samples[: int(min(len(samples), max_seconds * rate))]
+    samples = samples[: check_seconds(len(samples), rate, max_seconds, truncation, name)]
     broken = np.flatnonzero(~np.isfinite(samples))
     if len(broken):
         raise AudioError(
@@ -121,11 +120,10 @@ def decode(
     try:
         with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as sound:
             wanted, rate, log = sound.frames, sound.samplerate, sound.extra_info
+            is_ogg = sound.format == "OGG"
             if wanted == UNKNOWN_FRAMES:
                 raise AudioError(f"{name} does not say how many samples it has, as FLAC from a pipe: convert it anew.")
-            check_seconds(wanted, rate, max_seconds, truncation, name)
-            if max_seconds is not None:
-                wanted = int(min(wanted, max_seconds * rate))
+            wanted = check_seconds(wanted, rate, max_seconds, truncation, name)
             samples = sound.read(wanted, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).removeprefix("Error : ")
@@ -135,9 +133,19 @@ def decode(
         len(samples) < wanted
         or (sizes and int(sizes[2]) < int(sizes[1]) < UNKNOWN_SIZE)
         or any(remark in log for remark in CUT_OFF)
+        or (is_ogg and ends_inside_page(file, size))
     ):
         raise AudioError(f"{name} is cut off: the file ends before its audio does.")
     return samples.mean(axis=1), rate
+
+
+def ends_inside_page(file: str | os.PathLike | bytes, size: int) -> bool:
+    """Whether an Ogg file of `size` bytes ends before the last page in it does, which libsndfile does not tell."""
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
+        stream.seek(max(0, size - MAX_OGG_PAGE))
+        tail = stream.read()
+    page = tail[tail.rfind(b"OggS") :]
+    return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def as_samples(audio: Any, name: str) -> np.ndarray:
@@ -155,6 +163,7 @@ def as_samples(audio: Any, name: str) -> np.ndarray:
         )
     if array.ndim not in (1, 2):
         raise AudioError(f"{name} has shape {list(array.shape)}: samples must be [S], or 2-D for several channels.")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype in (np.int16, np.int32):
         array = array.astype(np.float32) / (np.iinfo(array.dtype).max + 1)
     elif array.dtype == np.uint8:
@@ -182,10 +191,14 @@ def check_rate(rate: Any, name: str) -> int:
     return int(rate)
 
 
-def check_seconds(samples: int, rate: int, max_seconds: float | None, truncation: bool, name: str) -> None:
-    """Raises an AudioError where there is more audio than allowed, unless it may be cut."""
-    if max_seconds is not None and samples > max_seconds * rate and not truncation:
+def check_seconds(samples: int, rate: int, max_seconds: float | None, truncation: bool, name: str) -> int:
+    """How many of the samples are allowed; an AudioError where that is not all, unless it may be cut."""
+    if max_seconds is None or samples / rate <= max_seconds:  # not samples <= max_seconds * rate, which is rounded
+        return samples
+    if not truncation:
         raise AudioError(
             f"{name} is {samples / rate:.1f} s long, more than max_audio_seconds {max_seconds:g}: raise that, or cut "
             "it with truncation=True."
         )
+    allowed = round(max_seconds * rate)
+    return allowed if allowed / rate <= max_seconds else allowed - 1

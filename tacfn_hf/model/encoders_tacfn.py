@@ -124,11 +124,14 @@ class PretrainedEncoder(nn.Module):
 
     Args:
         model: the pretrained model; layers above those that are used may be left out.
-        layers: indices into the hidden states, 0 = the input of the first layer. Of several the mean is taken.
+        layers: indices into the hidden states, 0 = the input of the first layer. Of several the mean is taken. The last
+            one is the model's output, with the norm that some models have behind their layers.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__()
+        if getattr(model.config, "tie_last_hidden_states", None) is None:
+            model.config.tie_last_hidden_states = True
         self.model = model
         self.layers = tuple(layers)
 
@@ -153,6 +156,7 @@ class SpeechEncoder(PretrainedEncoder):
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__(model, layers)
         config = model.config
+        model.adapter, config.add_adapter = None, False  # it would make fewer frames, for another task
         for module in model.modules():
             if isinstance(module, nn.GroupNorm):
                 if module.num_groups != module.num_channels:

@@ -12,10 +12,11 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.safetensors_conversion import get_conversion_pr_reference
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-from transformers.utils.hub import has_file
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, is_env_variable_true
+from transformers.utils.hub import cached_file, extract_commit_hash, has_file
 
 from .encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder, use_onednn
 
@@ -26,6 +27,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 UNUSED_WEIGHTS = ("pooler.", "masked_spec_embed")
 # What decides, besides the weights, which features a folder gives.
 SETTINGS_SUFFIXES = (".json", ".txt", ".model")
+# Who adds safetensors weights to repositories of the Hub, and the title of the pull request.
+CONVERSION_BOT = "SFconvertbot"
+CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 
 
 class EncoderSource(NamedTuple):
@@ -47,8 +51,8 @@ class EncoderSource(NamedTuple):
 
 def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, PreTrainedConfig, str]:
     """
-    The encoder's config, its source pinned to a commit, and what its provenance calls the revision: the commit of a
-    Hub repository, "sha256:..." over the files of a folder.
+    The encoder's source pinned to what is there now, its config, and what its provenance calls the revision: the commit
+    of a Hub repository, "sha256:..." over the files of a folder.
 
     Where the wanted revision has no safetensors weights (as `microsoft/wavlm-base-plus`), the pull request is taken in
     which the Hub's conversion bot adds them.
@@ -64,19 +68,18 @@ def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, P
                 f"The {modality} encoder {folder} holds no .safetensors file: save the model with save_pretrained; "
                 "pickled weights are never read."
             )
-        return source, config, hash_of_folder(folder)
-    pinned = source._replace(revision=config._commit_hash)
+        revision = hash_of_folder(folder)
+        return source._replace(revision=revision), config, revision
+    pinned = source._replace(revision=find_commit(source))
     if not has_safetensors(pinned):
         try:
-            reference = get_conversion_pr_reference(HfApi(token=source.token), source.name_or_path, token=source.token)
+            pinned = pinned._replace(revision=find_conversion(pinned))
         except Exception as error:  # the network, the Hub and the bot fail in ways of their own
             raise ValueError(
-                f"The {modality} encoder {source.name_or_path} has no safetensors weights at revision "
+                f"The {modality} encoder {source.name_or_path!r} has no safetensors weights at revision "
                 f"{pinned.revision}, and no conversion of them was found: {error}"
             ) from error
-        config = load_config(source._replace(revision=reference), modality)
-        pinned = source._replace(revision=config._commit_hash)
-    return pinned, config, pinned.revision
+    return pinned, load_config(pinned, modality), pinned.revision
 
 
 def load_config(source: EncoderSource, modality: str) -> PreTrainedConfig:
@@ -107,6 +110,13 @@ def load_config(source: EncoderSource, modality: str) -> PreTrainedConfig:
     return config
 
 
+def find_commit(source: EncoderSource) -> str | None:
+    """The commit that the revision of a Hub repository names, on the Hub or, without one, in the cache."""
+    arguments = source.arguments()
+    del arguments["trust_remote_code"]
+    return extract_commit_hash(cached_file(source.name_or_path, CONFIG_NAME, **arguments), None)
+
+
 def has_safetensors(source: EncoderSource) -> bool:
     """Whether a Hub repository has weights in safetensors, whole or in shards."""
     return any(
@@ -120,6 +130,31 @@ def has_safetensors(source: EncoderSource) -> bool:
         )
         for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
     )
+
+
+def find_conversion(source: EncoderSource) -> str:
+    """
+    The commit of the pull request in which the Hub's bot converts the weights of this very commit. Where there is none,
+    the bot is asked for one, unless the environment says DISABLE_SAFETENSORS_CONVERSION, as in transformers.
+    """
+    api, name = HfApi(token=source.token), source.name_or_path
+
+    def find() -> str | None:
+        # By the bot alone: anyone can open a pull request of this title, with any weights.
+        for request in api.get_repo_discussions(name, author=CONVERSION_BOT, discussion_type="pull_request"):
+            if request.title == CONVERSION_TITLE and request.status == "open":
+                commits = [commit.commit_id for commit in api.list_repo_commits(name, revision=request.git_reference)]
+                if commits[1:2] == [source.revision]:
+                    return commits[0]
+        return None
+
+    commit = find()
+    if commit is None and not is_env_variable_true("DISABLE_SAFETENSORS_CONVERSION"):
+        get_conversion_pr_reference(api, name, token=source.token)
+        commit = find()
+    if commit is None:
+        raise ValueError(f"there is no open pull request {CONVERSION_TITLE!r} by {CONVERSION_BOT} on this revision.")
+    return commit
 
 
 def hash_of_folder(folder: Path) -> str:
@@ -181,7 +216,9 @@ def _load_encoder(
     config = load_config(source, modality)
     if max(layers) < config.num_hidden_layers:
         config.num_hidden_layers = max(*layers, 1)
-        config.tie_last_hidden_states = False  # a norm after the last layer is no part of an inner one
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: config.num_hidden_layers]
+        config.tie_last_hidden_states = False  # a norm behind all layers is no part of an inner one
     name = source.name_or_path
     try:
         model, info = AutoModel.from_pretrained(
@@ -189,10 +226,11 @@ def _load_encoder(
             config=config,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are an error below, which names them
             output_loading_info=True,
             **source.arguments(),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"The weights of the {modality} encoder {name!r} can't be loaded: {error}") from error
     missing = sorted(key for key in info["missing_keys"] if not any(unused in key for unused in UNUSED_WEIGHTS))
     if missing or info["mismatched_keys"]:

@@ -1,6 +1,8 @@
 """The processor: from audio and text to the features that the network takes, by frozen pretrained encoders."""
 
+import numbers
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from transformers.utils.hub import has_file
 
 from .audio_tacfn import AudioError, load_audio
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
-from .loading_tacfn import DTYPES, EncoderSource, find_encoder, load_config, load_encoder, resolve_layer
+from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
 
 
 ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
+# Held around every call of a tokenizer, whose truncation is a state that threads would change under each other.
+_tokenizing = threading.Lock()
 
 
 class TacfnProcessor(ProcessorMixin):
@@ -53,6 +57,12 @@ class TacfnProcessor(ProcessorMixin):
         super().__init__(feature_extractor, tokenizer)
         if not max_audio_seconds > 0:
             raise ValueError(f"max_audio_seconds is {max_audio_seconds}: it must be more than 0.")
+        # transformers makes such a one where the file with the vocabulary is missing.
+        if tokenizer is not None and not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
+            raise ValueError(
+                f"The tokenizer of {tokenizer.name_or_path!r} knows special tokens and no others: the file with its "
+                "vocabulary is missing."
+            )
         self.audio_provenance = audio_provenance
         self.text_provenance = text_provenance
         self.max_audio_seconds = max_audio_seconds
@@ -85,7 +95,7 @@ class TacfnProcessor(ProcessorMixin):
             audio_encoder: a WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT model.
             text_revision, audio_revision: branch, tag or commit on the Hub. The commit is what is remembered.
             text_layer, audio_layer: index into the encoder's hidden states (0: the input of the first layer, -1: the
-                last one), or several, whose mean is taken. Layers above it are not computed.
+                last one, the encoder's output), or several, whose mean is taken. Layers above it are not computed.
             add_special_tokens: whether the text encoder sees, and gives, [CLS] and [SEP].
             dtype: what the encoders compute in: "float32", "bfloat16" or "float16". Features are float32.
             max_audio_seconds: see the class.
@@ -135,10 +145,12 @@ class TacfnProcessor(ProcessorMixin):
         parent = kwargs.get("subfolder", "")
         for modality, folder in ENCODER_FOLDERS.items():
             subfolder = f"{parent}/{folder}" if parent else folder
+            provenance = getattr(processor, f"{modality}_provenance") or {}
             if has_file(name, f"{subfolder}/config.json", revision=revision, **hub):
+                # Pinned, since they are loaded later and shared: by then another checkpoint may be in this place.
                 source = EncoderSource(name, revision, subfolder, **hub)
+                source = source._replace(revision=find_commit(source) or provenance.get("revision"))
             else:
-                provenance = getattr(processor, f"{modality}_provenance") or {}
                 source = EncoderSource(str(provenance.get("encoder")), provenance.get("revision"), **hub)
                 if str(source.revision).startswith("sha256:") or os.path.isdir(source.name_or_path):
                     raise ValueError(
@@ -158,11 +170,11 @@ class TacfnProcessor(ProcessorMixin):
             save_directory: the folder.
             push_to_hub: also push it.
             save_encoders: put the encoders inside, so that it works without a network. Encoders that come from a folder
-                are always put inside, since nobody else could find them.
+                or from inside a checkpoint always are, since nobody else might find them.
         """
         for modality, folder in ENCODER_FOLDERS.items():
             source = self._sources.get(modality)
-            if source is not None and (save_encoders or os.path.isdir(source.name_or_path)):
+            if source and (save_encoders or source.subfolder or os.path.isdir(source.name_or_path)):
                 encoder = self.audio_encoder if modality == "audio" else self.text_encoder
                 encoder.model.save_pretrained(Path(save_directory, folder))
         return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
@@ -250,13 +262,14 @@ class TacfnProcessor(ProcessorMixin):
         for name, text in zip(names, texts):
             if not isinstance(text, str):
                 raise TypeError(f"{name} is a {type(text).__name__}: it must be a string, or None where it is missing.")
-            ids = self.tokenizer(
-                text,
-                add_special_tokens=self.text_provenance["add_special_tokens"],
-                truncation=truncation,
-                max_length=limit if truncation else None,
-                verbose=False,
-            )["input_ids"]
+            with _tokenizing:
+                ids = self.tokenizer(
+                    text,
+                    add_special_tokens=self.text_provenance["add_special_tokens"],
+                    truncation=truncation,
+                    max_length=limit if truncation else None,
+                    verbose=False,
+                )["input_ids"]
             if not text.strip() or not ids:
                 raise ValueError(f"{name} is empty ({text!r}): give None where the text is missing.")
             if limit is not None and len(ids) > limit:
@@ -339,7 +352,7 @@ def as_list(value: Any) -> list | None:
 
 def as_audio_list(audio: Any) -> list | None:
     """As `as_list`, but a list of numbers is one waveform."""
-    if is_list(audio) and len(audio) and isinstance(audio[0], int | float):
+    if is_list(audio) and len(audio) and isinstance(audio[0], numbers.Real):
         return [audio]
     return as_list(audio)
 

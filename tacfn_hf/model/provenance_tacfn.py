@@ -3,9 +3,6 @@
 from typing import Any
 
 
-PROVENANCE_KEYS = ("encoder", "revision", "layer", "dtype")
-
-
 def check_provenance(made: dict[str, Any] | None, wanted: dict[str, Any] | None, source: str, target: str) -> None:
     """
     Raises a ValueError that names both where the features of `source` were made by another encoder, revision, layer or

@@ -19,6 +19,7 @@ from tacfn_hf.model.encoders_tacfn import (
     min_samples,
     use_onednn,
 )
+from tacfn_hf.model.loading_tacfn import EncoderSource, load_encoder
 
 
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
@@ -65,8 +66,8 @@ def with_wild_weights(model: transformers.PreTrainedModel) -> transformers.PreTr
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
-        for buffer in model.buffers():  # running statistics
-            if buffer.is_floating_point():
+        for name, buffer in model.named_buffers():
+            if "running" in name:  # the statistics of a batch norm
                 buffer.add_(0.3 * torch.rand_like(buffer))
     return model.eval()
 
@@ -90,6 +91,12 @@ def waveforms() -> list[torch.Tensor]:
     return [*speech, torch.zeros(9000), 1e-4 * torch.randn(16000, generator=generator)]
 
 
+def hidden_states_of(stock: transformers.PreTrainedModel, inputs: torch.Tensor) -> list[torch.Tensor]:
+    """Of one utterance, by transformers; the last one is the output."""
+    output = stock(inputs[None], output_hidden_states=True)
+    return [*output.hidden_states[:-1], output.last_hidden_state]
+
+
 def padded(rows: list[torch.Tensor], length: int, padding: float) -> tuple[torch.Tensor, torch.Tensor]:
     batch = torch.full((len(rows), length), padding, dtype=rows[0].dtype)
     for row, values in zip(batch, rows):
@@ -108,8 +115,9 @@ def test_speech_alone_is_the_encoder_itself_and_a_batch_changes_nothing(name):
     stock = speech_model(name)
     layers = range(stock.config.num_hidden_layers + 1)
     encoders = [SpeechEncoder(copy.deepcopy(stock), [layer]) for layer in layers]
+    stock.adapter = None  # behind the encoder, of no use here
     clips = waveforms()
-    alone = [stock(clip[None], output_hidden_states=True).hidden_states for clip in clips]
+    alone = [hidden_states_of(stock, clip) for clip in clips]
     for layer, encoder in zip(layers, encoders):
         for hidden_states, h in zip(alone, encoder.encode(clips)):
             assert difference(h, hidden_states[layer][0]) < 1e-5
@@ -123,10 +131,27 @@ def test_speech_alone_is_the_encoder_itself_and_a_batch_changes_nothing(name):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["wavlm-base", "wavlm-large", "hubert-large", "modernbert", "bert"])
+def test_layers_above_are_not_loaded_and_the_last_one_is_the_output(name, tmp_path):
+    modality = "audio" if name in SPEECH else "text"
+    stock = speech_model(name) if modality == "audio" else text_model(name)
+    stock.save_pretrained(tmp_path / "whole")
+    inputs = waveforms()[2] if modality == "audio" else token_ids()[0]
+    expected = hidden_states_of(stock, torch.as_tensor(inputs))
+    for layer in range(4):
+        encoder = load_encoder(modality, EncoderSource(str(tmp_path / "whole")), layer, "float32", "cpu")
+        assert encoder.model.config.num_hidden_layers == max(layer, 1)
+        assert difference(encoder.encode([inputs])[0], expected[layer][0]) < 1e-5
+        encoder.model.save_pretrained(tmp_path / str(layer))
+        saved = load_encoder(modality, EncoderSource(str(tmp_path / str(layer))), layer, "float32", "cpu")
+        assert torch.equal(saved.encode([inputs])[0], encoder.encode([inputs])[0])
+
+
+@torch.no_grad()
 def test_several_layers_give_their_mean():
     stock = speech_model("wavlm-base")
     clip = waveforms()[2]
-    hidden_states = stock(clip[None], output_hidden_states=True).hidden_states
+    hidden_states = hidden_states_of(stock, clip)
     h = SpeechEncoder(copy.deepcopy(stock), [1, 3]).encode([clip])[0]
     assert difference(h, (hidden_states[1][0] + hidden_states[3][0]) / 2) < 1e-5
 
@@ -203,7 +228,7 @@ def token_ids() -> list[list[int]]:
 def test_text_alone_is_the_encoder_itself_and_a_batch_changes_nothing(name):
     stock = text_model(name)
     texts = token_ids()
-    alone = [stock(torch.tensor([ids]), output_hidden_states=True).hidden_states for ids in texts]
+    alone = [hidden_states_of(stock, torch.tensor(ids)) for ids in texts]
     for layer in range(stock.config.num_hidden_layers + 1):
         encoder = TextEncoder(stock, [layer])
         together = encoder.encode(texts)
