@@ -137,6 +137,8 @@ def find_conversion(source: EncoderSource) -> str:
     The commit of the pull request in which the Hub's bot converts the weights of this very commit. Where there is none,
     the bot is asked for one, unless the environment says DISABLE_SAFETENSORS_CONVERSION, as in transformers.
     """
+    if source.local_files_only:
+        raise ValueError("with local_files_only the Hub is not asked for one.")
     api, name = HfApi(token=source.token), source.name_or_path
 
     def find() -> str | None:

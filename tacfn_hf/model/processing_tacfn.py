@@ -150,13 +150,17 @@ class TacfnProcessor(ProcessorMixin):
                 # Pinned, since they are loaded later and shared: by then another checkpoint may be in this place.
                 source = EncoderSource(name, revision, subfolder, **hub)
                 source = source._replace(revision=find_commit(source) or provenance.get("revision"))
-            else:
-                source = EncoderSource(str(provenance.get("encoder")), provenance.get("revision"), **hub)
+            elif "encoder" in provenance:
+                source = EncoderSource(provenance["encoder"], provenance.get("revision"), **hub)
                 if str(source.revision).startswith("sha256:") or os.path.isdir(source.name_or_path):
                     raise ValueError(
                         f"{name} names a folder, {source.name_or_path!r}, as its {modality} encoder and does not hold "
                         "it: save the processor with save_encoders=True, or make it anew with from_encoders."
                     )
+            else:
+                raise ValueError(
+                    f"{name} neither holds its {modality} encoder nor names one: it is no saved TacfnProcessor."
+                )
             processor._sources[modality] = source
         return processor
 

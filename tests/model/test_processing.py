@@ -650,3 +650,9 @@ def test_a_processor_without_encoders_says_so(processor):
     bare = TacfnProcessor(processor.feature_extractor, processor.tokenizer, {"layer": 1, "dtype": "float32"})
     with pytest.raises(ValueError, match="does not know its audio encoder: make it with from_encoders or from_pretr"):
         bare(audio=waveform(0), sampling_rate=RATE)
+
+
+def test_a_saved_processor_that_names_no_encoder_is_refused(processor, tmp_path):
+    TacfnProcessor(processor.feature_extractor, processor.tokenizer).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="neither holds its audio encoder nor names one"):
+        TacfnProcessor.from_pretrained(tmp_path)
