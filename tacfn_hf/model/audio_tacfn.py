@@ -186,7 +186,7 @@ def check_rate(rate: Any, name: str) -> int:
     """The sampling rate as an integer, or an error."""
     if rate is None:
         raise AudioError(f"{name} is given as samples without sampling_rate: say how many a second they are, in Hz.")
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 1000 <= rate <= 768000 or rate != int(rate):
+    if not isinstance(rate, numbers.Real) or not 1000 <= rate <= 768000 or rate != int(rate):
         raise AudioError(f"The sampling_rate of {name} is {rate!r}: it must be a whole number of Hz, 1000 to 768000.")
     return int(rate)
 
