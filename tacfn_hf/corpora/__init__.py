@@ -1,0 +1,68 @@
+"""Corpora of emotional speech by name, all in one schema."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from datasets import DatasetDict
+
+from .ravdess import load_ravdess
+
+
+# The reader of each corpus; its keyword arguments are the corpus' options.
+CORPORA: dict[str, Callable[..., DatasetDict]] = {
+    "ravdess": load_ravdess,
+}
+
+
+def load_corpus(name: str, root: str | os.PathLike, **options: Any) -> DatasetDict:
+    """
+    Opens a corpus in the folder that it was delivered as. No audio is decoded.
+
+    The splits have the columns `id, audio, text, label, corpus_label, speaker, group, duration` and what the corpus
+    also has. `label` is a `ClassLabel` with names that are the same in all corpora, `group` what must not be divided
+    between training and test. A corpus without an official partition is all "train": its protocol are folds over
+    `group`.
+
+    Args:
+        name: a key of `CORPORA`.
+        root: the folder.
+        options: those of the corpus' reader.
+
+    Raises:
+        ValueError: an unknown name or option, another folder, missing files, annotations that can't be read.
+    """
+    known = corpus_options(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}: it has {', '.join(known) or 'none'}.")
+    return CORPORA[name](root, **options)
+
+
+def corpus_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a corpus by their names."""
+    if name not in CORPORA:
+        raise ValueError(f"There is no corpus {name!r}: the known ones are {', '.join(CORPORA)}.")
+    parameters = inspect.signature(CORPORA[name]).parameters
+    return {option: parameter for option, parameter in parameters.items() if option != "root"}
+
+
+def parse_options(name: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """
+    Options from a command line, such as `["labels=6", "allow_missing=true"]`.
+
+    Raises:
+        ValueError: not of the form name=value, or true or false is wanted.
+    """
+    known, options = corpus_options(name), {}
+    for assignment in assignments:
+        option, equals, value = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"The option {assignment!r} is not of the form name=value.")
+        if option in known and isinstance(known[option].default, bool):
+            if value.lower() not in ("true", "false"):
+                raise ValueError(f"The option {option} is {value!r}: it must be true or false.")
+            value = value.lower() == "true"
+        options[option] = value
+    return options

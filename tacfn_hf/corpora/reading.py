@@ -1,0 +1,158 @@
+"""Finding and reading the files of a corpus, with errors that say what is wanted."""
+
+import csv
+import io
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+T = TypeVar("T")
+
+
+def check_root(corpus: str, root: str | os.PathLike, wanted: str) -> Path:
+    """
+    The folder of a corpus as an absolute path.
+
+    Raises:
+        ValueError: it is not there, is no folder or an archive; `wanted` says in words what the folder should be.
+    """
+    root = Path(os.path.abspath(root))
+    if not root.exists():
+        raise ValueError(f"The root of {corpus} does not exist: {root}; it must be {wanted}.")
+    if root.is_file():
+        check_no_archive(corpus, root)
+        raise ValueError(f"The root of {corpus} is a file: {root}; it must be {wanted}.")
+    return root
+
+
+def need(corpus: str, root: Path, names: Sequence[str], wanted: str) -> Path:
+    """
+    The first of several files or folders (relative to the root, as the corpus' releases name them) that is there.
+
+    Raises:
+        ValueError: none of them is; an archive beside it has to be unpacked first.
+    """
+    for name in names:
+        if (root / name).exists():
+            return root / name
+    found = sorted(path.name for path in root.iterdir())
+    for name in found:
+        check_no_archive(corpus, root / name)
+    some = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") if found else "nothing"
+    raise ValueError(
+        f"{root} is not the root of {corpus}: there is no {' or '.join(names)} in it, but {some}; the root must be "
+        f"{wanted}."
+    )
+
+
+def check_no_archive(corpus: str, path: Path) -> None:
+    """Raises a ValueError where the path is an archive: whether it is whole, and what to do."""
+    if not path.is_file() or not path.name.lower().endswith(ARCHIVES):
+        return
+    if path.suffix.lower() in (".7z", ".rar"):
+        readable = True  # Python can't tell
+    else:
+        readable = zipfile.is_zipfile(path) if path.suffix.lower() == ".zip" else tarfile.is_tarfile(path)
+    if readable:
+        raise ValueError(f"{corpus} is still packed in {path}: unpack it, and give the folder.")
+    raise ValueError(f"{corpus} is packed in {path}, which can't be read as an archive: fetch it again.")
+
+
+def inside(root: Path, path: str, where: str) -> str:
+    """
+    The absolute path of a file that a table names, relative to the root.
+
+    Raises:
+        ValueError: it lies outside of the root, by `..`, by being absolute, or through a link. `where` says which row
+            named it.
+    """
+    full = os.path.join(root, path)
+    real_root = os.path.realpath(root)
+    if os.path.commonpath([real_root, os.path.realpath(full)]) != real_root:
+        raise ValueError(f"{where} names {path!r}, which lies outside of {root}: files must be in it.")
+    return os.path.abspath(full)
+
+
+def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
+    """
+    A text file; a byte order mark goes, ends of lines become "\\n".
+
+    Raises:
+        ValueError: it is not there, or not in that encoding.
+    """
+    try:
+        with open(path, encoding=encoding) as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise ValueError(f"The file {path} is missing.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The file {path} is not {encoding} at byte {error.start}.") from error
+
+
+def read_csv(path: Path, columns: Sequence[str], encoding: str = "utf-8-sig", delimiter: str = ",") -> list[dict]:
+    """
+    The rows of a CSV file with a head line, as dicts of strings.
+
+    Raises:
+        ValueError: one of `columns` is not there (the message lists those that are), or a row has more or fewer cells
+            than the head line.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path, encoding), newline=""), delimiter=delimiter)
+    names = reader.fieldnames or []
+    for column in columns:
+        if column not in names:
+            raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names)}.")
+    rows = []
+    for row in reader:
+        if None in row or None in row.values():
+            raise ValueError(f"{path} has another number of cells than its head line at line {reader.line_num}.")
+        rows.append(row)
+    return rows
+
+
+def lookup(table: Mapping[str, T], value: str, where: str, what: str) -> T:
+    """
+    What a code of the corpus stands for.
+
+    Raises:
+        ValueError: a code that is not in the table; `where` says which row or file had it, `what` what it is.
+    """
+    if value not in table:
+        raise ValueError(f"{where} has the {what} {value!r}: the known ones are {', '.join(table)}.")
+    return table[value]
+
+
+def choice(corpus: str, name: str, value: str, choices: Sequence[str]) -> str:
+    """An option's value, or a ValueError that lists the valid ones."""
+    if value not in choices:
+        raise ValueError(f"{name} of {corpus} is {value!r}: it must be one of {', '.join(choices)}.")
+    return value
+
+
+def audio_files(corpus: str, root: str | os.PathLike, pattern: str, wanted: str) -> list[Path]:
+    """
+    The files of a corpus whose annotation is their names, sorted; what other systems add (`._name`) is no file of it.
+
+    Raises:
+        ValueError: no file matches; or see `check_root`.
+    """
+    root = check_root(corpus, root, wanted)
+    paths = sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
+    if not paths:
+        need(corpus, root, [pattern], wanted)
+    return paths
+
+
+def parts_of_name(corpus: str, pattern: str, path: Path) -> dict[str, str]:
+    """The named groups of a file's name, or a ValueError where the corpus has no such names."""
+    match = re.fullmatch(pattern, path.stem)
+    if match is None:
+        example = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"<\1>", pattern)
+        raise ValueError(f"{path} has no name of {corpus}: its files are called {example}.")
+    return match.groupdict()
