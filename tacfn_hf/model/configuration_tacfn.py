@@ -30,6 +30,9 @@ class TacfnConfig(PreTrainedConfig):
             Dropout on the output of each sublayer and in the classifier.
         attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
             Dropout on the attention weights.
+        modality_dropout_prob (`float`, *optional*, defaults to 0.0):
+            In training, how likely a sample that has both modalities loses one of them, either as often. It teaches the
+            network to do with one, and the gate to lean on the one that helps.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms.
         initializer_range (`float`, *optional*, defaults to 0.02):
@@ -80,6 +83,7 @@ class TacfnConfig(PreTrainedConfig):
     gate_hidden_size: int = 256
     hidden_dropout_prob: float | int = 0.2
     attention_probs_dropout_prob: float | int = 0.0
+    modality_dropout_prob: float | int = 0.0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     class_weights: list[float] | None = None
@@ -115,7 +119,7 @@ class TacfnConfig(PreTrainedConfig):
             )
 
     def validate_dropout(self):
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "modality_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be in [0, 1).")
 

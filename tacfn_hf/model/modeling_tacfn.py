@@ -176,6 +176,8 @@ class TacfnModel(TacfnPreTrainedModel):
         h_t, mask_t = check_features(h_t, mask_t, self.config.text_feature_size, "text")
         if h_a.shape[0] != h_t.shape[0]:
             raise ValueError(f"h_a has {h_a.shape[0]} samples and h_t has {h_t.shape[0]}: they must be the same batch.")
+        if self.training and self.config.modality_dropout_prob > 0:
+            mask_a, mask_t = drop_modalities(mask_a, mask_t, self.config.modality_dropout_prob)
         # Before the projections: NaN behind the mask would reach the gradient of their weights.
         h_a = h_a.masked_fill(mask_a.unsqueeze(-1), 0.0).to(self.dtype)
         h_t = h_t.masked_fill(mask_t.unsqueeze(-1), 0.0).to(self.dtype)
@@ -249,6 +251,17 @@ class TacfnModel(TacfnPreTrainedModel):
             **(recorded[0] if recorded else {}),
         )
         return output if return_dict else output.to_tuple()
+
+
+def drop_modalities(
+    mask_a: torch.Tensor, mask_t: torch.Tensor, probability: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The masks, where each sample that has both modalities has lost one of them with that probability."""
+    both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
+    drawn = torch.rand(len(mask_a), device=mask_a.device)
+    without_audio = both & (drawn < probability / 2)
+    without_text = both & (drawn >= 1 - probability / 2)
+    return mask_a | without_audio.unsqueeze(1), mask_t | without_text.unsqueeze(1)
 
 
 class ClassificationHead(nn.Module):

@@ -30,6 +30,7 @@ def test_save_and_reload_is_equal(tmp_path):
         ({"audio_feature_size": -1}, "audio_feature_size is -1"),
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
+        ({"modality_dropout_prob": -0.1}, "modality_dropout_prob is -0.1"),
         ({"class_weights": [1.0]}, "it must hold 4 positive numbers"),
         ({"class_weights": [1.0, 1.0, 1.0, 0.0]}, "it must hold 4 positive numbers"),
         ({"hidden_size": "64"}, "hidden_size"),

@@ -105,6 +105,22 @@ def test_gradients_stay_finite_and_behind_the_mask_there_are_none(model):
     assert (h_a.grad[1].abs().sum(-1) > 0).all()
 
 
+def test_modality_dropout_leaves_every_sample_one_modality_and_those_with_one_alone(config):
+    config.modality_dropout_prob = 0.6
+    model = TacfnForSequenceClassification(config)
+    mask_a, mask_t = torch.zeros(300, 3, dtype=torch.bool), torch.zeros(300, 2, dtype=torch.bool)
+    mask_a[:50], mask_t[50:100] = True, True
+    mask_a[:, 0] |= True  # padding stays padding
+    with torch.no_grad():
+        beta = model.train()(torch.randn(300, 3, 12), torch.randn(300, 2, 16), mask_a, mask_t).beta[:, 0]
+        evaluated = model.eval()(torch.randn(300, 3, 12), torch.randn(300, 2, 16), mask_a, mask_t).beta[:, 0]
+    assert (beta[:50] == 0).all()
+    assert (beta[50:100] == 1).all()
+    for lost in (beta[100:] == 0, beta[100:] == 1):
+        assert 0.2 < lost.float().mean() < 0.4
+    assert ((evaluated[100:] > 0) & (evaluated[100:] < 1)).all()
+
+
 def test_vectors_are_sequences_of_one(model):
     h_a, h_t = torch.randn(3, 12), torch.randn(3, 16)
     with torch.no_grad():

@@ -1,0 +1,205 @@
+"""
+The whole way in a few minutes, without a network: a corpus, features, training, evaluation, a checkpoint, a prediction.
+
+    python scripts/quickstart.py --output_dir quickstart
+
+The corpus is synthetic and the encoders are small ones with random weights: the figures say that the parts work
+together, and whether the gate finds the modality that carries the emotion. They say nothing about real speech.
+"""
+
+import os
+import sys
+
+
+# This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset, DatasetDict
+from sklearn.metrics import recall_score
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    ProgressCallback,
+    Trainer,
+    Wav2Vec2FeatureExtractor,
+    WavLMConfig,
+    WavLMModel,
+    logging,
+    pipeline,
+    set_seed,
+)
+
+from tacfn_hf import TacfnDataCollator, TacfnProcessor
+from tacfn_hf.corpora import load_corpus
+from tacfn_hf.corpora.diagnostic import ENDS, SENTENCES, SUBJECTS, make_diagnostic
+from tacfn_hf.features import extract_features
+from tacfn_hf.training import ModelArguments, TacfnTrainingArguments, build_model, build_trainer, evaluate_split
+
+
+COMPLETE, MISSING = ("audio", "text", "both"), ("audio_only", "text_only")  # the conditions
+PARTS = {"train": "train", "validation": "valid", "test": "test"}
+NEXT = """
+Next, with pretrained encoders (fetched from the Hub once) and a corpus of your own:
+
+    python scripts/inspect_corpus.py ravdess /path/to/ravdess
+    python scripts/extract_features.py --corpus ravdess --dataset /path/to/ravdess --output_dir features/ravdess \\
+        --text_encoder google-bert/bert-base-uncased --audio_encoder microsoft/wavlm-base-plus
+    python scripts/cross_validate.py --dataset features/ravdess --group_column group --num_folds 6 \\
+        --valid_fraction 0.15 --seeds 0 1 2 --output_dir runs/ravdess
+
+`python scripts/inspect_corpus.py --help` lists the corpora; `folder` is one of files and a table of your own."""
+
+
+class QuietProgress(ProgressCallback):
+    """The Trainer's progress bar without a line of figures for every epoch."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, default=Path("quickstart"), help="a new or empty folder")
+    parser.add_argument("--seed", type=int, default=0, help="of the corpus, the encoders and the training")
+    args = parser.parse_args()
+    logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    folder = args.output_dir
+
+    step(1, "A diagnostic corpus, synthetic: it is known whether sound or words carry the emotion")
+    make_diagnostic(folder / "corpus", seed=args.seed, num_speakers=24)
+    corpus = load_corpus("diagnostic", folder / "corpus")
+
+    step(2, "Features, by two small encoders with random weights")
+    save_encoders(folder / "encoders", args.seed)
+    processor = TacfnProcessor.from_encoders(folder / "encoders" / "text", folder / "encoders" / "audio")
+    features = extract_features(corpus, processor, folder / "features")
+
+    step(3, "Training: with both modalities, with audio only, with text only")
+    trainer, fused = train("fused", features, folder, args.seed)
+    tables = {
+        "fused": fused,
+        "audio only": train("audio only", with_one(features, "h_a", "h_t"), folder, args.seed)[1],
+        "text only": train("text only", with_one(features, "h_t", "h_a"), folder, args.seed)[1],
+    }
+    summary = compare(tables, features["test"])
+    print("\nUA in % on the test speakers; beta of the fused model, near 1: audio was trusted, near 0: text")
+    print(summary.to_string(float_format="{:.2f}".format, na_rep="-"))
+
+    step(4, "A checkpoint, loaded again")
+    checkpoint = folder / "checkpoint"
+    trainer.model.save_pretrained(checkpoint)
+    processor.save_pretrained(checkpoint)
+    print(f"{checkpoint}: {', '.join(sorted(path.name for path in checkpoint.iterdir()))}")
+    model = AutoModel.from_pretrained(checkpoint).eval()
+    with torch.no_grad():
+        logits = model(**TacfnDataCollator()(list(features["test"].with_format("numpy").select(range(8))))).logits
+    same = np.allclose(logits.softmax(-1), fused.filter(like="score_")[:8], atol=1e-5)
+    print(f"AutoModel gives a {type(model).__name__} with {'the same' if same else 'OTHER'} scores.")
+    recognizer = pipeline("multimodal-emotion-recognition", model=str(checkpoint))
+    row = next(row for row in corpus["test"] if row["condition"] == "both")
+    print(f"{row['audio']['path']}, {row['text']!r}")
+    print(f"  made as: {corpus['test'].features['label'].int2str(row['label'])}, carried by {row['carrier']}")
+    print(f"  the pipeline says: {recognizer({'audio': row['audio']['path'], 'text': row['text']}, top_k=2)}")
+
+    with open(folder / "quickstart.json", "w", encoding="utf-8") as file:
+        json.dump({"seed": args.seed, "conditions": summary.to_dict("index")}, file, indent=2)
+    print(NEXT)
+    judge(summary, same)
+
+
+def step(number: int, what: str) -> None:
+    print(f"\n--- {number}. {what}", flush=True)
+
+
+def save_encoders(folder: Path, seed: int) -> None:
+    """A small WavLM and a small BERT of random weights, in folders as from the Hub."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 128}
+    # ReLU, since in random convolutions GELU lets little of the sound through.
+    convolutions = {"conv_dim": [64] * 7, "feat_extract_activation": "relu", "num_conv_pos_embedding_groups": 4}
+    WavLMModel(WavLMConfig(**sizes, **convolutions)).save_pretrained(folder / "audio")
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "audio")
+
+    sentences = " ".join([*SUBJECTS, *ENDS, *(template for group in SENTENCES.values() for template in group)]).lower()
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = list(dict.fromkeys([*pieces, *re.findall(r"\w+|[.,!?']", sentences)]))
+    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)})
+    BertModel(BertConfig(**sizes, vocab_size=len(vocabulary))).save_pretrained(folder / "text")
+    tokenizer.save_pretrained(folder / "text")
+
+
+def with_one(features: DatasetDict, kept: str, dropped: str) -> DatasetDict:
+    """The features of one modality, without the rows that lack it."""
+    lacking = "text_only" if kept == "h_a" else "audio_only"
+    return features.filter(lambda condition: condition != lacking, input_columns="condition").remove_columns(dropped)
+
+
+def train(name: str, features: DatasetDict, folder: Path, seed: int) -> tuple[Trainer, pd.DataFrame]:
+    """Trains a network with the ordinary `Trainer`: this, and its predictions of the test split."""
+    print(f"{name}: {', '.join(f'{len(part)} {split}' for split, part in features.items())}", flush=True)
+    parts = {PARTS[split]: part.with_format("numpy") for split, part in features.items()}
+    set_seed(seed)
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "gate_hidden_size": 64}
+    model = build_model(parts["train"], ModelArguments(**sizes), class_weights="none")
+    model.config.modality_dropout_prob = 0.5
+    training_args = TacfnTrainingArguments(
+        output_dir=str(folder / name.replace(" ", "_")),
+        seed=seed,
+        num_train_epochs=15,
+        learning_rate=2e-3,
+        report_to="none",
+        disable_tqdm=False,
+        dataloader_pin_memory=False,
+    )
+    trainer = build_trainer(model, training_args, parts)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(QuietProgress)
+    trainer.train()
+    return trainer, evaluate_split(trainer, parts["test"])[1]
+
+
+def compare(tables: dict[str, pd.DataFrame], test: Dataset) -> pd.DataFrame:
+    """UA of each model and beta of the fused one, by condition and over the conditions in which nothing is missing."""
+    conditions = dict(zip(test["id"], test["condition"]))
+    rows = {}
+    for name, chosen in (*((c, (c,)) for c in COMPLETE), ("all three", COMPLETE), *((c, (c,)) for c in MISSING)):
+        rows[name] = {}
+        for model, table in tables.items():
+            part = table[table["id"].map(conditions).isin(chosen)]
+            rows[name].setdefault("rows", len(part))
+            answered = len(part) == rows[name]["rows"]
+            rows[name][model] = (
+                100 * recall_score(part["label"], part["prediction"], average="macro") if answered else None
+            )
+            if model == "fused":
+                rows[name]["beta"] = float(part["beta"].mean())
+    columns = ["rows", *tables, "beta"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("condition")
+
+
+def judge(summary: pd.DataFrame, same: bool) -> None:
+    """Says what has to be so, and ends with an error where it is not."""
+    overall, beta = summary.loc["all three"], summary["beta"]
+    lead = {name: overall["fused"] - overall[name] for name in ("audio only", "text only")}
+    leads = " and ".join(f"{points:.1f} points of UA above {name}" for name, points in lead.items())
+    print(f"\nThe fused model is {leads}.")
+    print(f"Mean beta is {beta['audio']:.2f} where audio carries the emotion, {beta['text']:.2f} where text does.")
+    if not same or min(lead.values()) < 10 or beta["audio"] <= beta["text"]:
+        sys.exit("Not as it should be: the same scores again, 10 points above both, a higher beta where audio carries.")
+
+
+if __name__ == "__main__":
+    main()
