@@ -7,12 +7,38 @@ from typing import Any
 
 from datasets import DatasetDict
 
+from .crema_d import load_crema_d
+from .diagnostic import load_diagnostic
+from .emodb import load_emodb
+from .esd import load_esd
+from .folder import load_folder
+from .hub import load_hub
+from .iemocap import load_iemocap
+from .meld import load_meld
+from .mosei import load_mosei
+from .msp_improv import load_msp_improv
+from .msp_podcast import load_msp_podcast
 from .ravdess import load_ravdess
+from .savee import load_savee
+from .tess import load_tess
 
 
 # The reader of each corpus; its keyword arguments are the corpus' options.
 CORPORA: dict[str, Callable[..., DatasetDict]] = {
+    "iemocap": load_iemocap,
+    "meld": load_meld,
+    "mosei": load_mosei,
+    "msp_podcast": load_msp_podcast,
+    "msp_improv": load_msp_improv,
     "ravdess": load_ravdess,
+    "crema_d": load_crema_d,
+    "emodb": load_emodb,
+    "esd": load_esd,
+    "savee": load_savee,
+    "tess": load_tess,
+    "diagnostic": load_diagnostic,
+    "folder": load_folder,
+    "hub": load_hub,
 }
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,24 +42,42 @@ def need(corpus: str, root: Path, names: Sequence[str], wanted: str) -> Path:
     for name in names:
         if (root / name).exists():
             return root / name
-    found = sorted(path.name for path in root.iterdir())
-    for name in found:
-        check_no_archive(corpus, root / name)
-    some = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") if found else "nothing"
+    check_unpacked(corpus, root, names)
     raise ValueError(
-        f"{root} is not the root of {corpus}: there is no {' or '.join(names)} in it, but {some}; the root must be "
-        f"{wanted}."
+        f"{root} is not the root of {corpus}: there is no {' or '.join(names)} in it, but {content_of(root)}; the root "
+        f"must be {wanted}."
     )
+
+
+def content_of(root: Path) -> str:
+    """The first names in a folder, for a message."""
+    names = sorted(path.name for path in root.iterdir())
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
+
+
+def check_unpacked(corpus: str, root: Path, names: Sequence[str] = ()) -> None:
+    """Raises a ValueError where a folder has archives in place of folders, or one that is called like a wanted one."""
+    paths = sorted(root.iterdir())
+    has_folders = any(path.is_dir() for path in paths)
+    folders = [part for name in names for part in name.split("/") if "." not in part]
+    for path in paths:
+        stem = path.name.split(".")[0]
+        if not has_folders or any(stem and folder.startswith(stem) for folder in folders):
+            check_no_archive(corpus, path)
 
 
 def check_no_archive(corpus: str, path: Path) -> None:
     """Raises a ValueError where the path is an archive: whether it is whole, and what to do."""
     if not path.is_file() or not path.name.lower().endswith(ARCHIVES):
         return
-    if path.suffix.lower() in (".7z", ".rar"):
-        readable = True  # Python can't tell
-    else:
-        readable = zipfile.is_zipfile(path) if path.suffix.lower() == ".zip" else tarfile.is_tarfile(path)
+    readable = True  # of .7z and .rar Python can't tell
+    if path.suffix.lower() == ".zip":
+        readable = zipfile.is_zipfile(path)
+    elif path.suffix.lower() not in (".7z", ".rar"):
+        try:
+            readable = tarfile.is_tarfile(path)
+        except EOFError:  # compressed, and cut off
+            readable = False
     if readable:
         raise ValueError(f"{corpus} is still packed in {path}: unpack it, and give the folder.")
     raise ValueError(f"{corpus} is packed in {path}, which can't be read as an archive: fetch it again.")
@@ -100,19 +119,22 @@ def read_csv(path: Path, columns: Sequence[str], encoding: str = "utf-8-sig", de
     The rows of a CSV file with a head line, as dicts of strings.
 
     Raises:
-        ValueError: one of `columns` is not there (the message lists those that are), or a row has more or fewer cells
-            than the head line.
+        ValueError: one of `columns` is not there (the message lists those that are), a row has more or fewer cells
+            than the head line, or a quotation mark has no end.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, encoding), newline=""), delimiter=delimiter)
-    names = reader.fieldnames or []
-    for column in columns:
-        if column not in names:
-            raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names)}.")
+    reader = csv.DictReader(io.StringIO(read_text(path, encoding), newline=""), delimiter=delimiter, strict=True)
     rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise ValueError(f"{path} has another number of cells than its head line at line {reader.line_num}.")
-        rows.append(row)
+    try:
+        names = reader.fieldnames or []
+        for column in columns:
+            if column not in names:
+                raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names) or 'none'}.")
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"{path} has another number of cells than its head line at line {reader.line_num}.")
+            rows.append(row)
+    except csv.Error as error:
+        raise ValueError(f"{path} can't be read as CSV after line {reader.line_num}: {error}.") from error
     return rows
 
 
@@ -145,7 +167,11 @@ def audio_files(corpus: str, root: str | os.PathLike, pattern: str, wanted: str)
     root = check_root(corpus, root, wanted)
     paths = sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
     if not paths:
-        need(corpus, root, [pattern], wanted)
+        check_unpacked(corpus, root)
+        raise ValueError(
+            f"{root} is not the root of {corpus}: it has {content_of(root)}, and no audio where it belongs; the "
+            f"root must be {wanted}."
+        )
     return paths
 
 
@@ -156,3 +182,13 @@ def parts_of_name(corpus: str, pattern: str, path: Path) -> dict[str, str]:
         example = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"<\1>", pattern)
         raise ValueError(f"{path} has no name of {corpus}: its files are called {example}.")
     return match.groupdict()
+
+
+def read_transcripts(corpus: str, root: Path, folders: Sequence[str]) -> dict[str, str]:
+    """The texts in the first of `folders` that is there, by the names of their files; where none is, a warning."""
+    for folder in folders:
+        if (root / folder).is_dir():
+            paths = [path for path in (root / folder).rglob("*.txt") if not path.name.startswith(".")]
+            return {path.stem: read_text(path).strip() for path in paths}
+    warnings.warn(f"{corpus} has no folder {' or '.join(folders)} in {root}: every text is None.", stacklevel=3)
+    return {}

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,47 @@ EMOTIONS = (
     "contempt",
     "other",
 )
+# What other corpora call them, in lower case; the words of three letters are those of IEMOCAP.
+SYNONYMS = {
+    "neu": "neutral",
+    "neutrality": "neutral",
+    "no emotion": "neutral",
+    "ang": "angry",
+    "anger": "angry",
+    "hap": "happy",
+    "happiness": "happy",
+    "joy": "happy",
+    "joyful": "happy",
+    "sadness": "sad",
+    "fea": "fearful",
+    "fear": "fearful",
+    "dis": "disgusted",
+    "disgust": "disgusted",
+    "sur": "surprised",
+    "surprise": "surprised",
+    "calmness": "calm",
+    "exc": "excited",
+    "excitement": "excited",
+    "fru": "frustrated",
+    "frustration": "frustrated",
+    "boredom": "bored",
+    "oth": "other",
+    "others": "other",
+}
+# The columns of every corpus.
+SCHEMA = {
+    "id": Value("string"),
+    "audio": Audio(decode=False),
+    "text": Value("string"),
+    "label": None,  # the corpus' own classes
+    "corpus_label": Value("string"),
+    "speaker": Value("string"),
+    "group": Value("string"),
+    "duration": Value("float64"),
+}
+POINTER = b"version https://git-lfs"
+# Of files whose audio PyAV decodes.
+CONTAINER_SUFFIXES = (".mp4", ".m4a", ".mov", ".webm", ".mkv", ".avi")
 
 
 def build_corpus(
@@ -52,7 +93,8 @@ def build_corpus(
 
     Args:
         corpus: what messages call it.
-        rows: of each utterance `id`, `audio` (an absolute path, or None), `text` (or None), `label` (a name, or None;
+        rows: of each utterance `id`, `audio` (an absolute path, None, or what a table holds: a dict of `bytes` and
+            `path`, which is taken as it is, not looked for), `text` (or None), `label` (a name, or None;
             a list of names where `label_feature` says so), `corpus_label`, `speaker` (or None), `group`, the keys of
             `columns`, optionally `split` ("train" where it is absent) and `duration` (else it is read from the header
             of the file).
@@ -86,28 +128,19 @@ def build_corpus(
         "left out": describe(left_out or {}),
         "without audio": str(attach_audio(corpus, rows, allow_missing, known_missing or {})),
         "without text": str(sum(row["text"] is None for row in rows)),
+        "without label": str(sum(row["label"] is None for row in rows)),
     }
     for what, (found, number) in (published or {}).items():
         if found != number:
             warnings.warn(f"{corpus}, {what}: {found} were found, {number} are published.", stacklevel=3)
 
-    features = Features(
-        {
-            "id": Value("string"),
-            "audio": Audio(decode=False),
-            "text": Value("string"),
-            "label": label_feature or ClassLabel(names=list(label_names)),
-            "corpus_label": Value("string"),
-            "speaker": Value("string"),
-            "group": Value("string"),
-            "duration": Value("float64"),
-            **(columns or {}),
-        }
-    )
+    label = label_feature or ClassLabel(names=list(label_names))
+    features = Features({**SCHEMA, "label": label, **(columns or {})})
     index = {name: i for i, name in enumerate(label_names)}
     for row in rows:
         row["label"] = class_index(row["label"], index, row["id"], corpus)
-        row["audio"] = None if row["audio"] is None else {"bytes": None, "path": row["audio"]}
+        if isinstance(row["audio"], str):
+            row["audio"] = {"bytes": None, "path": row["audio"]}
     description = "\n".join(f"{name:<15}{note}" for name, note in notes.items())
     splits = {}
     for name in dict.fromkeys(row.get("split", "train") for row in rows):
@@ -125,7 +158,7 @@ def attach_audio(corpus: str, rows: list[dict[str, Any]], allow_missing: bool, k
         if row["audio"] is not None and row["id"] in known_missing:
             known.append(row["id"])
             row["audio"] = None
-        if row["audio"] is not None and not os.path.isfile(row["audio"]):
+        if isinstance(row["audio"], str) and not os.path.isfile(row["audio"]):
             missing.append(row["audio"])
             row["audio"] = None
         if row["audio"] is not None and row["duration"] is None:
@@ -136,20 +169,40 @@ def attach_audio(corpus: str, rows: list[dict[str, Any]], allow_missing: bool, k
             "the corpus, or say allow_missing to take these as utterances without audio."
         )
     if missing:
-        warnings.warn(f"{len(missing)} of {len(rows)} audio files of {corpus} are missing.", stacklevel=4)
+        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        warnings.warn(f"{len(missing)} of {len(rows)} audio files of {corpus} are missing: {some}.", stacklevel=4)
     if known:
         named = ", ".join(f"{id_} ({known_missing[id_]})" for id_ in known)
         warnings.warn(f"{corpus}: taken as utterances without audio, as known: {named}.", stacklevel=4)
     return sum(row["audio"] is None for row in rows)
 
 
-def duration_of(path: str, id_: str) -> float:
-    """Seconds, from the header of an audio file."""
+def duration_of(audio: str | Mapping[str, Any], id_: str) -> float | None:
+    """
+    Seconds, from the header of an audio file or of its bytes; None where a table has no bytes of it, and of containers
+    that libsndfile does not read.
+    """
+    if isinstance(audio, str):
+        name, file = audio, audio
+    elif audio["bytes"] is None:
+        return None
+    else:
+        name, file = audio["path"] or "its bytes", pa.BufferReader(audio["bytes"])
     try:
-        return soundfile.info(path).duration
+        return soundfile.info(file).duration
     except soundfile.SoundFileError as error:
+        if name.lower().endswith(CONTAINER_SUFFIXES):
+            return None
+        if isinstance(audio, str) and is_pointer(audio):
+            raise ValueError(f"{audio} is a git LFS pointer: run git lfs pull where it comes from.") from error
         reason = getattr(error, "error_string", str(error)).removeprefix("Error : ")
-        raise ValueError(f"The audio of id {id_!r} ({path}) can't be opened: {reason}") from error
+        raise ValueError(f"The audio of id {id_!r} ({name}) can't be opened: {reason}") from error
+
+
+def is_pointer(path: str) -> bool:
+    """Whether a file is the text that a repository holds where git LFS has not fetched it."""
+    with open(path, "rb") as file:
+        return file.read(len(POINTER)) == POINTER
 
 
 def class_index(label: Any, index: Mapping[str, int], id_: str, corpus: str) -> Any:
@@ -182,14 +235,27 @@ def check_apart(corpus: str, splits: Mapping[str, Dataset], columns: Sequence[st
     for column in columns:
         where: dict[str, str] = {}
         for name, split in splits.items():
-            for value in set(split[column][:]) - {None}:
-                if where.setdefault(value, name) != name:
+            for value in dict.fromkeys(split[column][:]):
+                if value is not None and where.setdefault(value, name) != name:
                     raise ValueError(f"{corpus} has the {column} {value!r} in {where[value]} and in {name}.")
 
 
 def canonical_names(names: Sequence[str]) -> list[str]:
     """Names of emotions in the order of EMOTIONS."""
     return sorted(set(names), key=EMOTIONS.index)
+
+
+def canonical_labels(labels: Iterable[str]) -> dict[str, str]:
+    """
+    A class name for each label of a corpus that is not known, in the order of the classes.
+
+    Where every label is a name in EMOTIONS or a synonym, in whatever case, these become the names; else the labels
+    stay as they are, in the order given.
+    """
+    names = {label: SYNONYMS.get(label.lower(), label.lower()) for label in labels}
+    if all(name in EMOTIONS for name in names.values()):
+        return dict(sorted(names.items(), key=lambda item: EMOTIONS.index(item[1])))
+    return {label: label for label in names}
 
 
 def describe(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,7 @@ import numbers
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ try:
     import soxr
 except ImportError:
     soxr = None
+try:
+    import av
+except ImportError:
+    av = None
 
 # From here on a size in a header means that the writer did not know it, as in a pipe.
 UNKNOWN_SIZE = 0x7FFF0000
@@ -27,6 +31,10 @@ UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's
 ANNOUNCED_AND_FOUND = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 CUT_OFF = ("does not match value from 'ds64'", "lacks an end-of-stream bit", "without an End-Of-Stream flag")
 MAX_OGG_PAGE = 27 + 255 + 255 * 255  # bytes: a header, and 255 segments with the size of each
+UNRECOGNISED_FORMAT = 1  # libsndfile's code
+# What PyAV is let open: its other formats include playlists, which name further files.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+MAX_SHORT = 0.1  # seconds by which a container may announce too much: it can count a codec's delay and padding
 
 
 class AudioError(ValueError):
@@ -43,6 +51,9 @@ def load_audio(
 ) -> np.ndarray:
     """
     Decodes audio, mixes its channels to one by their mean, and resamples it (soxr, high quality).
+
+    Files are decoded by libsndfile, and by PyAV, where it is installed, what libsndfile doesn't know: mp4, m4a, mov,
+    webm, mkv and avi. With PyAV, AAC keeps the silence that fills up its last packet.
 
     Args:
         audio: a path; the bytes of a file; samples as array, tensor or list, `[S]`, or 2-D with the channels on the
@@ -126,6 +137,8 @@ def decode(
             wanted = check_seconds(wanted, rate, max_seconds, truncation, name)
             samples = sound.read(wanted, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
+        if getattr(error, "code", None) == UNRECOGNISED_FORMAT:
+            return decode_container(file, size, max_seconds, truncation, name)
         reason = getattr(error, "error_string", str(error)).removeprefix("Error : ")
         raise AudioError(f"{name} can't be decoded as audio: {reason}") from error
     sizes = ANNOUNCED_AND_FOUND.search(log)
@@ -146,6 +159,77 @@ def ends_inside_page(file: str | os.PathLike | bytes, size: int) -> bool:
         tail = stream.read()
     page = tail[tail.rfind(b"OggS") :]
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def decode_container(
+    file: str | os.PathLike | bytes, size: int, max_seconds: float | None, truncation: bool, name: str
+) -> tuple[np.ndarray, int]:
+    """Mono samples and the rate of the first audio track of an mp4, m4a, mov, webm, mkv or avi file of `size` bytes."""
+    if av is None:
+        raise AudioError(f"{name} can't be decoded as audio by libsndfile: for mp4, m4a, webm or avi, pip install av.")
+    cut_off = AudioError(f"{name} is cut off: the file ends before its audio does.")
+    pieces, count, rate = [], 0, None
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
+        if size < size_by_structure(stream, size):
+            raise cut_off
+        stream.seek(0)
+        try:
+            with av.open(
+                stream, container_options={"format_whitelist": CONTAINERS}, metadata_errors="replace"
+            ) as container:
+                if not container.streams.audio:
+                    raise AudioError(f"{name} has no audio track.")
+                track = container.streams.audio[0]
+                announced = float((track.duration or 0) * track.time_base)
+                to_float = av.AudioResampler(format="fltp")
+                for frame in container.decode(track):
+                    if rate not in (None, frame.sample_rate):
+                        raise AudioError(f"{name} changes from {rate} Hz to {frame.sample_rate} within its audio.")
+                    rate = frame.sample_rate
+                    pieces += [piece.to_ndarray().mean(axis=0) for piece in to_float.resample(frame)]
+                    count += frame.samples
+                    if max_seconds is not None and count / rate > max_seconds:  # the rest can stay packed
+                        check_seconds(max(count, round(announced * rate)), rate, max_seconds, truncation, name)
+                        return np.concatenate(pieces), rate
+        except av.FFmpegError as error:
+            raise AudioError(f"{name} can't be decoded as audio: {error.strerror}") from error
+    if announced > MAX_SHORT + (count / rate if count else 0):
+        raise cut_off
+    if not count:
+        raise AudioError(f"{name} holds no samples.")
+    return np.concatenate(pieces), rate
+
+
+def size_by_structure(stream: BinaryIO, size: int) -> int:
+    """How many bytes an mp4, Matroska or avi file should have by the parts that it consists of; 0 for others."""
+    head = stream.read(8)
+    if head[:4] == b"RIFF":
+        length = int.from_bytes(head[4:], "little")
+        return 8 + length if length < UNKNOWN_SIZE else 0
+    if head[:4] == b"\x1a\x45\xdf\xa3":  # Matroska: its header, then one segment with a name of 4 bytes
+        stream.seek(4)
+        length = matroska_size(stream)
+        stream.seek(length + 4, os.SEEK_CUR)
+        length = matroska_size(stream)
+        return stream.tell() + length
+    place = 0
+    while head[4:] == b"ftyp" and place + 8 <= size:  # mp4: boxes that begin with their length
+        stream.seek(place)
+        box = stream.read(16)
+        length = int.from_bytes(box[:4])
+        if length == 0:  # up to the end of the file
+            return size
+        place += max(8, int.from_bytes(box[8:]) if length == 1 else length)
+    return place
+
+
+def matroska_size(stream: BinaryIO) -> int:
+    """The next size of a Matroska file; 0 where its writer did not know it."""
+    first = stream.read(1) or b"\xff"
+    width = 9 - first[0].bit_length()
+    most = (1 << 7 * width) - 1
+    value = int.from_bytes(first + stream.read(width - 1)) & most
+    return 0 if value == most else value
 
 
 def as_samples(audio: Any, name: str) -> np.ndarray:

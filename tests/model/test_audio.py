@@ -1,16 +1,21 @@
 """Every form of an utterance gives the same waveform, resampling keeps what it should, and bad audio is named."""
 
 import array
+import importlib.util
 import io
 import struct
+import sys
 import wave
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from tacfn_hf.model import audio_tacfn
 from tacfn_hf.model.audio_tacfn import AudioError, load_audio
 
 
@@ -430,3 +435,185 @@ def test_what_is_cut_away_may_be_broken_and_what_stays_may_not():
 
 def test_a_limit_without_end():
     assert np.array_equal(load_audio(WAV, RATE, max_seconds=float("inf")), WAVEFORM)
+
+
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+
+
+def container(
+    path: Path, tracks: list[np.ndarray], rate: int = RATE, codec: str = "aac", video: bool = False, **movflags: str
+) -> bytes:
+    """A file that PyAV writes, by its suffix: tracks of floats, channels by samples, and one with pictures."""
+    with av.open(str(path), "w", options=movflags) as file:
+        size = {"width": 32, "height": 32}
+        pictures = file.add_stream("libvpx" if path.suffix == ".webm" else "mpeg4", rate=25, **size) if video else None
+        streams = [file.add_stream(codec, rate=rate, layout=LAYOUTS[len(track)]) for track in tracks]
+        file.start_encoding()
+        for i in range(60 * video):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 4 * i, np.uint8), format="rgb24")
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            file.mux(pictures.encode(picture))
+        for stream, track in zip(streams, tracks):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(track), format="fltp", layout=LAYOUTS[len(track)])
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            file.mux(stream.encode(frame))
+        for stream in file.streams:
+            file.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+CONTAINERS = {
+    "mp4": ("u.mp4", {"rate": 44100}),
+    "mp4 with its index in front": ("u.mp4", {"movflags": "faststart"}),
+    "mp4 with pictures": ("u.mp4", {"video": True, "movflags": "faststart"}),
+    "m4a": ("u.m4a", {"rate": 48000}),
+    "webm": ("u.webm", {"rate": 48000, "codec": "libopus"}),
+    "webm with pictures": ("u.webm", {"rate": 48000, "codec": "libopus", "video": True}),
+    "mkv": ("u.mkv", {}),
+    "mov without compression": ("u.mov", {"rate": 8000, "codec": "pcm_s16le"}),
+    "avi": ("u.avi", {"rate": 22050, "codec": "pcm_s16le"}),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments"), CONTAINERS.values(), ids=CONTAINERS)
+def test_containers_hold_the_sine_that_went_in(tmp_path, name, arguments):
+    data = container(tmp_path / name, [sine(440, arguments.get("rate", RATE), 2)[None]], **arguments)
+    found = load_audio(data, RATE)
+    assert found.dtype == np.float32
+    assert -1 <= len(found) - 2 * RATE <= 1024  # an encoder fills its last packet up
+    found_middle, expected = middle(found[: 2 * RATE]), middle(sine(440, RATE, 2))
+    assert np.corrcoef(found_middle, expected)[0, 1] > 0.99  # so what the encoder puts in front is gone
+    assert 0.98 < np.linalg.norm(found_middle) / np.linalg.norm(expected) < 1.02
+    assert np.array_equal(load_audio(tmp_path / name, RATE), found)
+    assert np.array_equal(load_audio({"bytes": None, "path": str(tmp_path / name)}, RATE), found)
+
+
+@pytest.mark.parametrize("channels", LAYOUTS)
+@pytest.mark.parametrize(("name", "codec"), [("u.mov", "pcm_s16le"), ("u.m4a", "alac")], ids=["packed", "planar"])
+def test_channels_of_containers_are_averaged(tmp_path, name, codec, channels):
+    every = np.stack([pcm(seed=seed)[2:] / 32768 for seed in range(channels)]).astype(np.float32)
+    found = load_audio(container(tmp_path / name, [every], codec=codec), RATE)
+    assert len(found) == every.shape[1]
+    assert np.abs(found - every.mean(axis=0)).max() < 1e-6
+
+
+def test_the_first_of_two_tracks_is_taken(tmp_path):
+    first, second = WAVEFORM[None], -WAVEFORM[None]
+    data = container(tmp_path / "u.mov", [first, second], codec="pcm_s16le", video=True)
+    assert np.array_equal(load_audio(data, RATE), WAVEFORM)
+
+
+CUT_CONTAINERS = {**CONTAINERS, "mp4 in fragments": ("u.mp4", {"movflags": "frag_keyframe+empty_moov"})}
+
+
+@pytest.mark.parametrize("cut", [0.01, 0.05, 0.5, 0.75, 0.99, -1])
+@pytest.mark.parametrize(("name", "arguments"), CUT_CONTAINERS.values(), ids=CUT_CONTAINERS)
+def test_a_container_that_was_cut_off_is_refused(tmp_path, name, arguments, cut):
+    whole = container(tmp_path / name, [sine(440, arguments.get("rate", RATE), 2)[None]], **arguments)
+    load_audio(whole, RATE)
+    part = whole[: int(cut * len(whole)) if cut > 0 else cut]
+    for audio in (part, saved(tmp_path, "u", part)):
+        with pytest.raises(
+            AudioError, match=r"audio of u7.* (is cut off: the file ends|can't be decoded as audio: )"
+        ) as e:
+            load_audio(audio, RATE, name="audio of u7")
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"), [("aac", "can't be decoded as audio: "), ("mp3", "is cut off: the file")]
+)
+def test_a_cut_that_the_sizes_of_an_mp4_do_not_show(tmp_path, codec, message):
+    whole = container(tmp_path / "u.mp4", [sine(440, RATE, 2)[None]], codec=codec, movflags="faststart")
+    place = whole.index(b"mdat") - 4
+    open_ended = whole[:place] + bytes(4) + whole[place + 4 :]  # its last part goes up to the end of the file
+    assert len(load_audio(open_ended, RATE)) >= 2 * RATE
+    part = open_ended[: len(whole) * 3 // 4]
+    with pytest.raises(AudioError, match=message):
+        load_audio(part, RATE)
+    assert len(load_audio(part, RATE, max_seconds=0.5, truncation=True)) == RATE // 2  # the rest is not decoded
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "before", "size"),
+    [("u.webm", "libopus", b"\x18\x53\x80\x67", b"\x01" + b"\xff" * 7), ("u.avi", "pcm_s16le", b"RIFF", b"\xff" * 4)],
+)
+def test_a_container_that_was_written_to_a_pipe_is_read_whole(tmp_path, name, codec, before, size):
+    data = container(tmp_path / name, [sine(440, 48000)[None]], 48000, codec)
+    place = data.index(before) + len(before)
+    assert np.array_equal(load_audio(data[:place] + size + data[place + len(size) :], RATE), load_audio(data, RATE))
+
+
+def test_a_box_with_a_long_size(tmp_path):
+    data = container(tmp_path / "u.mov", [WAVEFORM[None]], codec="pcm_s16le")
+    longer = data + struct.pack(">I4sQ", 1, b"free", 40) + bytes(24)
+    assert np.array_equal(load_audio(longer, RATE), WAVEFORM)
+    with pytest.raises(AudioError, match="is cut off"):
+        load_audio(longer[:-1], RATE)
+
+
+def test_names_in_a_container_may_have_any_encoding(tmp_path):
+    data = container(tmp_path / "u.mkv", [WAVEFORM[None]], codec="pcm_s16le")
+    assert b"Lavf" in data
+    assert np.array_equal(load_audio(data.replace(b"Lavf", b"L\xe9vf"), RATE), WAVEFORM)
+
+
+def test_a_rate_that_changes_is_refused(tmp_path):
+    with av.open(str(tmp_path / "u.mkv"), "w") as file:
+        stream = file.add_stream("mp3", rate=RATE, layout="mono")
+        other = av.CodecContext.create("mp3", "w")
+        other.sample_rate, other.layout, other.format, other.time_base = 44100, "mono", "fltp", Fraction(1, 44100)
+        for encoder, start in ((stream, 0), (other, 44100)):
+            rate = encoder.sample_rate
+            frame = av.AudioFrame.from_ndarray(sine(440, rate)[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            for packet in encoder.encode(frame) + encoder.encode(None):
+                packet.stream = stream
+                file.mux(packet)
+    with pytest.raises(AudioError, match="audio changes from 16000 Hz to 44100 within its audio"):
+        load_audio((tmp_path / "u.mkv").read_bytes(), RATE)
+
+
+def test_a_container_without_audio(tmp_path):
+    with pytest.raises(AudioError, match="audio of u7 has no audio track"):
+        load_audio(container(tmp_path / "u.mp4", [], video=True), RATE, name="audio of u7")
+    data = container(tmp_path / "u.mp4", [WAVEFORM[None]], movflags="frag_keyframe+empty_moov")
+    with pytest.raises(AudioError, match="audio of u7 holds no samples"):
+        load_audio(data[: data.index(b"moof") - 4], RATE, name="audio of u7")
+    with pytest.raises(AudioError, match="audio of u7 can't be decoded as audio: Invalid data found[^:]*$"):
+        load_audio(b"no audio at all\n" * 9, RATE, name="audio of u7")
+
+
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile {}\n", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n"]
+)
+def test_a_playlist_opens_no_other_file(tmp_path, text):
+    container(tmp_path / "u.mp4", [WAVEFORM[None]])
+    playlist = saved(tmp_path, "u.m3u8", text.format("u.mp4").encode())
+    with av.open(str(playlist)) as file:  # it would, if it were let
+        assert len(file.streams.audio) == 1
+    with pytest.raises(AudioError, match="can't be decoded as audio: "):
+        load_audio(playlist, RATE)
+
+
+def test_seconds_of_containers_are_limited(tmp_path):
+    samples = pcm(5 * RATE) / np.float32(32768)
+    data = container(tmp_path / "u.mov", [samples[None]], codec="pcm_s16le")
+    for seconds in (0.57, 2.01, 5.0):
+        found = load_audio(data, RATE, max_seconds=seconds, truncation=True)
+        assert np.array_equal(found, samples[: round(seconds * RATE)])
+    assert len(load_audio(data, RATE, max_seconds=5.0)) == 5 * RATE
+    with pytest.raises(AudioError, match=r"audio of u7 is 5\.0 s long, more than max_audio_seconds 2: .*trunc"):
+        load_audio(data, RATE, max_seconds=2, name="audio of u7")
+
+
+def test_without_av_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)  # what an import of it then fails on
+    spec = importlib.util.spec_from_file_location("without_av", audio_tacfn.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert np.array_equal(module.load_audio(FLAC, RATE), WAVEFORM)
+    with pytest.raises(
+        module.AudioError, match=r"audio of u7 can't be decoded as audio by libsndfile: .*pip install av"
+    ):
+        module.load_audio(container(tmp_path / "u.mp4", [WAVEFORM[None]]), RATE, name="audio of u7")

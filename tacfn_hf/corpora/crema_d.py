@@ -1,0 +1,111 @@
+"""CREMA-D: 91 actors, 12 sentences, 6 emotions. Cao et al. 2014, doi:10.1109/TAFFC.2014.2336244."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict, Value
+
+from .reading import audio_files, check_root, lookup, need, parts_of_name, read_csv
+from .schema import build_corpus, canonical_names
+
+
+# The parts of 1001_DFA_ANG_XX.wav and what they stand for. From the documentation of the corpus.
+NAME = r"(?P<actor>\d{4})_(?P<sentence>[A-Z]+)_(?P<emotion>[A-Z]+)_(?P<intensity>[A-Z]+)"
+SENTENCES = {
+    "IEO": "It's eleven o'clock.",
+    "TIE": "That is exactly what happened.",
+    "IOM": "I'm on my way to the meeting.",
+    "IWW": "I wonder what this is about.",
+    "TAI": "The airplane is almost full.",
+    "MTI": "Maybe tomorrow it will be cold.",
+    "IWL": "I would like a new alarm clock.",
+    "ITH": "I think I have a doctor's appointment.",
+    "DFA": "Don't forget a jacket.",
+    "ITS": "I think I've seen this before.",
+    "TSI": "The surface is slick.",
+    "WSI": "We'll stop in a couple of minutes.",
+}
+LABELS = {
+    "ANG": "angry",
+    "DIS": "disgusted",
+    "FEA": "fearful",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+# X is XX: 1040_ITH_SAD_X is the name of one file in older releases.
+INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified", "X": "unspecified"}
+GENDERS = {"Male": "male", "Female": "female"}
+FOLDERS = {"AudioWAV": "*.wav", "AudioMP3": "*.mp3"}
+WANTED = "the folder with AudioWAV (or AudioMP3) and VideoDemographics.csv"
+ACTORS = "VideoDemographics.csv"
+KNOWN_MISSING = {"1076_MTI_SAD_XX": "no sound in AudioWAV"}
+PUBLISHED, PUBLISHED_ACTORS = 7442, 91
+COLUMNS = {"intensity": Value("string"), "gender": Value("string"), "age": Value("int64")}
+
+
+def load_crema_d(root: str | os.PathLike) -> DatasetDict:
+    """
+    CREMA-D. Labels, intensities and sentences come from the names of the files: the label is the emotion that the
+    actor was asked for, not what the crowd heard. `gender` and `age` (in years) are those of VideoDemographics.csv,
+    and None where that file is not there.
+
+    The clips are those of AudioWAV, and those of AudioMP3 only where there is no AudioWAV. 1076_MTI_SAD_XX.wav is
+    known to have no sound: it is taken as an utterance without audio, with a warning.
+
+    Protocol: folds over actors (`group`).
+
+    Args:
+        root: the folder with AudioWAV.
+
+    Raises:
+        ValueError: another folder, a name or table that can't be read, an actor who is not in the table, a clip
+            that can't be opened.
+    """
+    root = check_root("CREMA-D", root, WANTED)
+    folder = need("CREMA-D", root, list(FOLDERS), WANTED).name
+    actors = read_actors(root / ACTORS) if (root / ACTORS).exists() else None
+    rows = []
+    for path in audio_files("CREMA-D", root, f"{folder}/{FOLDERS[folder]}", WANTED):
+        parts = parts_of_name("CREMA-D", NAME, path)
+        rows.append(row_of(path, parts, actors))
+    return build_corpus(
+        "CREMA-D",
+        rows,
+        canonical_names(LABELS.values()),
+        COLUMNS,
+        published={
+            "utterances": (len(rows), PUBLISHED),
+            "actors": (len({row["speaker"] for row in rows}), PUBLISHED_ACTORS),
+        },
+        known_missing=KNOWN_MISSING if folder == "AudioWAV" else None,
+    )
+
+
+def row_of(path: Path, parts: dict[str, str], actors: Mapping[str, dict] | None) -> dict[str, Any]:
+    if actors is not None and parts["actor"] not in actors:
+        raise ValueError(f"{path} is of the actor {parts['actor']}, who is not in {ACTORS}.")
+    return {
+        "id": path.stem,
+        "audio": str(path),
+        "text": lookup(SENTENCES, parts["sentence"], str(path), "sentence"),
+        "label": lookup(LABELS, parts["emotion"], str(path), "emotion"),
+        "corpus_label": parts["emotion"],
+        "speaker": parts["actor"],
+        "group": parts["actor"],
+        "intensity": lookup(INTENSITIES, parts["intensity"], str(path), "intensity"),
+        **(actors[parts["actor"]] if actors is not None else {"gender": None, "age": None}),
+    }
+
+
+def read_actors(path: Path) -> dict[str, dict[str, Any]]:
+    """Gender and age of each actor."""
+    actors = {}
+    for row in read_csv(path, ["ActorID", "Age", "Sex"]):
+        where = f"{path}, actor {row['ActorID']},"
+        if not row["Age"].isdecimal():
+            raise ValueError(f"{where} has the Age {row['Age']!r}: it must be a whole number.")
+        actors[row["ActorID"]] = {"gender": lookup(GENDERS, row["Sex"], where, "Sex"), "age": int(row["Age"])}
+    return actors

@@ -1,0 +1,284 @@
+"""The user's own corpus: a table beside audio files, or audio files in a folder for each label."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+from datasets import ClassLabel, DatasetDict, Features
+
+from ..importing import TABLE_SUFFIXES, as_text, read_table
+from .reading import check_no_archive, check_root, inside, lookup
+from .schema import CONTAINER_SUFFIXES, SCHEMA, build_corpus, canonical_labels
+
+
+SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+# What libsndfile reads, and PyAV.
+AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au", *CONTAINER_SUFFIXES}
+DEFAULTS = {"audio_column": "audio", "text_column": "text", "label_column": "label"}
+WANTED = (
+    f"a folder with a table ({', '.join(sorted(TABLE_SUFFIXES))}) beside audio files, or with a folder of audio files "
+    "for each label"
+)
+
+
+def load_folder(
+    root: str | os.PathLike,
+    table: str | None = None,
+    audio_column: str | None = "audio",
+    text_column: str | None = "text",
+    label_column: str = "label",
+    speaker_column: str | None = None,
+    group_column: str | None = None,
+    id_column: str | None = None,
+    split_column: str | None = None,
+    allow_missing: bool = False,
+) -> DatasetDict:
+    """
+    A table with a row for each utterance, or folders of audio files that are called like their label:
+    `root/<label>/*.wav` or `root/<split>/<label>/*.wav`.
+
+    Labels that are all known words for emotions get their canonical names (joy is happy), others stay as they are, in
+    the order of their numbers or letters; `corpus_label` always has them as they are. An empty cell is no label, no
+    text, no audio or no speaker. `group` is the group column, else the speaker column, else each utterance is a group
+    of its own. Columns that no option names are kept; `duration` and `corpus_label` of the table as `source_duration`
+    and `source_corpus_label`.
+
+    Args:
+        root: the folder.
+        table: a CSV, TSV, JSONL or Parquet file, relative to the root. None: the only one directly in the root; where
+            there is none, the folders are read.
+        audio_column: paths relative to the root, or, in Parquet, a struct of `bytes` and `path`; such bytes are held in
+            memory (`load_hub` leaves them on disk). Where there is no column "audio", "file_name" is taken. None or
+            empty: the corpus has no audio.
+        text_column: what is said. None or empty: the corpus has no text.
+        label_column: strings, integers, or a `ClassLabel`, of which -1 is no label.
+        speaker_column: who speaks. None: not known.
+        group_column: what must not be in two splits.
+        id_column: values that differ from row to row. None: the paths of the audio without suffix.
+        split_column: train, validation (or valid, val, dev) or test. None: all is "train".
+        allow_missing: take utterances whose file is not there as utterances without audio.
+
+    Raises:
+        ValueError: several tables, a column that is not there or has the name of another one of the schema, a path out
+            of the root, missing files, an unknown split, a row without id or group, a group in two splits.
+    """
+    root = check_root("the corpus", root, WANTED)
+    named = {
+        "audio_column": audio_column,
+        "text_column": text_column,
+        "label_column": label_column,
+        "speaker_column": speaker_column,
+        "group_column": group_column,
+        "id_column": id_column,
+        "split_column": split_column,
+    }
+    path = find_table(root, table)
+    if path is None:
+        for option, column in named.items():
+            if column and column != DEFAULTS.get(option):
+                raise ValueError(f"{option} is {column!r}, but {root} has no table ({', '.join(TABLE_SUFFIXES)}).")
+        rows, columns, left_out = rows_of_folders(root)
+        names = name_labels(rows, None, str(root))
+    else:
+        rows, columns, names = rows_of_table(root, path, named)
+        used = {row["audio"] for row in rows if isinstance(row["audio"], str)}
+        unused = sum(str(file) not in used for file in files_in(root) if file.suffix.lower() in AUDIO_SUFFIXES)
+        left_out = {"audio files of no row": unused}
+    return build_corpus(
+        str(root), rows, names, columns, left_out=left_out, apart=["group"], allow_missing=allow_missing
+    )
+
+
+def find_table(root: Path, table: str | None) -> Path | None:
+    """The table of a corpus, or None where its root has none."""
+    there = sorted(file for file in root.iterdir() if file.suffix.lower() in TABLE_SUFFIXES)
+    there = [file for file in there if file.is_file() and not file.name.startswith(".")]
+    names = ", ".join(file.name for file in there)
+    if table:
+        path = Path(inside(root, table, "The option table"))
+        if not path.is_file():
+            raise ValueError(f"The table {path} does not exist; the tables in {root} are: {names or 'none'}.")
+        return path
+    if len(there) > 1:
+        raise ValueError(f"{root} has several tables, {names}: say with table which one it is.")
+    return there[0] if there else None
+
+
+def files_in(root: Path) -> list[Path]:
+    """All files below a folder but hidden ones, sorted."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+
+
+def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
+    """The rows of a corpus without a table, no further columns, and what is left out."""
+    files = files_in(root)
+    audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+    if not audio:
+        for file in files:
+            check_no_archive("the corpus", file)
+        raise ValueError(f"{root} has neither a table nor audio files: it must be {WANTED}.")
+    rows, depth = [], len(audio[0].relative_to(root).parts)
+    for file in audio:
+        *folders, _ = file.relative_to(root).parts
+        if len(folders) not in (1, 2) or len(folders) + 1 != depth:
+            raise ValueError(
+                f"{file} has no label by its folder: all audio must be in {root}/<label>, or all in "
+                f"{root}/<split>/<label>, or in a table."
+            )
+        id_ = file.relative_to(root).with_suffix("").as_posix()
+        split = lookup(SPLITS, folders[0], str(file), "split") if len(folders) == 2 else "train"
+        row = {"id": id_, "audio": str(file), "text": None, "label": folders[-1], "speaker": None, "group": id_}
+        rows.append(row | {"split": split})
+    if depth == 2 and all(row["label"] in SPLITS for row in rows):
+        raise ValueError(f"{root} has audio in {', '.join(SPLITS)} but no table and no folders of labels in these.")
+    return rows, {}, {"files that are no audio": len(files) - len(audio)}
+
+
+def rows_of_table(
+    root: Path, path: Path, named: Mapping[str, str | None]
+) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
+    """The rows of a table, the features of its further columns, and the class names."""
+    table, where = read_table(path), str(path)
+    if named["audio_column"] == "audio" and "audio" not in table.column_names and "file_name" in table.column_names:
+        named = {**named, "audio_column": "file_name"}  # as in the metadata of an audiofolder
+    check_columns(table.column_names, named, where)
+    audio = audio_cells(root, table, named["audio_column"], where)
+    features = Features.from_arrow_schema(table.schema)
+    rows = utterances(table, features, named, where, [id_of(cell) for cell in audio])
+    for row, cell in zip(rows, audio, strict=True):
+        if isinstance(cell, str):
+            cell = inside(root, cell, f"The row with id {row['id']!r} of {where}")
+        row["audio"] = cell
+    if named["split_column"]:
+        for row, split in zip(rows, texts(table, named["split_column"], where), strict=True):
+            row["split"] = lookup(SPLITS, split or "", f"The row with id {row['id']!r} of {where}", "split")
+    further = [column for column in table.column_names if column not in named.values()]
+    for column in further:
+        for row, value in zip(rows, table.column(column).to_pylist(), strict=True):
+            row[further_name(column)] = value
+    names = name_labels(rows, declared_names(features, named["label_column"]), where)
+    return rows, {further_name(column): features[column] for column in further}, names
+
+
+def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> list[str | dict | None]:
+    """What a table has as audio: a path, a dict with the bytes that it embeds, or None."""
+    if not column:
+        return [None] * table.num_rows
+    type_ = table.schema.field(column).type
+    if not pa.types.is_struct(type_) or {field.name for field in type_} != {"bytes", "path"}:
+        return texts(table, column, where)
+    cells = table.column(column).to_pylist()
+    return [cell["path"] if cell is not None and cell["bytes"] is None else cell for cell in cells]
+
+
+def id_of(audio: str | dict | None) -> str | None:
+    """The path without suffix."""
+    path = audio["path"] if isinstance(audio, dict) else audio
+    return str(PurePosixPath(path).with_suffix("")) if path else None
+
+
+# --- a table with named columns; load_hub uses these too
+
+
+def check_columns(present: Sequence[str], named: Mapping[str, str | None], where: str) -> None:
+    """
+    Every column that an option names is there, and no other one is called like one of the schema.
+
+    Raises:
+        ValueError: else, or neither audio nor text is named.
+    """
+    if not named["audio_column"] and not named["text_column"]:
+        raise ValueError("audio_column and text_column are both empty: a corpus needs one of them.")
+    for option, column in named.items():
+        if column not in present and (column or option == "label_column"):
+            without = f", or give {option}= where there is none" if option in ("audio_column", "text_column") else ""
+            raise ValueError(
+                f"{where} has no column {column!r}; it has {', '.join(present)}: say which is the {option}{without}."
+            )
+    for column in present:
+        option = f"{column}_column"
+        if option in named and column not in named.values():
+            raise ValueError(
+                f"{where} has a column {column!r}, which is a name of the schema: say {option}={column}, or rename it."
+            )
+
+
+def further_name(column: str) -> str:
+    """What a column is called that no option names."""
+    return f"source_{column}" if column in SCHEMA else column
+
+
+def utterances(
+    table: pa.Table, features: Features, named: Mapping[str, str | None], where: str, ids: Iterable[str | None]
+) -> list[dict[str, Any]]:
+    """
+    Of each row `id` (that of `ids` where no column is named), `text`, `label` as in the table, `speaker`, `group`.
+
+    Raises:
+        ValueError: a column of another type than strings or integers, a row without id or group, a number that is none
+            of a class.
+    """
+
+    def cells(option: str) -> list[str | None]:
+        column = named[option]
+        return texts(table, column, where) if column else [None] * table.num_rows
+
+    ids = cells("id_column") if named["id_column"] else list(ids)
+    by = named["group_column"] or named["speaker_column"]
+    groups = texts(table, by, where) if by else ids
+    labels = class_labels(cells("label_column"), declared_names(features, named["label_column"]), where)
+    rows = []
+    for i, (id_, group) in enumerate(zip(ids, groups, strict=True)):
+        if id_ is None:
+            raise ValueError(f"Row {i} of {where} has no id: say id_column, and fill it in each row.")
+        if group is None:
+            raise ValueError(f"Row {i} of {where} has nothing in column {by!r}, which must say its group.")
+        rows.append({"id": id_, "group": group})
+    for name, values in (("text", cells("text_column")), ("label", labels), ("speaker", cells("speaker_column"))):
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    return rows
+
+
+def texts(table: pa.Table, column: str, where: str) -> list[str | None]:
+    """The cells of a column of strings or integers as strings; an empty one is None."""
+    try:
+        return [cell or None for cell in as_text(table, where, column)]
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def declared_names(features: Features, column: str) -> list[str] | None:
+    """The names of a `ClassLabel`; None for a column of another kind."""
+    return features[column].names if isinstance(features[column], ClassLabel) else None
+
+
+def class_labels(labels: list[str | None], declared: Sequence[str] | None, where: str) -> list[str | None]:
+    """The names that the numbers of a `ClassLabel` stand for."""
+    if declared is None:
+        return labels
+    numbers = {str(i): name for i, name in enumerate(declared)} | {"-1": None}
+    return [None if label is None else lookup(numbers, label, where, "label") for label in labels]
+
+
+def name_labels(rows: list[dict[str, Any]], declared: Sequence[str] | None, where: str) -> list[str]:
+    """Makes `label` of each row the `corpus_label`, with a class name in its place; returns the class names."""
+    found = {row["label"] for row in rows} - {None}
+    if rows and not found:
+        raise ValueError(f"{where} has no label in any row.")
+    labels = declared or sorted(found, key=int if all(label.isdecimal() for label in found) else None)
+    names = canonical_labels(labels)
+    for row in rows:
+        row["corpus_label"] = row["label"]
+        row["label"] = names.get(row["label"])
+    return list(dict.fromkeys(names.values()))

@@ -1,0 +1,143 @@
+"""IEMOCAP: 10 actors in 5 sessions of dialogues, improvised and scripted. Busso et al. 2008,
+doi:10.1007/s10579-008-9076-6."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict, Value
+
+from .reading import check_root, choice, lookup, need, read_text
+from .schema import build_corpus, canonical_names
+
+
+# The codes of EmoEvaluation; xxx is "no agreement".
+LABELS = {
+    "neu": "neutral",
+    "ang": "angry",
+    "hap": "happy",
+    "exc": "excited",
+    "sad": "sad",
+    "fru": "frustrated",
+    "fea": "fearful",
+    "sur": "surprised",
+    "dis": "disgusted",
+    "oth": "other",
+    "xxx": None,
+}
+# The codes of each set of labels. In that of 4, excited counts as happy: the usual protocol, of 5531 utterances.
+LABEL_SETS = {"4": ("neu", "ang", "hap", "exc", "sad"), "6": ("neu", "ang", "hap", "exc", "sad", "fru"), "all": LABELS}
+PUBLISHED = {"4": 5531, "6": 7380, "all": 10039}
+# [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5000, 2.5000, 2.5000]
+NUMBER = r"(\d+(?:\.\d+)?)"
+SUMMARY = re.compile(rf"\[{NUMBER} - {NUMBER}\]\t(\S+)\t(\w+)\t\[{NUMBER}, {NUMBER}, {NUMBER}\]\s*")
+# Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me. The dialogue and the turn, which begins with who speaks.
+TURN = re.compile(r"(?P<session>Ses0\d)[FM]_(?P<kind>impro|script)\w+_(?P<gender>[FM])\d+")
+TRANSCRIPT = re.compile(r"(\S+) \[[\d.]+-[\d.]+\]: ?(.*)")
+KINDS = {"impro": "improvised", "script": "scripted"}
+GENDERS = {"F": "female", "M": "male"}
+WANTED = "the folder IEMOCAP_full_release with Session1 to Session5"
+COLUMNS = {
+    **{name: Value("string") for name in ("session", "dialogue", "kind", "gender")},
+    **{name: Value("float64") for name in ("valence", "arousal", "dominance", "start", "end")},
+}
+
+
+def load_iemocap(
+    root: str | os.PathLike, labels: str = "4", group_by: str = "session", allow_missing: bool = False
+) -> DatasetDict:
+    """
+    IEMOCAP by its EmoEvaluation, transcriptions and sentence wavs.
+
+    Protocols: leave one session out, or leave one speaker out (`group`). The speaker of an utterance is who says it,
+    not whom the dialogue is named after. Valence, arousal and dominance are means from 1 to 5, `start` and `end` are
+    seconds in the dialogue, `kind` is improvised or scripted.
+
+    Args:
+        root: the folder with Session1 to Session5, or some of them.
+        labels: "4" (neutral, angry, happy with excited, sad), "6" (neutral, angry, happy, sad, excited, frustrated),
+            or "all": every utterance, with a null label where the raters did not agree.
+        group_by: "session" or "speaker".
+        allow_missing: take utterances whose file is not there as utterances without audio.
+
+    Raises:
+        ValueError: another folder, a line or code that is none of the corpus, an utterance without transcript.
+    """
+    choice("IEMOCAP", "labels", labels, list(LABEL_SETS))
+    choice("IEMOCAP", "group_by", group_by, ["session", "speaker"])
+    root = check_root("IEMOCAP", root, WANTED)
+    need("IEMOCAP", root, [f"Session{number}" for number in range(1, 6)], WANTED)
+    rows, left_out = [], Counter()
+    for evaluation in sorted(root.glob("Session[1-5]/dialog/EmoEvaluation/Ses*.txt")):
+        dialogue = evaluation.stem
+        session = evaluation.parents[2]
+        texts = read_transcription(session / "dialog" / "transcriptions" / f"{dialogue}.txt")
+        for turn, where in read_evaluation(evaluation):
+            lookup(LABELS, turn["code"], where, "emotion")
+            if turn["code"] not in LABEL_SETS[labels]:
+                left_out[f"labelled {turn['code']}"] += 1
+                continue
+            if turn["id"] not in texts:
+                raise ValueError(f"{where} has the utterance {turn['id']}, which has no line in the transcription.")
+            audio = session / "sentences" / "wav" / dialogue / f"{turn['id']}.wav"
+            rows.append(row_of(turn, where, labels, group_by) | {"text": texts[turn["id"]], "audio": str(audio)})
+            rows[-1]["dialogue"] = dialogue
+    names = {"happy" if labels == "4" and code == "exc" else LABELS[code] for code in LABEL_SETS[labels]} - {None}
+    return build_corpus(
+        "IEMOCAP",
+        rows,
+        canonical_names(names),
+        COLUMNS,
+        left_out=left_out,
+        published={f"utterances of labels={labels}": (len(rows), PUBLISHED[labels])},
+        allow_missing=allow_missing,
+    )
+
+
+def row_of(turn: Mapping[str, str], where: str, labels: str, group_by: str) -> dict[str, Any]:
+    """A row without its text, audio and dialogue."""
+    name = TURN.fullmatch(turn["id"])
+    if name is None:
+        raise ValueError(f"{where} has the utterance {turn['id']!r}: it must be such as Ses01F_impro01_F000.")
+    session, speaker = name["session"][-1], name["session"] + name["gender"]
+    return {
+        "id": turn["id"],
+        "label": "happy" if labels == "4" and turn["code"] == "exc" else LABELS[turn["code"]],
+        "corpus_label": turn["code"],
+        "speaker": speaker,
+        "group": session if group_by == "session" else speaker,
+        "session": session,
+        "kind": KINDS[name["kind"]],
+        "gender": GENDERS[name["gender"]],
+        **{key: float(turn[key]) for key in ("valence", "arousal", "dominance", "start", "end")},
+    }
+
+
+def read_evaluation(path: Path) -> list[tuple[dict[str, str], str]]:
+    """The summary line of each utterance, and where it is. The lines of the single raters are not read."""
+    turns = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.startswith("["):
+            continue
+        match = SUMMARY.fullmatch(line)
+        if match is None:
+            raise ValueError(
+                f"{path}, line {number}, is {line!r}: it must be [start - end], utterance, emotion and [valence, "
+                "arousal, dominance], separated by tabs."
+            )
+        names = ("start", "end", "id", "code", "valence", "arousal", "dominance")
+        turns.append((dict(zip(names, match.groups(), strict=True)), f"{path}, line {number},"))
+    return turns
+
+
+def read_transcription(path: Path) -> dict[str, str | None]:
+    """The text of each utterance. Lines without an id or times, such as of laughter in between, are not read."""
+    texts = {}
+    for line in read_text(path).split("\n"):
+        match = TRANSCRIPT.fullmatch(line.rstrip())
+        if match is not None:
+            texts[match[1]] = match[2].strip() or None
+    return texts

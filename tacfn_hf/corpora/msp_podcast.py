@@ -1,0 +1,139 @@
+"""MSP-Podcast: turns of podcasts with crowd-sourced emotions. Lotfian & Busso 2019, doi:10.1109/TAFFC.2017.2736999."""
+
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict, Value
+
+from .reading import check_root, choice, lookup, need, read_csv, read_transcripts
+from .schema import build_corpus, canonical_names
+
+
+# The codes of EmoClass, and which of them are classes; X is "no agreement". From the readme of the corpus.
+LABELS = {
+    "A": "angry",
+    "S": "sad",
+    "H": "happy",
+    "U": "surprised",
+    "F": "fearful",
+    "D": "disgusted",
+    "C": "contempt",
+    "N": "neutral",
+    "O": "other",
+    "X": None,
+}
+LABEL_SETS = {"8": "ASHUFDCN", "4": "NHAS", "all": "ASHUFDCNOX"}
+# Releases up to 1.8 say Validation and "concensus". The labels of Test3 are not public.
+SPLITS = {"Train": "train", "Development": "validation", "Validation": "validation"}
+TEST_SETS = ("Test1", "Test2")
+HIDDEN = "Test3"
+LABEL_FILES = ("Labels/labels_consensus.csv", "Labels/labels_concensus.csv")
+GENDERS = {"Male": "male", "Female": "female", "Unknown": None}
+NAME = r"MSP-PODCAST_(?P<podcast>[0-9A-Za-z]+)_[0-9A-Za-z_]+\.wav"
+DIMENSIONS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
+WANTED = "the folder with Labels, Audios and Transcripts"
+COLUMNS = {
+    **{dimension: Value("float64") for dimension in DIMENSIONS},
+    "gender": Value("string"),
+    "podcast": Value("string"),
+}
+
+
+def load_msp_podcast(
+    root: str | os.PathLike,
+    labels: str = "8",
+    test_set: str = "Test1",
+    allow_shared_groups: bool = False,
+    allow_missing: bool = False,
+) -> DatasetDict:
+    """
+    MSP-Podcast in the partition of its release: train, validation and test. `group` is the speaker, or the podcast
+    where the speaker is unknown. Arousal, valence and dominance are means from 1 (calm, negative, weak) to 7. Sizes
+    differ between releases, so none is checked.
+
+    Early releases have no transcripts: then every text is None, with a warning.
+
+    Args:
+        root: the folder with Labels, Audios and Transcripts.
+        labels: "8" (angry, sad, happy, surprised, fearful, disgusted, contempt, neutral), "4" (neutral, happy, angry,
+            sad), or "all": these and other, and a null label where the raters did not agree.
+        test_set: the set that becomes "test", "Test1" (the usual one) or "Test2". The other is left out: it shares
+            speakers with this one.
+        allow_shared_groups: take a partition that has a group in two splits, with a warning, instead of raising.
+        allow_missing: take turns whose file is not there as utterances without audio.
+    """
+    choice("MSP-Podcast", "labels", labels, list(LABEL_SETS))
+    choice("MSP-Podcast", "test_set", test_set, TEST_SETS)
+    root = check_root("MSP-Podcast", root, WANTED)
+    path = need("MSP-Podcast", root, LABEL_FILES, WANTED)
+    audio = need("MSP-Podcast", root, ["Audios", "Audio"], WANTED)
+    texts = read_transcripts("MSP-Podcast", root, ["Transcripts"])
+    splits = {**SPLITS, **dict.fromkeys((*TEST_SETS, HIDDEN)), test_set: "test"}
+    columns = ["FileName", "EmoClass", *DIMENSIONS.values(), "SpkrID", "Gender", "Split_Set"]
+    rows, left_out = [], Counter()
+    for number, entry in enumerate(read_csv(path, columns), 2):
+        where = f"{path}, row {number},"
+        split = lookup(splits, entry["Split_Set"], where, "Split_Set")
+        lookup(LABELS, entry["EmoClass"], where, "EmoClass")
+        if split is None:
+            left_out[f"of {entry['Split_Set']}"] += 1
+        elif entry["EmoClass"] not in LABEL_SETS[labels]:
+            left_out[f"of EmoClass {entry['EmoClass']}"] += 1
+        else:
+            rows.append(row_of(entry, audio, texts, split, where))
+    rows.sort(key=lambda row: ("train", "validation", "test").index(row["split"]))
+    check_shared_groups(rows, allow_shared_groups)
+    names = canonical_names([LABELS[code] for code in LABEL_SETS[labels] if code != "X"])
+    return build_corpus("MSP-Podcast", rows, names, COLUMNS, left_out=left_out, apart=(), allow_missing=allow_missing)
+
+
+def row_of(entry: Mapping[str, str], audio: Path, texts: Mapping[str, str], split: str, where: str) -> dict[str, Any]:
+    name = re.fullmatch(NAME, entry["FileName"])
+    if name is None:
+        raise ValueError(
+            f"{where} has the FileName {entry['FileName']!r}: it must be such as MSP-PODCAST_0001_0008.wav."
+        )
+    id_ = entry["FileName"].removesuffix(".wav")
+    speaker = None if entry["SpkrID"] in ("Unknown", "") else entry["SpkrID"]
+    return {
+        "id": id_,
+        "audio": str(audio / entry["FileName"]),
+        "text": texts.get(id_) or None,
+        "label": LABELS[entry["EmoClass"]],
+        "corpus_label": entry["EmoClass"],
+        "speaker": speaker,
+        "group": speaker or f"podcast {name['podcast']}",  # the numbers of podcasts are also those of speakers
+        "split": split,
+        **{dimension: rating(entry[column], where, column) for dimension, column in DIMENSIONS.items()},
+        "gender": lookup(GENDERS, entry["Gender"], where, "Gender"),
+        "podcast": name["podcast"],
+    }
+
+
+def rating(value: str, where: str, column: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ValueError(f"{where} has the {column} {value!r}: it must be a number.") from error
+
+
+def check_shared_groups(rows: Sequence[Mapping[str, Any]], allow_shared_groups: bool) -> None:
+    """The partition "attempts" to keep speakers apart (so the readme): where it does not, this is said."""
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        splits.setdefault(row["group"], set()).add(row["split"])
+    shared = [group for group, where in splits.items() if len(where) > 1]
+    if not shared:
+        return
+    found = (
+        f"{len(shared)} of {len(splits)} groups of MSP-Podcast are in several splits of this release, the first is "
+        f"{shared[0]!r}"
+    )
+    if not allow_shared_groups:
+        raise ValueError(f"{found}: say allow_shared_groups to take the partition as it is.")
+    warnings.warn(f"{found}.", stacklevel=3)

@@ -1,0 +1,332 @@
+"""The user's own corpus: as a table in each format, and as folders."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from layout import write_text, write_wav
+
+from tacfn_hf.corpora.folder import load_folder
+
+
+HEAD = ["audio", "text", "label", "actor", "scene", "part", "take"]
+ROWS = [
+    ["wav/a.wav", "Oh, no!", "Sadness", "007", "1", "train", "1"],
+    ["wav/b.wav", None, "joy", "007", "1", "train", None],
+    ["wav/c.FLAC", "7", "anger", "8", "2", "dev", "3"],
+    ["wav/d.wav", "Well.", None, "9", "3", "test", "4"],
+]
+OPTIONS = {"speaker_column": "actor", "group_column": "scene", "split_column": "part"}
+
+
+def make(root: Path, kind: str = "csv", head=HEAD, rows=ROWS) -> Path:
+    """The table of that kind, beside the audio that ROWS name."""
+    for row in ROWS:
+        write_wav(root / row[0], seconds=0.25)
+    table = pa.table(list(zip(*rows)) or [[]] * len(head), names=list(head))
+    if kind == "parquet":
+        pa.parquet.write_table(table, root / "table.parquet")
+    elif kind == "jsonl":
+        write_text(root / "table.jsonl", "".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    else:
+        mark = "," if kind == "csv" else "\t"
+        cells = [[f'"{cell}"' if mark in (cell or "") else cell or "" for cell in row] for row in [head, *rows]]
+        write_text(root / f"table.{kind}", "\n".join(mark.join(row) for row in cells))
+    return root
+
+
+def replaced(column: str, row: int, value: str | None) -> list[list]:
+    rows = [list(cells) for cells in ROWS]
+    rows[row][HEAD.index(column)] = value
+    return rows
+
+
+def test_a_duration_of_the_table_is_kept_beside_that_of_the_file(tmp_path):
+    corpus = load_folder(make(tmp_path, head=[*HEAD[:6], "duration"]), **OPTIONS)["train"]
+    assert corpus["source_duration"][:] == ["1", None]
+    assert corpus["duration"][:] == [0.25, 0.25]
+
+
+def test_a_container_that_libsndfile_does_not_read_has_no_known_duration(tmp_path):
+    make(tmp_path, rows=replaced("audio", 1, "wav/b.mp4"))
+    write_text(tmp_path / "wav" / "b.mp4", "not opened before it is decoded")
+    corpus = load_folder(tmp_path, **OPTIONS)["train"]
+    assert corpus["duration"][:] == [0.25, None]
+    assert corpus["audio"][1]["path"] == str(tmp_path / "wav" / "b.mp4")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_table_of_each_kind(tmp_path, kind):
+    corpus = load_folder(make(tmp_path, kind), **OPTIONS)
+    assert {name: split["id"][:] for name, split in corpus.items()} == {
+        "train": ["wav/a", "wav/b"],
+        "validation": ["wav/c"],
+        "test": ["wav/d"],
+    }
+    assert corpus["train"].features["label"] == ClassLabel(names=["angry", "happy", "sad"])
+    assert corpus["train"][:] == {
+        "id": ["wav/a", "wav/b"],
+        "audio": [{"bytes": None, "path": str(tmp_path / "wav" / name)} for name in ("a.wav", "b.wav")],
+        "text": ["Oh, no!", None],
+        "label": [2, 1],
+        "corpus_label": ["Sadness", "joy"],
+        "speaker": ["007", "007"],
+        "group": ["1", "1"],
+        "duration": [0.25, 0.25],
+        "take": ["1", None],
+    }
+    assert corpus["test"]["label"][:] == corpus["test"]["corpus_label"][:] == [None]
+    assert "without label  1" in corpus["test"].info.description
+    assert "without text   1" in corpus["test"].info.description
+
+
+def test_the_speaker_is_the_group_or_the_utterance(tmp_path):
+    options = {"speaker_column": "actor", "id_column": "take"}
+    root = make(tmp_path, rows=replaced("take", 1, "2"))
+    corpus = load_folder(root, **options)["train"]
+    assert corpus["group"][:] == corpus["speaker"][:] == ["007", "007", "8", "9"]
+    assert corpus["id"][:] == ["1", "2", "3", "4"]
+    corpus = load_folder(root)["train"]
+    assert corpus["group"][:] == corpus["id"][:] == ["wav/a", "wav/b", "wav/c", "wav/d"]
+    assert corpus["speaker"][:] == [None] * 4
+    assert corpus.column_names[-4:] == ["actor", "scene", "part", "take"]
+
+
+def test_a_speaker_may_be_in_two_splits_but_a_group_may_not(tmp_path):
+    root = make(tmp_path, rows=replaced("actor", 2, "007"))
+    assert set(load_folder(root, **OPTIONS)) == {"train", "validation", "test"}
+    with pytest.raises(ValueError, match="has the group '007' in train and in validation"):
+        load_folder(root, speaker_column="actor", split_column="part")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["sad", "merry", "Angry", "sad"], ["Angry", "merry", "sad"]),
+        (["10", "9", "2", None], ["2", "9", "10"]),
+        (["sad", "ANGER", "joy", "happiness"], ["angry", "happy", "sad"]),
+    ],
+)
+def test_labels(tmp_path, labels, names):
+    rows = [[*row[:2], label, *row[3:]] for row, label in zip(ROWS, labels)]
+    corpus = load_folder(make(tmp_path, rows=rows))["train"]
+    assert corpus.features["label"].names == names
+    assert corpus["corpus_label"][:] == labels
+
+
+def test_columns_of_other_types(tmp_path):
+    make(tmp_path)
+    (tmp_path / "table.csv").unlink()
+    data = {"audio": [row[0] for row in ROWS], "who": [7, 7, 8, 9], "label": [2, 0, -1, None], "score": [0.5, 1, 2, 3]}
+    kinds = {"audio": Value("string"), "who": Value("int64"), "label": ClassLabel(names=["joy", "x", "sad"])}
+    Dataset.from_dict(data, Features(kinds | {"score": Value("float32")})).to_parquet(tmp_path / "table.parquet")
+    corpus = load_folder(tmp_path, text_column="", speaker_column="who")["train"]
+    assert corpus["speaker"][:] == ["7", "7", "8", "9"]
+    assert corpus.features["label"].names == ["joy", "x", "sad"]  # x is none that is known
+    assert corpus["label"][:] == [2, 0, None, None]
+    assert corpus["score"][:] == [0.5, 1, 2, 3]
+    assert corpus.features["score"] == Value("float32")
+    assert corpus["text"][:] == [None] * 4
+
+
+def test_audio_in_a_parquet_table(tmp_path):
+    make(tmp_path)
+    sound = (tmp_path / "wav/a.wav").read_bytes()
+    cells = [{"bytes": sound, "path": "x/a.wav"}, {"bytes": None, "path": "wav/b.wav"}, {"bytes": None, "path": None}]
+    table = pa.table({"key": ["a", "b", "c", "d"], "clip": [*cells, None], "text": ["Oh."] * 4, "label": ["sad"] * 4})
+    pa.parquet.write_table(table, tmp_path / "embedded.parquet")
+    options = {"table": "embedded.parquet", "audio_column": "clip"}
+    corpus = load_folder(tmp_path, id_column="key", **options)["train"]
+    assert corpus["audio"][:] == [cells[0], {"bytes": None, "path": str(tmp_path / "wav/b.wav")}, None, None]
+    assert corpus["duration"][:] == [0.25, 0.25, None, None]
+    with pytest.raises(ValueError, match="Row 2 of .*embedded.parquet has no id: say id_column"):
+        load_folder(tmp_path, **options)
+    pa.parquet.write_table(table.slice(0, 2), tmp_path / "embedded.parquet")
+    assert load_folder(tmp_path, **options)["train"]["id"][:] == ["x/a", "wav/b"]
+
+
+def test_metadata_of_an_audiofolder(tmp_path):
+    make(tmp_path, "jsonl", ["file_name", *HEAD[1:]])
+    (tmp_path / "table.jsonl").rename(tmp_path / "metadata.jsonl")
+    assert load_folder(tmp_path)["train"]["id"][:] == ["wav/a", "wav/b", "wav/c", "wav/d"]
+    with pytest.raises(ValueError, match="has no column 'clip'"):
+        load_folder(tmp_path, audio_column="clip")
+
+
+def test_text_alone(tmp_path):
+    rows = [row[1:] for row in replaced("text", 1, "So.")]
+    corpus = load_folder(make(tmp_path, head=HEAD[1:], rows=rows), audio_column="", id_column="text")["train"]
+    assert corpus["audio"][:] == [None] * 4
+    assert "4 audio files of no row" in corpus.info.description
+    with pytest.raises(ValueError, match="audio_column and text_column are both empty"):
+        load_folder(tmp_path, audio_column="", text_column="")
+
+
+def test_missing_audio_and_audio_of_no_row(tmp_path):
+    write_wav(make(tmp_path, rows=replaced("audio", 1, "wav/e.wav")) / ".cache" / "x.wav")
+    with pytest.raises(ValueError, match="1 of 4 audio files of .* are missing, the first is .*e.wav"):
+        load_folder(tmp_path)
+    with pytest.warns(UserWarning, match="1 of 4 audio files"):
+        corpus = load_folder(tmp_path, allow_missing=True)["train"]
+    assert corpus["audio"][1] is None
+    assert "left out       1 audio files of no row" in corpus.info.description
+
+
+def test_which_table(tmp_path):
+    make(make(tmp_path / "more"), "tsv")
+    write_text(tmp_path / "more" / "._table.csv", "resource fork")
+    with pytest.raises(ValueError, match="has several tables, table.csv, table.tsv: say with table which one it is.$"):
+        load_folder(tmp_path / "more")
+    assert len(load_folder(tmp_path / "more", table="table.tsv")["train"]) == 4
+    with pytest.raises(
+        ValueError, match="The table .*x.csv does not exist; the tables in .* are: table.csv, table.tsv"
+    ):
+        load_folder(tmp_path / "more", table="x.csv")
+    with pytest.raises(ValueError, match="The option table names '../x.csv', which lies outside"):
+        load_folder(tmp_path / "more", table="../x.csv")
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "options", "message"),
+    [
+        (
+            HEAD,
+            ROWS,
+            {"text_column": "words"},
+            "no column 'words'; it has audio, text, label.*: say which is the text_c",
+        ),
+        (["audio", "words", *HEAD[2:]], ROWS, {}, "no column 'text'; .* text_column, or give text_column= where there"),
+        (
+            ["clip", *HEAD[1:]],
+            ROWS,
+            {},
+            "no column 'audio'; it has clip, .*, or give audio_column= where there is none",
+        ),
+        (["audio", "text", "mood", *HEAD[3:]], ROWS, {}, "has no column 'label'; .* say which is the label_column.$"),
+        (HEAD, ROWS, {"label_column": ""}, "has no column ''; .* say which is the label_column.$"),
+        (HEAD, ROWS, {"group_column": "session"}, "has no column 'session'.* say which is the group_column.$"),
+        (
+            [*HEAD[:3], "speaker", *HEAD[4:]],
+            ROWS,
+            {},
+            "a column 'speaker', .*: say speaker_column=speaker, or rename it.$",
+        ),
+        ([*HEAD[:6], "split"], ROWS, {}, "has a column 'split', .*: say split_column=split, or rename it.$"),
+        (
+            HEAD,
+            replaced("audio", 1, "../b.wav"),
+            {},
+            "The row with id '../b' of .*table.csv names '../b.wav', which lies",
+        ),
+        (
+            HEAD,
+            replaced("audio", 1, None),
+            {},
+            "^Row 1 of .*table.csv has no id: say id_column, and fill it in each row.$",
+        ),
+        (HEAD, ROWS, {"id_column": "take"}, "^Row 1 of .*table.csv has no id"),
+        (HEAD, ROWS, {"id_column": "actor"}, "The id '007' occurs twice"),
+        (
+            HEAD,
+            replaced("actor", 3, None),
+            {"speaker_column": "actor"},
+            "Row 3 of .* has nothing in column 'actor', which",
+        ),
+        (
+            HEAD,
+            replaced("part", 1, "eval"),
+            OPTIONS,
+            "The row with id 'wav/b' of .* has the split 'eval': the known ones are",
+        ),
+        (HEAD, replaced("part", 1, None), OPTIONS, "has the split ''"),
+        (HEAD, [[*row[:2], None, *row[3:]] for row in ROWS], {}, "table.csv has no label in any row.$"),
+        (HEAD, [], {}, "has no utterance"),
+    ],
+)
+def test_tables_that_can_not_be(tmp_path, head, rows, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_folder(make(tmp_path, head=head, rows=rows), **options)
+
+
+def test_columns_that_are_neither_strings_nor_integers(tmp_path):
+    table = pa.table({"audio": ["a.wav"], "text": ["Oh."], "label": [0.5]})
+    pa.parquet.write_table(table, tmp_path / "table.parquet")
+    with pytest.raises(
+        ValueError, match="Column 'label' of .*table.parquet must hold strings or integers, but holds do"
+    ):
+        load_folder(tmp_path)
+    feature = Features({"audio": Value("string"), "text": Value("string"), "label": ClassLabel(names=["a", "b"])})
+    table = pa.table([["a.wav"], ["Oh."], [2]], schema=feature.arrow_schema)
+    pa.parquet.write_table(table, tmp_path / "table.parquet")
+    with pytest.raises(ValueError, match="table.parquet has the label '2': the known ones are 0, 1, -1.$"):
+        load_folder(tmp_path)
+
+
+def test_folders_of_labels(tmp_path):
+    for name in ("anger/1.wav", "anger/2.FLAC", "Sad/1.wav"):
+        write_wav(tmp_path / name)
+    for name in ("anger/1.txt", "readme.md", ".git/config.wav", "Sad/._1.wav"):
+        write_text(tmp_path / name, "no audio")
+    corpus = load_folder(tmp_path)["train"]
+    assert corpus[0] == {
+        "id": "Sad/1",
+        "audio": {"bytes": None, "path": str(tmp_path / "Sad" / "1.wav")},
+        "text": None,
+        "label": 1,
+        "corpus_label": "Sad",
+        "speaker": None,
+        "group": "Sad/1",
+        "duration": 0.1,
+    }
+    assert corpus["id"][:] == ["Sad/1", "anger/1", "anger/2"]
+    assert corpus.features["label"].names == ["angry", "sad"]
+    assert "2 files that are no audio" in corpus.info.description
+
+
+def test_folders_of_splits(tmp_path):
+    for name in ("train/joy/1.wav", "val/joy/1.wav", "test/uncertain/1.wav"):
+        write_wav(tmp_path / name)
+    corpus = load_folder(tmp_path)
+    assert {name: split["id"][:] for name, split in corpus.items()} == {
+        "test": ["test/uncertain/1"],
+        "train": ["train/joy/1"],
+        "validation": ["val/joy/1"],
+    }
+    assert corpus["train"].features["label"].names == ["joy", "uncertain"]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        ([], {}, "has neither a table nor audio files: it must be a folder with a table"),
+        (["sad/1.txt"], {}, "has neither a table nor audio files"),
+        (["1.wav"], {}, "1.wav has no label by its folder: all audio must be in .*/<label>, or all in"),
+        (["sad/1.wav", "train/sad/1.wav"], {}, "train/sad/1.wav has no label by its folder"),
+        (["train/a/sad/1.wav"], {}, "1.wav has no label by its folder"),
+        (
+            ["train/sad/1.wav", "held_out/sad/1.wav"],
+            {},
+            "held_out/sad/1.wav has the split 'held_out': the known ones are tr",
+        ),
+        (["train/1.wav", "test/1.wav"], {}, "no table and no folders of labels in these"),
+        (["sad/1.wav", "sad/1.flac"], {}, "The id 'sad/1' occurs twice"),
+        (["sad/1.wav"], {"speaker_column": "who"}, r"speaker_column is 'who', but .* has no table \(.*.csv"),
+        (["sad/1.wav"], {"text_column": "words"}, "text_column is 'words', but .* has no table"),
+    ],
+)
+def test_folders_that_can_not_be(tmp_path, names, options, message):
+    for name in names:
+        write_wav(tmp_path / name) if not name.endswith("txt") else write_text(tmp_path / name, "")
+    with pytest.raises(ValueError, match=message):
+        load_folder(tmp_path, **options)
+
+
+def test_roots_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match="The root of the corpus does not exist: .*; it must be a folder with a table"):
+        load_folder(tmp_path / "nowhere")
+    write_text(tmp_path / "mine.zip", "")
+    with pytest.raises(ValueError, match="packed in .*mine.zip, which can't be read"):
+        load_folder(tmp_path)

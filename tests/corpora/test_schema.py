@@ -1,0 +1,331 @@
+"""What every reader ends with and what it reads with: each promise, and each error."""
+
+import io
+import tarfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, ClassLabel, List, Value
+from layout import write_text, write_wav
+
+from tacfn_hf.corpora.reading import (
+    audio_files,
+    check_root,
+    choice,
+    inside,
+    lookup,
+    need,
+    parts_of_name,
+    read_csv,
+    read_text,
+)
+from tacfn_hf.corpora.schema import EMOTIONS, SYNONYMS, build_corpus, canonical_labels, canonical_names
+
+
+NAMES = ["angry", "sad"]
+
+
+def row(id_: str, audio: str | None = None, **more) -> dict:
+    common = {"text": "So it is.", "label": "sad", "corpus_label": "S", "speaker": "f1", "group": "1"}
+    return {"id": id_, "audio": audio} | common | more
+
+
+def build(rows, **more):
+    return build_corpus("Toy", rows, NAMES, **more)
+
+
+def test_rows_come_in_the_schema(tmp_path):
+    path = str(write_wav(tmp_path / "a.wav", seconds=0.5))
+    rows = [row("a", path, take=1), row("b", label=None, text=None, speaker=None, take=None)]
+    corpus = build(rows, columns={"take": Value("int64")})
+    assert list(corpus) == ["train"]
+    assert corpus["train"].features == {
+        "id": Value("string"),
+        "audio": Audio(decode=False),
+        "text": Value("string"),
+        "label": ClassLabel(names=NAMES),
+        "corpus_label": Value("string"),
+        "speaker": Value("string"),
+        "group": Value("string"),
+        "duration": Value("float64"),
+        "take": Value("int64"),
+    }
+    lacking = {"audio": None, "text": None, "label": None, "speaker": None, "duration": None, "take": None}
+    assert corpus["train"][:] == {
+        "id": ["a", "b"],
+        "audio": [{"bytes": None, "path": path}, lacking["audio"]],
+        "text": ["So it is.", None],
+        "label": [1, None],
+        "corpus_label": ["S", "S"],
+        "speaker": ["f1", None],
+        "group": ["1", "1"],
+        "duration": [0.5, None],
+        "take": [1, None],
+    }
+    assert "label" in rows[0]
+    assert rows[0]["label"] == "sad"  # the reader's rows are left alone
+
+
+def test_what_is_counted_is_in_the_description():
+    rows = [row("a"), row("b", text=None), row("c", label=None)]
+    corpus = build(rows, left_out={"songs": 3, "films": 0, "without agreement": 1})
+    assert corpus["train"].info.description.splitlines() == [
+        "left out       3 songs, 1 without agreement",
+        "without audio  3",
+        "without text   1",
+        "without label  1",
+    ]
+    assert build([row("a")])["train"].info.description.startswith("left out       none")
+
+
+def test_splits_keep_their_rows_in_order():
+    rows = [row("a", split="test", group="1"), row("b", group="2"), row("c", split="test", group="1")]
+    corpus = build(rows, apart=["group"])
+    assert {name: split["id"][:] for name, split in corpus.items()} == {"test": ["a", "c"], "train": ["b"]}
+    assert corpus["test"].info.description == corpus["train"].info.description
+
+
+def test_labels_may_be_lists():
+    rows = [row("a", label=["sad", "angry"]), row("b", label=[]), row("c", label=None)]
+    corpus = build(rows, label_feature=List(ClassLabel(names=NAMES)))
+    assert corpus["train"]["label"][:] == [[1, 0], [], None]
+
+
+def test_embedded_audio_is_kept_as_it_is():
+    sound = io.BytesIO()
+    soundfile.write(sound, np.zeros(4000), 16000, format="FLAC")
+    embedded = {"bytes": sound.getvalue(), "path": "not/there.flac"}
+    address = {"bytes": None, "path": "hf://datasets/someone/something/a.wav"}
+    corpus = build([row("a", embedded), row("b", address), row("c", {**address, "path": None}, duration=3.0)])["train"]
+    assert corpus["audio"][:2] == [embedded, address]
+    assert corpus["duration"][:] == [0.25, None, 3.0]
+
+
+def test_a_duration_that_is_given_is_not_read(tmp_path):
+    broken = str(write_text(tmp_path / "a.wav", "no audio"))
+    assert build([row("a", broken, duration=2.5)])["train"]["duration"][:] == [2.5]
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_audio_that_is_none(tmp_path, embedded):
+    path = str(write_text(tmp_path / "a.wav", "no audio"))
+    audio = {"bytes": b"no audio", "path": path} if embedded else path
+    with pytest.raises(ValueError, match=r"^The audio of id 'a' \(.*a.wav\) can't be opened: Format not recognised"):
+        build([row("a", audio)])
+
+
+def test_missing_audio(tmp_path):
+    rows = [row(f"{i}", str(tmp_path / f"{i}.wav")) for i in range(5)]
+    write_wav(tmp_path / "1.wav")
+    with pytest.raises(
+        ValueError, match="^4 of 5 audio files of Toy are missing, the first is .*0.wav: .* say allow_missing"
+    ):
+        build(rows)
+    with pytest.warns(UserWarning, match=r"^4 of 5 audio files of Toy are missing: .*0.wav, .*2.wav, .*3.wav, ...\.$"):
+        corpus = build(rows, allow_missing=True)["train"]
+    assert [audio is None for audio in corpus["audio"]] == [True, False, True, True, True]
+    assert [seconds is None for seconds in corpus["duration"]] == [True, False, True, True, True]
+    assert "without audio  4" in corpus.info.description
+    with pytest.warns(UserWarning, match=r"^1 of 2 .* missing: .*0.wav\.$"):
+        build(rows[:2], allow_missing=True)
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(ValueError, match="1 of 1 audio files"):
+        build([row("a", str(tmp_path / "folder.wav"))])
+
+
+def test_clips_that_are_known_to_be_missing(tmp_path):
+    rows = [row("a", str(tmp_path / "a.wav")), row("b", str(write_wav(tmp_path / "b.wav")))]
+    with pytest.warns(UserWarning, match=r"^Toy: taken as utterances without audio, as known: a \(cut short\)\.$"):
+        corpus = build(rows, known_missing={"a": "cut short"})["train"]
+    assert corpus["audio"][0] is None
+    assert corpus["duration"][1] == 0.1
+    assert "without audio  1" in corpus.info.description
+
+
+def test_counts_that_are_not_the_published_ones_warn():
+    published = {"utterances": (1, 2), "speakers": (1, 1)}
+    with pytest.warns(UserWarning, match="Toy") as caught:
+        build([row("a")], published=published)
+    assert [str(warning.message) for warning in caught] == ["Toy, utterances: 1 were found, 2 are published."]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build([row("a")], published={"utterances": (1, 1)})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "^Toy has no utterance: 7 songs left out.$"),
+        ([row("a"), row("a")], "^The id 'a' occurs twice in Toy"),
+        (
+            [row("a", label="merry")],
+            "^The label of id 'a' in Toy is 'merry': the labels that are known are angry, sad.$",
+        ),
+        ([row("a", label=["sad", "merry"])], "is 'merry'"),
+        ([row("a"), row("b", split="test", speaker="f2")], "^Toy has the group '1' in train and in test.$"),
+        ([row("a"), row("b", split="test", group="2")], "^Toy has the speaker 'f1' in train and in test.$"),
+    ],
+)
+def test_rows_that_can_not_be(rows, message):
+    with pytest.raises(ValueError, match=message):
+        build(rows, left_out={"songs": 7})
+
+
+def test_only_what_is_said_is_kept_apart():
+    rows = [row("a"), row("b", split="test", group="2"), row("c", split="dev", group="3", speaker=None)]
+    assert set(build(rows, apart=["group"])) == {"train", "test", "dev"}
+    rows = [row("a", speaker=None), row("b", split="test", group="2", speaker=None)]
+    assert set(build(rows)) == {"train", "test"}  # unknown speakers are not one speaker
+
+
+def test_names_are_in_one_order():
+    assert canonical_names(["sad", "neutral", "angry", "sad"]) == ["neutral", "angry", "sad"]
+
+
+def test_labels_that_are_all_known_become_canonical():
+    names = canonical_labels(["Sadness", "joy", "ANG", "happiness", "other"])
+    assert names == {"ANG": "angry", "joy": "happy", "happiness": "happy", "Sadness": "sad", "other": "other"}
+    assert list(names.values()) == ["angry", "happy", "happy", "sad", "other"]
+    assert canonical_labels(["sadness", "3", "Joy"]) == {"sadness": "sadness", "3": "3", "Joy": "Joy"}
+    assert list(canonical_labels(["b", "a"])) == ["b", "a"]
+
+
+def test_synonyms_are_of_emotions_and_none_themselves():
+    assert set(SYNONYMS.values()) <= set(EMOTIONS)
+    assert not set(SYNONYMS) & set(EMOTIONS)
+    assert all(word == word.lower() for word in SYNONYMS)
+
+
+# --- reading
+
+
+def make_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.txt", "a")
+    return path
+
+
+def make_tar(path: Path) -> Path:
+    with tarfile.open(path, "w:gz") as file:
+        file.add(__file__, "a.txt")
+    return path
+
+
+def test_a_root_is_an_absolute_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert check_root("Toy", ".", "a folder") == tmp_path
+
+
+def test_roots_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match="^The root of Toy does not exist: .*nowhere; it must be a folder with wavs.$"):
+        check_root("Toy", tmp_path / "nowhere", "a folder with wavs")
+    with pytest.raises(ValueError, match="^The root of Toy is a file: .*a.txt; it must be a folder with wavs.$"):
+        check_root("Toy", write_text(tmp_path / "a.txt", ""), "a folder with wavs")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("Toy.zip", make_zip, "^Toy is still packed in .*Toy.zip: unpack it"),
+        ("Toy.tar.gz", make_tar, "^Toy is still packed in .*Toy.tar.gz: unpack it"),
+        ("Toy.rar", Path.touch, "^Toy is still packed in .*Toy.rar: unpack it"),
+        ("Toy.zip", Path.touch, "^Toy is packed in .*Toy.zip, which can't be read as an archive: fetch it again.$"),
+        ("Toy.tgz", Path.touch, "^Toy is packed in .*Toy.tgz, which can't be read as an archive"),
+    ],
+)
+def test_archives(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=message):
+        check_root("Toy", tmp_path / name, "a folder")
+    with pytest.raises(ValueError, match=message):
+        need("Toy", tmp_path, ["wav"], "a folder")
+
+
+def test_the_first_name_that_is_there_is_needed(tmp_path):
+    for name in ("b", "c"):
+        (tmp_path / name).mkdir()
+    make_zip(tmp_path / "b.zip")  # an archive beside its folder is of no interest
+    assert need("Toy", tmp_path, ["a", "b", "c"], "") == tmp_path / "b"
+
+
+def test_what_is_there_instead_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not the root of Toy: there is no x or y in it, but nothing; the root"):
+        need("Toy", tmp_path, ["x", "y"], "a folder with x")
+    for i in range(9):
+        (tmp_path / f"{i}").mkdir()
+    with pytest.raises(ValueError, match=r"but 0, 1, 2, 3, 4, 5, 6, 7, ...; the root must be a folder with x.$"):
+        need("Toy", tmp_path, ["x"], "a folder with x")
+
+
+def test_paths_of_a_table_stay_in_the_root(tmp_path):
+    root = tmp_path / "root"
+    write_wav(root / "wav" / "a.wav")
+    assert inside(root, "wav/../wav/a.wav", "Row 1") == str(root / "wav" / "a.wav")
+    assert inside(root, "not/there.wav", "Row 1") == str(root / "not" / "there.wav")
+    (root / "out").symlink_to(tmp_path)
+    write_wav(tmp_path / "roots" / "a.wav")  # begins as the root does
+    for path in ("../a.wav", "/etc/passwd", "out/a.wav", "../roots/a.wav"):
+        with pytest.raises(ValueError, match=f"^Row 1 names '{path}', which lies outside of {root}"):
+            inside(root, path, "Row 1")
+
+
+def test_text_files(tmp_path):
+    path = write_text(tmp_path / "a.txt", "\ufeffEin Bär\r\n")
+    assert read_text(path) == "Ein Bär\n"
+    with pytest.raises(ValueError, match=r"^The file .*none.txt is missing.$"):
+        read_text(tmp_path / "none.txt")
+    path = write_text(tmp_path / "b.txt", "x" * 20000 + "ä", "latin-1")
+    with pytest.raises(ValueError, match="^The file .*b.txt is not utf-8-sig at byte 20000.$"):
+        read_text(path)
+    assert read_text(path, "latin-1").endswith("ä")
+
+
+def test_csv_files(tmp_path):
+    path = write_text(tmp_path / "a.csv", '\ufeffid,text\r\n1,"Oh, ""no""\r\nreally"\r\n\r\n2,\r\n')
+    assert read_csv(path, ["text"]) == [{"id": "1", "text": 'Oh, "no"\nreally'}, {"id": "2", "text": ""}]
+    path = write_text(tmp_path / "b.csv", "id;text\n1;a,b\n")
+    assert read_csv(path, [], delimiter=";") == [{"id": "1", "text": "a,b"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,words\n", "a.csv has no column 'text'; it has id, words.$"),
+        ("", "a.csv has no column 'text'; it has none.$"),
+        ("id,text\n1,a\n2\n", "a.csv has another number of cells than its head line at line 3.$"),
+        ("id,text\n1,a,b\n", "another number of cells than its head line at line 2.$"),
+        ('id,text\n1,"a\n2,b\n', "a.csv can't be read as CSV after line 1: unexpected end of data.$"),
+    ],
+)
+def test_csv_files_that_are_none(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_csv(write_text(tmp_path / "a.csv", text), ["text"])
+
+
+def test_codes_and_choices():
+    assert lookup({"A": "angry"}, "A", "Row 1", "emotion") == "angry"
+    with pytest.raises(ValueError, match="^Row 1 has the emotion 'B': the known ones are A, S.$"):
+        lookup({"A": "angry", "S": "sad"}, "B", "Row 1", "emotion")
+    assert choice("Toy", "labels", "4", ["4", "6"]) == "4"
+    with pytest.raises(ValueError, match="^labels of Toy is '5': it must be one of 4, 6.$"):
+        choice("Toy", "labels", "5", ["4", "6"])
+
+
+def test_files_whose_names_are_the_annotation(tmp_path):
+    for name in ("b/2.wav", "b/._2.wav", "a/1.wav", "a/1.txt"):
+        write_text(tmp_path / name, "")
+    assert audio_files("Toy", tmp_path, "*/*.wav", "") == [tmp_path / "a/1.wav", tmp_path / "b/2.wav"]
+    with pytest.raises(
+        ValueError, match="not the root of Toy: it has a, b, and no audio where it belongs; the root must"
+    ):
+        audio_files("Toy", tmp_path, "*.wav", "a folder with wavs")
+    pattern = r"(?P<speaker>f|m)-(?P<emotion>\d\d)"
+    assert parts_of_name("Toy", pattern, Path("x/f-07.wav")) == {"speaker": "f", "emotion": "07"}
+    with pytest.raises(
+        ValueError, match="^x/f-07-a.wav has no name of Toy: its files are called <speaker>-<emotion>.$"
+    ):
+        parts_of_name("Toy", pattern, Path("x/f-07-a.wav"))
