@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from accelerate import PartialState
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value, load_from_disk
 from tqdm.auto import tqdm
 
+from .files import replacing, write_json
 from .model.audio_tacfn import AudioError
 from .model.processing_tacfn import TacfnProcessor
 from .storage import PROVENANCE_COLUMNS, feature_of, nested_array
@@ -397,27 +398,8 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
         return json.loads(pa.ipc.open_stream(file).schema.metadata[b"extraction"])
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write, which takes its place when it is whole and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes an Arrow file that appears whole or not at all."""
     with replacing(path) as temporary:
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
             writer.write_table(table)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

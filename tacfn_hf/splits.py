@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from sklearn.model_selection import GroupShuffleSplit
+from transformers.utils import logging
 
 from .collation import MODALITIES
 
+
+logger = logging.get_logger(__name__)
 
 SPLIT_NAMES = {
     "train": "train",
@@ -59,6 +62,9 @@ class DataArguments:
         metadata={"help": "Column whose groups valid_fraction draws from, where it is not group_column."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
+    drop_unlabelled: bool = field(
+        default=False, metadata={"help": "Leave out rows whose label is null, and say how many, instead of stopping."}
+    )
 
 
 def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
@@ -125,7 +131,10 @@ def split_dataset(dataset: Dataset | DatasetDict, data_args: DataArguments) -> d
         ValueError: a column, split or group that is not there, arguments that exclude each other, an empty part, a
             group on both sides of a split, a row without a valid label, without features, or with the id of another.
     """
-    parts = given_parts(named_parts(dataset), data_args.split_column)
+    named = named_parts(dataset)
+    if data_args.drop_unlabelled:
+        named = {name: without_unlabelled(part, name) for name, part in named.items()}
+    parts = given_parts(named, data_args.split_column)
     for name, groups, fraction, column_argument in (
         ("test", data_args.test_groups, data_args.test_fraction, "group_column"),
         (
@@ -167,6 +176,16 @@ def split_dataset(dataset: Dataset | DatasetDict, data_args: DataArguments) -> d
         drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
         check_groups(parts, data_args.group_column, apart=("test",) if drawn_within else ("valid", "test"))
     return {name: part.with_format("numpy") for name, part in parts.items()}
+
+
+def without_unlabelled(dataset: Dataset, name: str) -> Dataset:
+    """The rows that have a label; of the others the number is logged."""
+    if "label" not in dataset.column_names:
+        return dataset  # which check_rows refuses
+    labelled = [i for i, label in enumerate(dataset.with_format(None)["label"][:]) if label is not None]
+    if len(labelled) < len(dataset):
+        logger.warning(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
+    return dataset.select(labelled)
 
 
 def given_parts(named: dict[str, Dataset], split_column: str | None) -> dict[str, Dataset]:
@@ -248,7 +267,12 @@ def check_rows(parts: dict[str, Dataset]) -> None:
                 raise ValueError(f"The id {row_id!r} occurs twice, {where}: every row needs an id of its own.")
             seen[row_id] = part_name
         for row_id, value in zip(ids, rows["label"][:], strict=True):
-            if value is None or not 0 <= value < len(names):
+            if value is None:
+                raise ValueError(
+                    f"The row with id {row_id!r} ({part_name}) has no label: label it, or leave all such rows out with "
+                    "drop_unlabelled."
+                )
+            if not 0 <= value < len(names):
                 raise ValueError(
                     f"The label of the row with id {row_id!r} ({part_name}) is {value}: it must be 0 to "
                     f"{len(names) - 1} ({', '.join(names)})."

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,17 +17,22 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     HfArgumentParser,
+    PrinterCallback,
+    ProgressCallback,
     Trainer,
     TrainingArguments,
+    set_seed,
 )
 
 from .collation import TacfnDataCollator
+from .features import processor_of
+from .files import write_json
 from .metrics import EmotionMetric
 from .model.configuration_tacfn import TacfnConfig
 from .model.modeling_tacfn import TacfnForSequenceClassification
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
-from .splits import lacking_rows
+from .splits import DataArguments, lacking_rows, open_dataset, split_dataset
 from .storage import PROVENANCE_COLUMNS, provenance_of
 
 
@@ -57,6 +63,9 @@ class ModelArguments:
     )
     hidden_dropout_prob: float | None = field(
         default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.2)."}
+    )
+    modality_dropout_prob: float | None = field(
+        default=None, metadata={"help": "How likely a sample loses one of its two modalities in training (default: 0)."}
     )
 
 
@@ -342,6 +351,73 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
     )
 
 
+def run_training(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: TacfnTrainingArguments,
+    about: dict[str, Any],
+    checkpoint: str | None = None,
+    quiet: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """
+    Trains on the training part, selects on the validation part, and evaluates on that and the test part. Everything
+    that depends on chance starts from `args.seed`. Call it in every process.
+
+    Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
+    `write_results`.
+
+    Args:
+        about: what else "about" of metrics.json is to say.
+        checkpoint: the folder of a checkpoint to go on from.
+        quiet: without the Trainer's progress bars and lines.
+
+    Returns:
+        The metrics of "valid" and "test", those that there are.
+
+    Raises:
+        ValueError: data, model and arguments that do not fit each other.
+    """
+    parts = split_dataset(open_dataset(data_args.dataset), data_args)
+    if "train" not in parts:
+        raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
+    set_seed(args.seed)
+    model = build_model(parts["train"], model_args, args.class_weights)
+    for name, part in parts.items():
+        check_features(part, model.config, f"the {name} part")
+    processor_name = model_args.processor_name or processor_of(data_args.dataset)
+    processor = None if processor_name is None else load_processor(processor_name, model.config)
+    parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
+    trainer = build_trainer(model, args, parts)
+    if quiet:
+        trainer.remove_callback(ProgressCallback)
+        trainer.remove_callback(PrinterCallback)
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(args.output_dir)
+    metrics, tables = {}, {}
+    for name in ("valid", "test"):
+        if name in parts:
+            metrics[name], tables[name] = evaluate_split(trainer, parts[name])
+    if trainer.is_world_process_zero():
+        if processor is not None:
+            processor.save_pretrained(args.output_dir)
+        about = {
+            **about,
+            "dataset": data_args.dataset,
+            "fingerprints": {name: part._fingerprint for name, part in parts.items()},
+            "rows": {name: len(part) for name, part in parts.items()},
+            "label_names": label_names_of(model.config),
+            "seed": args.seed,
+            "split_seed": data_args.split_seed,
+            "num_parameters": model.num_parameters(),
+            "world_size": args.world_size,
+            "epochs": trainer.state.epoch,
+            "training_loss": trained.training_loss,
+            "training_seconds": round(trained.metrics["train_runtime"], 1),
+        }
+        write_results(args.output_dir, metrics, tables, about)
+    return metrics
+
+
 def evaluate_split(trainer: Trainer, dataset: Dataset) -> tuple[dict[str, Any], pd.DataFrame]:
     """
     Predicts a dataset with the trainer's model. Call it in every process.
@@ -378,21 +454,19 @@ def versions() -> dict[str, str]:
 
 
 def write_results(
-    output_dir: str,
+    output_dir: str | os.PathLike,
     metrics: dict[str, dict[str, Any]],
     tables: dict[str, pd.DataFrame],
     about: dict[str, Any],
 ) -> None:
     """
-    Writes `predictions.parquet` (the tables of all parts, the part in a column `split`) and `metrics.json` (a part's
-    metrics under its name, what the result depends on under "about").
+    Writes `predictions.parquet` (the tables of all parts, the part in a column `split`) and, last and whole,
+    `metrics.json` (a part's metrics under its name, what the result depends on under "about").
     """
     os.makedirs(output_dir, exist_ok=True)
     table = pd.concat([table.assign(split=name) for name, table in tables.items()], ignore_index=True)
     table.to_parquet(os.path.join(output_dir, "predictions.parquet"), index=False)
-    with open(os.path.join(output_dir, "metrics.json"), "w", encoding="utf-8") as file:
-        json.dump({**metrics, "about": {**about, "versions": versions()}}, file, indent=2)
-        file.write("\n")
+    write_json(Path(output_dir, "metrics.json"), {**metrics, "about": {**about, "versions": versions()}})
 
 
 def check_output_dir(args: TrainingArguments) -> None:

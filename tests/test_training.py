@@ -178,7 +178,7 @@ BAD_SPLITS = {
         "id 'u0' occurs twice, in train and in test",
     ),
     "same id in a part": (lambda: make(2, id=["x", "x"]), {}, "id 'x' occurs twice, in train"),
-    "no label": (lambda: make(2, label=[0, None]), {}, "label of the row with id 'u1' .* is None"),
+    "no label": (lambda: make(2, label=[0, None]), {}, "id 'u1' .* has no label: .* drop_unlabelled"),
     "label -1": (lambda: make(2, label=[0, -1]), {}, "label of the row with id 'u1' .* is -1"),
     "no names": (lambda: make().cast_column("label", Value("int64")), {}, "must be a ClassLabel"),
     "other names": (

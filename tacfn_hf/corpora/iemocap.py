@@ -10,8 +10,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
-from .reading import check_root, choice, lookup, need, read_text
-from .schema import build_corpus, canonical_names
+from .reading import check_root, check_unpacked, choice, lookup, need, read_text
+from .schema import build_corpus, canonical_names, count_by
 
 
 # The codes of EmoEvaluation; xxx is "no agreement".
@@ -30,7 +30,9 @@ LABELS = {
 }
 # The codes of each set of labels. In that of 4, excited counts as happy: the usual protocol, of 5531 utterances.
 LABEL_SETS = {"4": ("neu", "ang", "hap", "exc", "sad"), "6": ("neu", "ang", "hap", "exc", "sad", "fru"), "all": LABELS}
-PUBLISHED = {"4": 5531, "6": 7380, "all": 10039}
+# Utterances of each code: 5531 in the set of 4, 7380 in that of 6, 10039 in all.
+PUBLISHED = {"neu": 1708, "ang": 1103, "hap": 595, "exc": 1041, "sad": 1084, "fru": 1849}
+PUBLISHED |= {"fea": 40, "sur": 107, "dis": 2, "oth": 3, "xxx": 2507}
 # [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5000, 2.5000, 2.5000]
 NUMBER = r"(\d+(?:\.\d+)?)"
 SUMMARY = re.compile(rf"\[{NUMBER} - {NUMBER}\]\t(\S+)\t(\w+)\t\[{NUMBER}, {NUMBER}, {NUMBER}\]\s*")
@@ -39,6 +41,7 @@ TURN = re.compile(r"(?P<session>Ses0\d)[FM]_(?P<kind>impro|script)\w+_(?P<gender
 TRANSCRIPT = re.compile(r"(\S+) \[[\d.]+-[\d.]+\]: ?(.*)")
 KINDS = {"impro": "improvised", "script": "scripted"}
 GENDERS = {"F": "female", "M": "male"}
+SESSIONS = [f"Session{number}" for number in range(1, 6)]
 WANTED = "the folder IEMOCAP_full_release with Session1 to Session5"
 COLUMNS = {
     **{name: Value("string") for name in ("session", "dialogue", "kind", "gender")},
@@ -64,27 +67,34 @@ def load_iemocap(
         allow_missing: take utterances whose file is not there as utterances without audio.
 
     Raises:
-        ValueError: another folder, a line or code that is none of the corpus, an utterance without transcript.
+        ValueError: another folder, a session without EmoEvaluation, a line or code that is none of the corpus, an
+            utterance that occurs twice or has no transcript, also where `labels` leaves it out.
     """
     choice("IEMOCAP", "labels", labels, list(LABEL_SETS))
     choice("IEMOCAP", "group_by", group_by, ["session", "speaker"])
     root = check_root("IEMOCAP", root, WANTED)
-    need("IEMOCAP", root, [f"Session{number}" for number in range(1, 6)], WANTED)
-    rows, left_out = [], Counter()
-    for evaluation in sorted(root.glob("Session[1-5]/dialog/EmoEvaluation/Ses*.txt")):
+    need("IEMOCAP", root, SESSIONS, WANTED)
+    check_unpacked("IEMOCAP", root, [name for name in SESSIONS if not (root / name).exists()])
+    rows, seen, left_out = [], set(), Counter()
+    for evaluation in evaluations_of(root):
         dialogue = evaluation.stem
         session = evaluation.parents[2]
         texts = read_transcription(session / "dialog" / "transcriptions" / f"{dialogue}.txt")
         for turn, where in read_evaluation(evaluation):
             lookup(LABELS, turn["code"], where, "emotion")
-            if turn["code"] not in LABEL_SETS[labels]:
-                left_out[f"labelled {turn['code']}"] += 1
-                continue
             if turn["id"] not in texts:
                 raise ValueError(f"{where} has the utterance {turn['id']}, which has no line in the transcription.")
+            if turn["id"] in seen:  # maybe with a label that is left out
+                raise ValueError(f"{where} has the utterance {turn['id']}, which occurs twice.")
+            seen.add(turn["id"])
             audio = session / "sentences" / "wav" / dialogue / f"{turn['id']}.wav"
-            rows.append(row_of(turn, where, labels, group_by) | {"text": texts[turn["id"]], "audio": str(audio)})
-            rows[-1]["dialogue"] = dialogue
+            row = row_of(turn, where, labels, group_by)
+            if turn["code"] in LABEL_SETS[labels]:
+                rows.append(row | {"text": texts[turn["id"]], "audio": str(audio), "dialogue": dialogue})
+            else:
+                left_out[f"labelled {turn['code']}"] += 1
+    published = {code: PUBLISHED[code] for code in LABEL_SETS[labels]}
+    counts = count_by(rows, "corpus_label")
     names = {"happy" if labels == "4" and code == "exc" else LABELS[code] for code in LABEL_SETS[labels]} - {None}
     return build_corpus(
         "IEMOCAP",
@@ -92,9 +102,21 @@ def load_iemocap(
         canonical_names(names),
         COLUMNS,
         left_out=left_out,
-        published={f"utterances of labels={labels}": (len(rows), PUBLISHED[labels])},
+        published={f"utterances of labels={labels}": (len(rows), sum(published.values()))}
+        | {f"utterances labelled {code}": (counts[code], number) for code, number in published.items()},
         allow_missing=allow_missing,
     )
+
+
+def evaluations_of(root: Path) -> list[Path]:
+    """The EmoEvaluation files of the sessions that are there, one of each dialogue."""
+    paths = []
+    for session in (root / name for name in SESSIONS if (root / name).exists()):
+        found = sorted(session.glob("dialog/EmoEvaluation/Ses*.txt"))
+        if not found:
+            raise ValueError(f"{session} has no dialog/EmoEvaluation/Ses*.txt: complete the session, or take it away.")
+        paths += found
+    return paths
 
 
 def row_of(turn: Mapping[str, str], where: str, labels: str, group_by: str) -> dict[str, Any]:
@@ -120,7 +142,7 @@ def read_evaluation(path: Path) -> list[tuple[dict[str, str], str]]:
     """The summary line of each utterance, and where it is. The lines of the single raters are not read."""
     turns = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.startswith("["):
+        if not line.lstrip().startswith("["):
             continue
         match = SUMMARY.fullmatch(line)
         if match is None:

@@ -3,10 +3,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from layout import write_text, write_wav
 
-from tacfn_hf.corpora.iemocap import load_iemocap
+from tacfn_hf.corpora.iemocap import LABEL_SETS, PUBLISHED, load_iemocap
 
 
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
@@ -125,9 +127,15 @@ def test_groups(tmp_path):
 
 def test_no_audio_is_decoded(tmp_path):
     make(tmp_path)
-    for path in tmp_path.rglob("*_F000.wav"):
-        path.write_bytes(path.read_bytes()[:44])  # the header alone
-    assert len(load(tmp_path)) == 4
+    path = tmp_path / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
+    noise = np.random.default_rng(0).normal(scale=0.1, size=3200)
+    soundfile.write(path, noise, 16000, format="FLAC")  # unlike PCM, what follows its header can be invalid
+    content = path.read_bytes()
+    start = content.index(b"\xff\xf8")  # of the first frame
+    path.write_bytes(content[:start] + bytes(len(content) - start))
+    with pytest.raises(soundfile.SoundFileError):
+        soundfile.read(path)
+    assert load(tmp_path)["duration"][0] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,10 @@ def test_no_audio_is_decoded(tmp_path):
             "[6.2901 - 8.2357] ",
             r"line 3, is '\[6.2901 .*: it must be \[start - end\], utterance",
         ),
-        ("_M000", "_F000", "id 'Ses01F_impro01_F000' occurs twice"),
+        ("[6.2901", " [6.2901", r"line 3, is ' \[6.2901 .*: it must be \[start - end\], utterance"),
+        ("_M000", "_F000", "line 9, has the utterance Ses01F_impro01_F000, which occurs twice"),
+        ("_M001", "_F000", "line 15, has the utterance Ses01F_impro01_F000, which occurs twice"),  # fru: left out
+        ("_M001", "_M009", "line 15, has the utterance Ses01F_impro01_M009, which has no line in the transcription"),
         ("Ses01F_impro01_F000", "Ses01F_impro01", "has the utterance .*, which has no line in the transcription"),
         ("impro01_F000", "impro01_FXX0", "has no line in the transcription"),
     ],
@@ -158,6 +169,33 @@ def test_an_utterance_that_is_called_otherwise(tmp_path):
         path.write_text(path.read_text().replace("Ses01F_impro01_F000", "first"))
     with pytest.raises(ValueError, match="has the utterance 'first': it must be such as Ses01F_impro01_F000"):
         load_iemocap(tmp_path)
+
+
+def test_classes_are_compared_with_the_published_ones(tmp_path):
+    with pytest.warns(UserWarning, match="IEMOCAP") as warned:
+        load_iemocap(make(tmp_path), labels="6")
+    messages = [str(warning.message) for warning in warned]
+    assert "IEMOCAP, utterances of labels=6: 6 were found, 7380 are published." in messages
+    assert "IEMOCAP, utterances labelled fru: 2 were found, 1849 are published." in messages
+    assert "IEMOCAP, utterances labelled ang: 0 were found, 1103 are published." in messages
+    assert {key: sum(PUBLISHED[code] for code in codes) for key, codes in LABEL_SETS.items()} == {
+        "4": 5531,
+        "6": 7380,
+        "all": 10039,
+    }
+
+
+def test_a_session_that_is_not_whole(tmp_path):
+    shutil.make_archive(str(make(tmp_path) / "Session2"), "gztar", tmp_path / "Session2")
+    assert len(load(tmp_path)) == 4  # an archive beside its folder is nothing
+    shutil.rmtree(tmp_path / "Session2/dialog")
+    with pytest.raises(ValueError, match="Session2 has no dialog/EmoEvaluation/Ses.*: complete the session"):
+        load_iemocap(tmp_path)
+    shutil.rmtree(tmp_path / "Session2")
+    with pytest.raises(ValueError, match="IEMOCAP is still packed in .*Session2.tar.gz: unpack it"):
+        load_iemocap(tmp_path)
+    (tmp_path / "Session2.tar.gz").unlink()
+    assert len(load(tmp_path)) == 2  # some of the sessions are enough
 
 
 def test_a_transcription_that_is_missing(tmp_path):

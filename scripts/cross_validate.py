@@ -1,0 +1,27 @@
+"""
+Leaves one group out after the other, with several seeds, and prints one table.
+
+    python scripts/cross_validate.py --dataset features/iemocap --group_column session --seeds 0 1 2 \
+        --valid_fraction 0.15 --valid_group_column dialogue --output_dir runs/iemocap
+    python scripts/cross_validate.py recipe.json --dataset features/ravdess --group_column speaker --num_folds 6 ...
+
+Arguments are those of train.py, and two more. A run that was interrupted goes on, fold by fold, when the same command
+is given again. output_dir gets `cross_validation.json`, and a folder for each fold and seed as train.py writes it.
+"""
+
+import os
+import sys
+
+
+# This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+
+from tacfn_hf.cross_validation import cross_validate, format_report
+
+
+def main() -> None:
+    print(format_report(cross_validate(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

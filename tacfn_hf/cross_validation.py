@@ -1,0 +1,232 @@
+"""Leave one group out, with several seeds: every row is tested once a seed, by a model that never saw its group."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, DatasetDict
+from sklearn.model_selection import GroupKFold
+from tqdm.auto import tqdm
+
+from .files import write_json
+from .metrics import EmotionMetric
+from .splits import DataArguments, groups_of, named_parts, open_dataset, split_dataset
+from .training import ModelArguments, TacfnTrainingArguments, parse_arguments, run_training
+
+
+FIGURES = ("WA", "UA", "wF1", "beta_mean")
+REPORT = "cross_validation.json"
+# What a result does not depend on, or what differs from run to run by design.
+NOT_COMPARED = ("output_dir", "logging_dir", "run_name", "seed", "test_groups")
+
+
+@dataclass
+class CrossValidationArguments:
+    """What the folds are, and how often each is trained."""
+
+    num_folds: int | None = field(
+        default=None,
+        metadata={"help": "Put the groups into so many sets, drawn with split_seed (default: each group is a fold)."},
+    )
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Training seeds, each over all folds."})
+
+
+def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
+    """
+    Trains and tests on each fold with each seed, in `output_dir/fold-<name>/seed-<seed>` as train.py would, and writes
+    `output_dir/cross_validation.json`. A run that is there already, of the same arguments and data, is taken as it is;
+    one that was interrupted is made anew.
+
+    Args:
+        argv: the arguments of a command line; see `parse_arguments`.
+
+    Returns:
+        The report: for every fold its groups and its rows; WA, UA, wF1 and mean beta for each seed, with mean and
+        standard deviation (n - 1) over the seeds, by fold, as mean over the folds, and pooled over all test rows.
+
+    Raises:
+        ValueError: arguments that leave no groups to choose, a dataset that has a partition of its own, finished runs
+            of other arguments or data, and whatever a training raises.
+    """
+    classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments)
+    data_args, model_args, training_args, cv_args = parse_arguments(classes, argv)
+    if training_args.world_size > 1:
+        raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
+    check_arguments(data_args, cv_args)
+    output_dir = Path(training_args.output_dir)
+    dataset = only_part(open_dataset(data_args.dataset))
+    folds = make_folds(dataset, data_args, cv_args.num_folds)
+    runs = [(fold, seed) for fold in folds for seed in cv_args.seeds]
+    settings = {**asdict(data_args), **asdict(model_args), **training_args.to_dict()}
+    settings = {name: value for name, value in settings.items() if name not in NOT_COMPARED}
+    abouts = {}
+    for fold, groups in folds.items():
+        fold_args = replace(data_args, test_groups=groups)
+        parts = split_dataset(dataset, fold_args)  # all folds are checked before the first one is trained
+        about = {"settings": settings, "test_groups": groups, "made_of": {n: p._fingerprint for n, p in parts.items()}}
+        abouts[fold] = json.loads(json.dumps(about, default=str))
+    done = [run for run in runs if is_done(run_folder(output_dir, *run), abouts[run[0]])]
+    with tqdm(total=len(runs), initial=len(done), desc="Cross-validating", unit="run") as bar:
+        for fold, seed in runs:
+            folder = run_folder(output_dir, fold, seed)
+            if (fold, seed) not in done:
+                bar.set_postfix_str(f"fold {fold}, seed {seed}")
+                if folder.exists():
+                    shutil.rmtree(folder)
+                # Anew for each run, since a Trainer changes its arguments.
+                args = parse_arguments(classes, [*argv, "--output_dir", str(folder), "--seed", str(seed)])[2]
+                fold_args = replace(data_args, test_groups=folds[fold])
+                run_training(fold_args, model_args, args, abouts[fold], quiet=True)
+                bar.update()
+            for checkpoint in folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+    report = summarize(output_dir, folds, cv_args.seeds)
+    write_json(output_dir / REPORT, {**report, "settings": json.loads(json.dumps(settings, default=str))})
+    return report
+
+
+def check_arguments(data_args: DataArguments, cv_args: CrossValidationArguments) -> None:
+    if data_args.group_column is None:
+        raise ValueError(
+            "group_column must say which column holds the groups to leave out, such as session or speaker."
+        )
+    given = [
+        name
+        for name in ("split_column", "test_groups", "valid_groups", "test_fraction")
+        if getattr(data_args, name) is not None
+    ]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} can't be given in cross-validation, where every group is tested in turn; the "
+            "validation part is a valid_fraction of the others."
+        )
+    if len(set(cv_args.seeds)) < len(cv_args.seeds):
+        raise ValueError(f"seeds has a seed twice: {' '.join(map(str, cv_args.seeds))}.")
+
+
+def only_part(dataset: Dataset | DatasetDict) -> Dataset:
+    named = named_parts(dataset)
+    if len(named) > 1:
+        raise ValueError(
+            f"The dataset has a partition of its own, {', '.join(named)}: train on that with train.py; only a dataset "
+            "of one part can be cross-validated."
+        )
+    return next(iter(named.values()))
+
+
+def make_folds(dataset: Dataset, data_args: DataArguments, num_folds: int | None) -> dict[str, list[str]]:
+    """The groups that each fold tests, by the fold's name: the group's own, or a number where there are several."""
+    values = groups_of(dataset, data_args.group_column, "group_column")
+    groups = sorted(set(values))
+    if num_folds is None:
+        if len(groups) < 2:
+            raise ValueError(f"{data_args.group_column!r} has 1 group: cross-validation needs at least 2.")
+        return {group: [group] for group in groups}
+    if not 2 <= num_folds <= len(groups):
+        raise ValueError(f"num_folds is {num_folds}: it must be 2 to {len(groups)}, the groups that there are.")
+    folds = GroupKFold(n_splits=num_folds, shuffle=True, random_state=data_args.split_seed)
+    tested = [rows for _, rows in folds.split(values, groups=values)]
+    return {str(i + 1): sorted(set(values[rows])) for i, rows in enumerate(tested)}
+
+
+def run_folder(output_dir: Path, fold: str, seed: int) -> Path:
+    """A fold's name as a folder's: characters that not every system takes become codes."""
+    name = re.sub(r"[^\w.-]", lambda match: f"%{ord(match[0]):02X}", fold)
+    return output_dir / f"fold-{name}" / f"seed-{seed}"
+
+
+def is_done(folder: Path, about: dict[str, Any]) -> bool:
+    """Whether a finished run is there; a ValueError where it is one of other arguments or data."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))["about"]
+    for name, value in about.items():
+        if found.get(name) != value:
+            other = found.get(name)
+            if isinstance(value, dict) and isinstance(other, dict):
+                name = next(key for key in {**value, **other} if value.get(key) != other.get(key))
+                value, other = (
+                    value.get(name),
+                    found.get("settings", {}).get(name) if other is None else other.get(name),
+                )
+            raise ValueError(
+                f"{folder} holds a run with {name} {other!r}, not {value!r} as now: choose another output_dir."
+            )
+    return True
+
+
+def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int]) -> dict[str, Any]:
+    """The report of all runs; see `cross_validate`."""
+    by_fold: dict[str, Any] = {}
+    predictions: dict[int, list[pd.DataFrame]] = {seed: [] for seed in seeds}
+    for fold, groups in folds.items():
+        figures = {}
+        for seed in seeds:
+            folder = run_folder(output_dir, fold, seed)
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            figures[seed] = {name: metrics["test"][name] for name in FIGURES}
+            table = pd.read_parquet(folder / "predictions.parquet")
+            predictions[seed].append(table[table["split"] == "test"])
+        rows = len(predictions[seeds[0]][-1])
+        by_fold[fold] = {"test_groups": groups, "rows": rows, **over_seeds(figures)}
+    mean = {
+        seed: {name: float(np.mean([fold["seeds"][seed][name] for fold in by_fold.values()])) for name in FIGURES}
+        for seed in seeds
+    }
+    label_names = metrics["about"]["label_names"]
+    pooled = {seed: pool(pd.concat(tables), label_names) for seed, tables in predictions.items()}
+    return {"folds": by_fold, "mean_over_folds": over_seeds(mean), "pooled": over_seeds(pooled)}
+
+
+def pool(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, float]:
+    """The figures of all folds' test rows together."""
+    index = {name: i for i, name in enumerate(label_names)}
+    result = EmotionMetric(keep_in_memory=True).compute(
+        predictions=[index[name] for name in table["prediction"]],
+        references=[index[name] for name in table["label"]],
+        label_names=list(label_names),
+    )
+    return {**{name: result[name] for name in FIGURES if name in result}, "beta_mean": float(table["beta"].mean())}
+
+
+def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:
+    """The figures of each seed, their mean, and their standard deviation (n - 1; None for one seed)."""
+    table = pd.DataFrame.from_dict(figures, orient="index")
+    std = table.std(ddof=1) if len(table) > 1 else None
+    return {
+        "seeds": figures,
+        "mean": table.mean().to_dict(),
+        "std": dict.fromkeys(FIGURES) if std is None else std.to_dict(),
+    }
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as a table: figures in %, mean ± standard deviation over the seeds."""
+    rows = [
+        (f"fold {name}", " ".join(fold["test_groups"]), fold["rows"], fold) for name, fold in report["folds"].items()
+    ]
+    total = sum(fold["rows"] for fold in report["folds"].values())
+    rows += [("mean over folds", "", "", report["mean_over_folds"]), ("pooled", "", total, report["pooled"])]
+    lines = [[name, groups, rows_, *cells(figures)] for name, groups, rows_, figures in rows]
+    table = pd.DataFrame(lines, columns=["", "test groups", "rows", "WA", "UA", "wF1", "mean beta"])
+    seeds = list(report["pooled"]["seeds"])
+    about = f"Figures in %, of the test rows; seeds {' '.join(map(str, seeds))}"
+    about += ", mean ± standard deviation (n - 1) over them." if len(seeds) > 1 else "."
+    return f"{table.to_string(index=False)}\n{about}"
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    """WA, UA and wF1 in %, beta as it is."""
+    shown = []
+    for name in FIGURES:
+        factor, digits = (1, 3) if name == "beta_mean" else (100, 1)
+        mean, std = figures["mean"][name], figures["std"][name]
+        shown.append(f"{factor * mean:.{digits}f}" + ("" if std is None else f" ± {factor * std:.{digits}f}"))
+    return shown
