@@ -14,6 +14,10 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 
 install: $(BIN)/.installed ## the package with its development tools, in .venv
 
+quickstart: $(BIN)/.installed ## from a corpus to a checkpoint in a few minutes, offline; its files go into quickstart/
+	rm -rf quickstart
+	$(BIN)/python scripts/quickstart.py --output_dir quickstart
+
 test: $(BIN)/.installed ## every test, offline
 	$(BIN)/python -m pytest --durations=5
 
@@ -22,6 +26,6 @@ check: $(BIN)/.installed ## lint and formatting
 	$(BIN)/ruff format --check .
 
 clean: ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf $(VENV) quickstart .pytest_cache .ruff_cache *.egg-info build dist
 
-.PHONY: help install test check clean
+.PHONY: help install quickstart test check clean

@@ -5,7 +5,8 @@ Evaluates a trained model on features.
         --test_groups 4 --output_dir runs/iemocap-4-test
     python scripts/evaluate.py --model user/model --dataset features/ravdess --split all --output_dir runs/other
 
-Labels are matched with the model's by their names. output_dir gets `metrics.json` and `predictions.parquet`.
+Labels are matched with the model's by their names; on another corpus, `--shared_labels true` tests on those that both
+have. output_dir gets `metrics.json` and `predictions.parquet`.
 """
 
 import os
@@ -32,6 +33,7 @@ from tacfn_hf.training import (
     load_model,
     match_labels,
     parse_arguments,
+    share_labels,
     write_results,
 )
 
@@ -44,6 +46,13 @@ class EvaluationArguments:
     output_dir: str = field(metadata={"help": "Folder for metrics.json and predictions.parquet."})
     split: Literal["test", "valid", "train", "all"] = field(
         default="test", metadata={"help": "Part of the dataset; all: every row."}
+    )
+    shared_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "Test on the labels that dataset and model both have: rows with another one are left out, and "
+            "labels that the dataset does not have are not predicted."
+        },
     )
     batch_size: int = field(default=64, metadata={"help": "Samples of a step on each device."})
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
@@ -69,9 +78,12 @@ def main() -> None:
 
     model = load_model(eval_args.model)
     check_features(part, model.config, f"the dataset {data_args.dataset}")
-    part = match_labels(part, label_names_of(model.config))
+    label_names, shared, left_out = label_names_of(model.config), None, {}
+    if eval_args.shared_labels:
+        part, shared, left_out = share_labels(part, label_names)
+    part = match_labels(part, label_names)
     trainer = build_trainer(model, args, {})
-    result, table = evaluate_split(trainer, part)
+    result, table = evaluate_split(trainer, part, shared)
     if not trainer.is_world_process_zero():
         return
     about = {
@@ -80,12 +92,18 @@ def main() -> None:
         "dataset": data_args.dataset,
         "fingerprints": {eval_args.split: part._fingerprint},
         "rows": {eval_args.split: len(part)},
-        "label_names": label_names_of(model.config),
+        "label_names": label_names if shared is None else shared,
+        "left_out_rows": left_out,
+        "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
         "split_seed": data_args.split_seed,
         "num_parameters": model.num_parameters(),
         "world_size": args.world_size,
     }
     write_results(eval_args.output_dir, {eval_args.split: result}, {eval_args.split: table}, about)
+    if shared is not None:
+        rows = ", ".join(f"{count} {name}" for name, count in left_out.items()) or "none"
+        print(f"\nlabels of both: {', '.join(shared)}\nrows left out: {rows}")
+        print(f"labels of the model left out: {', '.join(about['left_out_labels']) or 'none'}")
     print(f"\n{eval_args.split}: {len(part)} rows\n{format_table(result)}")
 
 

@@ -1,6 +1,7 @@
 """
 Runs a speech and a text encoder over a dataset, and writes features for train.py.
 
+    python scripts/extract_features.py --corpus ravdess --dataset corpora/ravdess --output_dir features/ravdess
     python scripts/extract_features.py --dataset my-corpus.parquet --id_column file --output_dir features/my-corpus
     accelerate launch --multi_gpu --num_processes 4 scripts/extract_features.py --dataset ... --output_dir ...
 
@@ -25,19 +26,26 @@ from datasets import DatasetDict
 from transformers import AutoProcessor, HfArgumentParser
 
 from tacfn_hf import TacfnProcessor
+from tacfn_hf.corpora import CORPORA, load_corpus, parse_options
 from tacfn_hf.features import REPORT, extract_features
-from tacfn_hf.splits import open_dataset
+from tacfn_hf.splits import named_parts, open_dataset, unparted
 
 
 @dataclass
 class ExtractionArguments:
     dataset: str = field(
         metadata={
-            "help": "Audio and text: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, or "
-            "a dataset id on the Hub."
+            "help": "Audio and text: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, a "
+            "dataset id on the Hub, or, with corpus, the folder that the corpus was delivered as."
         }
     )
     output_dir: str = field(metadata={"help": "Folder for the features (read it with load_from_disk)."})
+    corpus: str | None = field(
+        default=None, metadata={"help": f"The corpus that the dataset is: {', '.join(CORPORA)}."}
+    )
+    corpus_options: list[str] = field(
+        default_factory=list, metadata={"help": "Options of the corpus, such as labels=6 group_by=speaker."}
+    )
     processor_name: str | None = field(
         default=None,
         metadata={"help": "Saved processor, a folder or an id on the Hub, in place of the encoder arguments."},
@@ -74,6 +82,19 @@ class ExtractionArguments:
 
 def main() -> None:
     (args,) = HfArgumentParser(ExtractionArguments, description=__doc__).parse_args_into_dataclasses()
+    if args.corpus is not None:
+        options = parse_options(args.corpus, args.corpus_options)
+        dataset = unparted(load_corpus(args.corpus, args.dataset, **options))
+        print(
+            "\n".join(
+                f"{args.corpus}: {line}"
+                for line in next(iter(named_parts(dataset).values())).info.description.splitlines()
+            )
+        )
+    elif args.corpus_options:
+        raise ValueError("corpus_options is given without corpus, whose options they are.")
+    else:
+        dataset = open_dataset(args.dataset)
     if args.processor_name is not None:
         processor = AutoProcessor.from_pretrained(args.processor_name)
     else:
@@ -90,7 +111,7 @@ def main() -> None:
         )
     state = PartialState(cpu=args.use_cpu)
     features = extract_features(
-        open_dataset(args.dataset),
+        dataset,
         processor.to(state.device),
         args.output_dir,
         audio_column=args.audio_column,

@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the corpus, the encoders and the training")
     args = parser.parse_args()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     datasets.disable_progress_bars()
     folder = args.output_dir
 
@@ -153,8 +154,7 @@ def train(name: str, features: DatasetDict, folder: Path, seed: int) -> tuple[Tr
     parts = {PARTS[split]: part.with_format("numpy") for split, part in features.items()}
     set_seed(seed)
     sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "gate_hidden_size": 64}
-    model = build_model(parts["train"], ModelArguments(**sizes), class_weights="none")
-    model.config.modality_dropout_prob = 0.5
+    model = build_model(parts["train"], ModelArguments(**sizes, modality_dropout_prob=0.5), class_weights="none")
     training_args = TacfnTrainingArguments(
         output_dir=str(folder / name.replace(" ", "_")),
         seed=seed,

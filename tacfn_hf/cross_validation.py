@@ -58,7 +58,7 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
     data_args, model_args, training_args, cv_args = parse_arguments(classes, argv)
     if training_args.world_size > 1:
         raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
-    check_arguments(data_args, cv_args)
+    check_arguments(data_args, training_args, cv_args)
     output_dir = Path(training_args.output_dir)
     dataset = only_part(open_dataset(data_args.dataset))
     folds = make_folds(dataset, data_args, cv_args.num_folds)
@@ -91,21 +91,23 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
     return report
 
 
-def check_arguments(data_args: DataArguments, cv_args: CrossValidationArguments) -> None:
+def check_arguments(
+    data_args: DataArguments, training_args: TacfnTrainingArguments, cv_args: CrossValidationArguments
+) -> None:
+    """A ValueError where an argument of train.py has no meaning here."""
     if data_args.group_column is None:
-        raise ValueError(
-            "group_column must say which column holds the groups to leave out, such as session or speaker."
-        )
-    given = [
-        name
-        for name in ("split_column", "test_groups", "valid_groups", "test_fraction")
-        if getattr(data_args, name) is not None
-    ]
+        raise ValueError("group_column must say which column holds the groups to leave out: session, speaker, ...")
+    partition = ("split_column", "test_groups", "valid_groups", "test_fraction")
+    given = [name for name in partition if getattr(data_args, name) is not None]
     if given:
         raise ValueError(
             f"{', '.join(given)} can't be given in cross-validation, where every group is tested in turn; the "
             "validation part is a valid_fraction of the others."
         )
+    if training_args.seed != TacfnTrainingArguments.seed:
+        raise ValueError(f"seed is {training_args.seed}: in cross-validation give seeds, one or several.")
+    if training_args.resume_from_checkpoint is not None:
+        raise ValueError("resume_from_checkpoint can't be given: cross-validation goes on by itself, fold by fold.")
     if len(set(cv_args.seeds)) < len(cv_args.seeds):
         raise ValueError(f"seeds has a seed twice: {' '.join(map(str, cv_args.seeds))}.")
 

@@ -58,7 +58,8 @@ def extract_features(
         output_dir: a new folder, or that of an earlier run.
         audio_column, text_column: None: "audio" and "text", where they are.
         id_column: a column whose values differ from row to row.
-        label_column: classes, as `ClassLabel` or as strings, which become one with sorted names. May be absent.
+        label_column: classes, as `ClassLabel` (or a list of them), or as strings, which become one with sorted names.
+            May be absent.
         skip_bad_files: leave out rows whose audio can't be used, and list them in the report, instead of stopping.
         truncation: cut audio and text that is too long, instead of stopping.
         shard_size: rows of a shard. Memory grows with it, and so does what an interruption loses.
@@ -150,10 +151,10 @@ def prepare_rows(
 
 
 def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The parts with `label` as a `ClassLabel` of the same names in all of them."""
+    """The parts with labels that are values as a `ClassLabel` of the same names in all of them."""
     if "label" not in next(iter(parts.values())).column_names:
         return parts
-    if all(isinstance(part.features["label"], ClassLabel) for part in parts.values()):
+    if not any(isinstance(part.features["label"], Value) for part in parts.values()):
         return parts
     labels = {name: part.with_format(None)["label"][:] for name, part in parts.items()}
     names = sorted({str(label) for values in labels.values() for label in values if label is not None})

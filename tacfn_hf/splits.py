@@ -97,7 +97,12 @@ def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
             raise ValueError(
                 f"The dataset {path_or_id} is no folder or file here, and loading it from the Hub failed: {error}"
             ) from error
-    return next(iter(loaded.values())) if list(loaded) == ["train"] else loaded
+    return unparted(loaded)
+
+
+def unparted(dataset: DatasetDict) -> Dataset | DatasetDict:
+    """A `Dataset` where everything is "train", which is how `datasets` says that there is no partition."""
+    return dataset["train"] if list(dataset) == ["train"] else dataset
 
 
 def named_parts(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:
@@ -184,7 +189,7 @@ def without_unlabelled(dataset: Dataset, name: str) -> Dataset:
         return dataset  # which check_rows refuses
     labelled = [i for i, label in enumerate(dataset.with_format(None)["label"][:]) if label is not None]
     if len(labelled) < len(dataset):
-        logger.warning(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
+        logger.warning_once(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
     return dataset.select(labelled)
 
 

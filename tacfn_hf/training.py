@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -183,7 +184,7 @@ def labels_as(dataset: Dataset, label_names: Sequence[str]) -> np.ndarray:
     if unknown:
         raise ValueError(
             f"The model does not know the dataset's label {', '.join(unknown)}: the dataset has {', '.join(names)}, "
-            f"the model {', '.join(label_names)}."
+            f"the model {', '.join(label_names)}. evaluate.py can test on those that both have, with shared_labels."
         )
     index = np.array([list(label_names).index(name) for name in names])
     return index[np.asarray(dataset.with_format(None)["label"][:])]
@@ -193,9 +194,41 @@ def match_labels(dataset: Dataset, label_names: Sequence[str]) -> Dataset:
     """The dataset with its labels renumbered, by name, in the order of `label_names`; raises as `labels_as`."""
     if list(dataset.features["label"].names) == list(label_names):
         return dataset
-    labels = labels_as(dataset, label_names)
-    matched = dataset.remove_columns("label").add_column("label", labels, feature=ClassLabel(names=list(label_names)))
-    return matched.with_format("numpy")
+    return relabelled(dataset, labels_as(dataset, label_names), label_names)
+
+
+def relabelled(dataset: Dataset, labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> Dataset:
+    """The dataset with other labels, giving numpy rows."""
+    feature = ClassLabel(names=list(label_names))
+    plain = dataset.with_format("arrow").remove_columns("label")  # a selection is copied then, as it is stored
+    return plain.add_column("label", list(labels), feature=feature).with_format("numpy")
+
+
+def share_labels(dataset: Dataset, label_names: Sequence[str]) -> tuple[Dataset, list[str], dict[str, int]]:
+    """
+    The rows whose labels a model with `label_names` knows too.
+
+    Returns:
+        These rows, the labels that both have in the order of the model's, and how many rows of each other label were
+        left out.
+
+    Raises:
+        ValueError: no label is in both.
+    """
+    names = dataset.features["label"].names
+    shared = [name for name in label_names if name in names]
+    if not shared:
+        raise ValueError(
+            f"Dataset and model have no label in common: the dataset has {', '.join(names)}, the model "
+            f"{', '.join(label_names)}."
+        )
+    labels = [names[i] for i in dataset.with_format(None)["label"][:]]
+    kept = [i for i, name in enumerate(labels) if name in shared]
+    if not kept:
+        raise ValueError(f"No row of the dataset has one of the labels that the model has too, {', '.join(shared)}.")
+    left_out = Counter(name for name in labels if name not in shared)
+    rows = relabelled(dataset.select(kept), [shared.index(labels[i]) for i in kept], shared)
+    return rows, shared, dict(left_out)
 
 
 def check_features(dataset: Dataset, config: TacfnConfig, name: str) -> None:
@@ -418,9 +451,12 @@ def run_training(
     return metrics
 
 
-def evaluate_split(trainer: Trainer, dataset: Dataset) -> tuple[dict[str, Any], pd.DataFrame]:
+def evaluate_split(
+    trainer: Trainer, dataset: Dataset, shared: Sequence[str] | None = None
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """
-    Predicts a dataset with the trainer's model. Call it in every process.
+    Predicts a dataset with the trainer's model. Call it in every process. With `shared`, of the model's labels only
+    these can be predicted.
 
     Returns:
         The result of `full_metrics`, and a table with one row per sample: `id`, `label` and `prediction` as names,
@@ -428,18 +464,21 @@ def evaluate_split(trainer: Trainer, dataset: Dataset) -> tuple[dict[str, Any], 
     """
     label_names = label_names_of(trainer.model.config)
     output = trainer.predict(dataset)
-    logits, beta = output.predictions
+    (logits, beta), labels = output.predictions, output.label_ids
+    if shared is not None:
+        kept = [label_names.index(name) for name in shared]
+        logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
     scores = torch.from_numpy(logits).float().softmax(dim=-1).numpy()
     table = pd.DataFrame(
         {
             "id": dataset.with_format(None)["id"][:],
-            "label": [label_names[i] for i in output.label_ids],
+            "label": [label_names[i] for i in labels],
             "prediction": [label_names[i] for i in logits.argmax(axis=-1)],
             **{f"score_{name}": scores[:, i] for i, name in enumerate(label_names)},
             "beta": beta[:, 0],
         }
     )
-    return full_metrics(logits, beta, output.label_ids, label_names), table
+    return full_metrics(logits, beta, labels, label_names), table
 
 
 def versions() -> dict[str, str]:

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import Dataset
+from tiny import NAMES, make_features
 from transformers import AutoModelForSequenceClassification
 
 from tacfn_hf.collation import TacfnDataCollator
 
 
 ROOT = Path(__file__).parents[1]
-NAMES = ["angry", "calm", "sad"]
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
@@ -63,37 +63,11 @@ def last_line(command: list[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-def make(rows: int = 48, label_names=NAMES) -> Dataset:
-    generator = np.random.default_rng(0)
-    centres = {name: np.random.default_rng(i).normal(size=9) for i, name in enumerate(NAMES)}
-    label = [i % len(label_names) for i in range(rows)]
-
-    def features(i: int, part: slice) -> np.ndarray:
-        centre = centres.get(label_names[label[i]], centres["sad"])[part]
-        return centre + 0.2 * generator.normal(size=(generator.integers(1, 4), len(centre)))
-
-    data = {
-        "id": [f"u{i}" for i in range(rows)],
-        "h_a": [None if i % 6 == 0 else features(i, slice(0, 4)) for i in range(rows)],
-        "h_t": [features(i, slice(4, 9)) for i in range(rows)],
-        "label": label,
-        "session": [str(i // 12 + 1) for i in range(rows)],
-    }
-    kinds = {
-        "id": Value("string"),
-        "h_a": List(List(Value("float16"))),
-        "h_t": List(List(Value("float16"))),
-        "label": ClassLabel(names=list(label_names)),
-        "session": Value("string"),
-    }
-    return Dataset.from_dict(data, features=Features(kinds))
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, Path]:
     """The dataset's folder and the output folder of one training."""
     folder = tmp_path_factory.mktemp("scripts")
-    make().save_to_disk(folder / "features")
+    make_features().save_to_disk(folder / "features")
     recipe = {"use_cpu": True, "disable_tqdm": True, "num_train_epochs": 99, "learning_rate": 5e-3}
     (folder / "recipe.json").write_text(json.dumps({**recipe, "dataset": str(folder / "features")}))
     command = [
@@ -158,7 +132,7 @@ def test_evaluation_gives_the_same_metrics(trained, tmp_path):
     assert "mean" in printed
     assert "std (n-1)" in printed
 
-    make(6, ["sad", "angry"]).save_to_disk(tmp_path / "fewer")
+    make_features(6, ["sad", "angry"]).save_to_disk(tmp_path / "fewer")
     succeed(
         [
             *command,
@@ -173,6 +147,27 @@ def test_evaluation_gives_the_same_metrics(trained, tmp_path):
     metrics, table = results(tmp_path / "fewer_result")
     assert list(table["label"]) == ["sad", "angry"] * 3
     assert metrics["all"]["WA"] == 1.0
+
+
+def test_another_corpus_is_tested_on_the_labels_of_both(trained, tmp_path):
+    _, output = trained
+    make_features(12, ["surprised", "sad", "angry"]).save_to_disk(tmp_path / "other")
+    command = [sys.executable, "scripts/evaluate.py", "--model", output, "--use_cpu", "true", "--split", "all"]
+    command += ["--dataset", tmp_path / "other", "--output_dir", tmp_path / "result"]
+    assert "does not know the dataset's label surprised" in last_line(command)
+    printed = succeed([*command, "--shared_labels", "true"])
+    assert "labels of both: angry, sad\nrows left out: 4 surprised\nlabels of the model left out: calm\n" in printed
+    metrics, table = results(tmp_path / "result")
+    assert metrics["about"]["label_names"] == ["angry", "sad"]
+    assert metrics["about"]["left_out_rows"] == {"surprised": 4}
+    assert metrics["about"]["left_out_labels"] == ["calm"]
+    assert list(table["label"]) == ["sad", "angry"] * 4
+    assert (table["score_angry"] + table["score_sad"]).to_numpy() == pytest.approx(1)
+    model = AutoModelForSequenceClassification.from_pretrained(output).eval()
+    rows = [row for row in Dataset.load_from_disk(str(tmp_path / "other")).with_format("numpy") if row["label"] != 0]
+    with torch.no_grad():
+        logits = model(**TacfnDataCollator()(rows)).logits[:, [NAMES.index("angry"), NAMES.index("sad")]]
+    assert table[["score_angry", "score_sad"]].to_numpy() == pytest.approx(logits.softmax(-1).numpy(), abs=1e-6)
 
 
 def test_nothing_to_resume_from(trained):
@@ -251,7 +246,7 @@ BATCH = "--per_device_train_batch_size"
 def one_process(tmp_path_factory) -> tuple[list, Path]:
     """Arguments of a training on 24 rows, and what it gives in one process with a batch of 12."""
     folder = tmp_path_factory.mktemp("processes")
-    make().save_to_disk(folder / "features")
+    make_features().save_to_disk(folder / "features")
     arguments = ["scripts/train.py", "--dataset", folder / "features", *SPLIT, *TINY]
     arguments += ["--num_train_epochs", "3", "--hidden_dropout_prob", "0", "--learning_rate", "3e-3"]
     arguments += ["--use_cpu", "true", "--disable_tqdm", "true"]

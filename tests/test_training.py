@@ -24,6 +24,7 @@ from tacfn_hf.training import (
     make_compute_metrics,
     match_labels,
     parse_arguments,
+    share_labels,
 )
 
 
@@ -113,6 +114,13 @@ def test_given_splits():
         arguments(valid_fraction=0.5, valid_group_column="dialogue"),
     )
     assert {name: len(part) for name, part in drawn.items()} == {"train": 12, "valid": 12, "test": 24}
+
+
+def test_rows_without_a_label_are_left_out_where_that_is_said():
+    labels = [None if i in (3, 30) else i % 3 for i in range(48)]
+    parts = split_dataset(make(label=labels), arguments(split_column="part", drop_unlabelled=True))
+    assert {name: len(part) for name, part in parts.items()} == {"train": 23, "valid": 11, "test": 12}
+    assert not {"u3", "u30"} & {row_id for part in parts.values() for row_id in plain(part, "id")}
 
 
 def empty_modalities() -> Dataset:
@@ -240,6 +248,24 @@ def test_labels_are_matched_by_name():
     assert np.array_equal(matched[1]["h_a"], dataset.with_format("numpy")[1]["h_a"])
     with pytest.raises(ValueError, match="label sad: the dataset has neutral, angry, sad, the model neutral, angry"):
         match_labels(dataset, ["neutral", "angry"])
+
+
+def test_labels_of_both():
+    dataset = make(12, label_names=["calm", "sad", "angry"])
+    rows, shared, left_out = share_labels(dataset.with_format("numpy").select(range(12)), NAMES)
+    assert shared == ["angry", "sad"]
+    assert left_out == {"calm": 4}
+    names = [rows.features["label"].names[i] for i in plain(rows, "label")]
+    assert names == ["sad", "angry"] * 4
+    assert plain(rows, "id") == [f"u{i}" for i in range(12) if i % 3]
+    np.testing.assert_equal(plain(rows, "h_t"), [dataset[i]["h_t"] for i in range(12) if i % 3])
+    assert isinstance(rows[1]["h_a"], np.ndarray)
+    with pytest.raises(
+        ValueError, match="no label in common: the dataset has calm, bored, the model neutral, angry, sad"
+    ):
+        share_labels(make(12, label_names=["calm", "bored"]), NAMES)
+    with pytest.raises(ValueError, match="No row of the dataset has one of the labels that the model has too, sad"):
+        share_labels(make(2, label_names=["calm", "bored", "sad"]), NAMES)
 
 
 def test_feature_sizes():

