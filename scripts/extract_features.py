@@ -31,6 +31,9 @@ from tacfn_hf.features import REPORT, extract_features
 from tacfn_hf.splits import named_parts, open_dataset, unparted
 
 
+COLUMNS = ("audio_column", "text_column", "label_column", "speaker_column", "id_column")
+
+
 @dataclass
 class ExtractionArguments:
     dataset: str = field(
@@ -69,8 +72,11 @@ class ExtractionArguments:
     )
     audio_column: str | None = field(default=None, metadata={"help": "Column of the audio (audio, if it is there)."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the text (text, if it is there)."})
-    id_column: str = field(default="id", metadata={"help": "Column whose values differ from row to row."})
-    label_column: str = field(default="label", metadata={"help": "Column of the classes, if there are any."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the classes (label, if it is there)."})
+    speaker_column: str | None = field(default=None, metadata={"help": "Column of who speaks, to be called speaker."})
+    id_column: str | None = field(
+        default=None, metadata={"help": "Column whose values differ from row to row (id; in a corpus it is made)."}
+    )
     max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
     truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long instead."})
     skip_bad_files: bool = field(
@@ -82,15 +88,11 @@ class ExtractionArguments:
 
 def main() -> None:
     (args,) = HfArgumentParser(ExtractionArguments, description=__doc__).parse_args_into_dataclasses()
+    columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
     if args.corpus is not None:
-        options = parse_options(args.corpus, args.corpus_options)
+        options, columns = parse_options(args.corpus, args.corpus_options) | columns, {}
         dataset = unparted(load_corpus(args.corpus, args.dataset, **options))
-        print(
-            "\n".join(
-                f"{args.corpus}: {line}"
-                for line in next(iter(named_parts(dataset).values())).info.description.splitlines()
-            )
-        )
+        print(next(iter(named_parts(dataset).values())).info.description)
     elif args.corpus_options:
         raise ValueError("corpus_options is given without corpus, whose options they are.")
     else:
@@ -114,10 +116,7 @@ def main() -> None:
         dataset,
         processor.to(state.device),
         args.output_dir,
-        audio_column=args.audio_column,
-        text_column=args.text_column,
-        id_column=args.id_column,
-        label_column=args.label_column,
+        **columns,
         skip_bad_files=args.skip_bad_files,
         truncation=args.truncation,
         shard_size=args.shard_size,

@@ -36,6 +36,7 @@ def extract_features(
     text_column: str | None = None,
     id_column: str = "id",
     label_column: str = "label",
+    speaker_column: str | None = None,
     skip_bad_files: bool = False,
     truncation: bool = False,
     shard_size: int = 128,
@@ -60,6 +61,7 @@ def extract_features(
         id_column: a column whose values differ from row to row.
         label_column: classes, as `ClassLabel` (or a list of them), or as strings, which become one with sorted names.
             May be absent.
+        speaker_column: a column that becomes `speaker`.
         skip_bad_files: leave out rows whose audio can't be used, and list them in the report, instead of stopping.
         truncation: cut audio and text that is too long, instead of stopping.
         shard_size: rows of a shard. Memory grows with it, and so does what an interruption loses.
@@ -77,7 +79,7 @@ def extract_features(
         raise ValueError(f"shard_size is {shard_size}: it must be at least 1.")
     output_dir = Path(output_dir)
     parts = dict(dataset) if isinstance(dataset, DatasetDict) else {"": dataset}
-    parts = prepare_rows(parts, audio_column, text_column, id_column, label_column)
+    parts = prepare_rows(parts, audio_column, text_column, id_column, label_column, speaker_column)
     output_dir.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process and not is_saved(processor, output_dir / PROCESSOR_FOLDER):
         processor.save_pretrained(output_dir / PROCESSOR_FOLDER)
@@ -109,9 +111,14 @@ def processor_of(folder: str | os.PathLike) -> str | None:
 
 
 def prepare_rows(
-    parts: dict[str, Dataset], audio_column: str | None, text_column: str | None, id_column: str, label_column: str
+    parts: dict[str, Dataset],
+    audio_column: str | None,
+    text_column: str | None,
+    id_column: str,
+    label_column: str,
+    speaker_column: str | None,
 ) -> dict[str, Dataset]:
-    """The parts with the columns `id`, `audio`, `text`, `label` under these names; audio is not decoded."""
+    """The parts with the columns `id`, `audio`, `text`, `label`, `speaker` under these names; audio is not decoded."""
     columns = next(iter(parts.values())).column_names
     renamed = {}
     for name, wanted in (("audio", audio_column), ("text", text_column)):
@@ -124,6 +131,8 @@ def prepare_rows(
     renamed[id_column] = "id"
     if label_column in columns or label_column != "label":
         renamed[label_column] = "label"
+    if speaker_column is not None:
+        renamed[speaker_column] = "speaker"
 
     prepared, seen = {}, set()
     for part_name, part in parts.items():

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_from_disk
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_from_disk
 from tiny import save_speech_encoder, save_text_encoder
 
 from tacfn_hf import TacfnProcessor
@@ -188,6 +188,14 @@ def test_a_dataset_that_shrank_leaves_nothing_behind(processor, tmp_path):
     assert len(shards(tmp_path)) == 3
 
 
+def test_several_labels_of_a_row_stay(processor, tmp_path):
+    rows = make(3, label=[[0, 1], [], [1]])
+    rows = rows.cast_column("label", List(ClassLabel(names=["angry", "sad"])))
+    features = extract_features(rows, processor, tmp_path)
+    assert features["label"][:] == [[0, 1], [], [1]]
+    assert features.features["label"].feature.names == ["angry", "sad"]
+
+
 def test_splits_share_labels_and_stay_apart(processor, tmp_path):
     dataset = DatasetDict(train=make(4), test=make(2, id=["a", "b"], label=["happy", None]))
     features = extract_features(dataset, processor, tmp_path)
@@ -200,7 +208,8 @@ def test_splits_share_labels_and_stay_apart(processor, tmp_path):
 
 def test_columns_may_have_other_names_and_audio_may_be_declared(processor, tmp_path):
     rows = on_disk(tmp_path, 2).cast_column("audio", Audio())
-    rows = rows.rename_columns({"audio": "speech", "text": "transcript", "id": "file", "label": "emotion"})
+    names = {"audio": "speech", "text": "transcript", "id": "file", "label": "emotion", "speaker": "actor"}
+    rows = rows.rename_columns(names)
     features = extract_features(
         rows,
         processor,
@@ -209,8 +218,9 @@ def test_columns_may_have_other_names_and_audio_may_be_declared(processor, tmp_p
         text_column="transcript",
         id_column="file",
         label_column="emotion",
+        speaker_column="actor",
     )
-    assert {"id", "h_a", "h_t", "text", "label"} < set(features.column_names)
+    assert {"id", "h_a", "h_t", "text", "label", "speaker"} < set(features.column_names)
 
 
 def test_a_bad_file_stops_the_run_by_name_and_loses_nothing(processor, tmp_path):
@@ -237,6 +247,7 @@ BAD_ROWS = {
     "no audio column": (lambda: make(2), {"audio_column": "wav"}, "audio_column is 'wav', but .* it has id, audio"),
     "no id column": (lambda: make(2), {"id_column": "file"}, "id_column is 'file', but"),
     "no label column": (lambda: make(2), {"label_column": "emotion"}, "label_column is 'emotion', but"),
+    "no speaker column": (lambda: make(2), {"speaker_column": "actor"}, "speaker_column is 'actor', but"),
     "two id columns": (
         lambda: make(2),
         {"id_column": "speaker"},

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 from tiny import NAMES, make_features
 from transformers import AutoModelForSequenceClassification
 
@@ -218,6 +218,25 @@ def test_from_wav_files_to_a_prediction(extracted):
     assert len(rows) == 4
     assert rows[3][:2] == ["beta", f"{expected['beta']:.2f}"]
     assert "give --audio, --text or both" in last_line([sys.executable, "scripts/predict.py", "--model", output])
+
+
+def test_features_of_a_corpus(extracted, tmp_path):
+    folder, _ = extracted
+    (tmp_path / "corpus").mkdir()
+    for i in range(3):
+        (tmp_path / "corpus" / f"u{i}.wav").write_bytes((folder / f"u{i}.wav").read_bytes())
+    table = "clip,who,said,felt\nu0.wav,ann,Go away!,anger\nu1.wav,bob,It is fine.,\nu2.wav,ann,,joy\n"
+    (tmp_path / "corpus" / "table.csv").write_text(table)
+    command = [sys.executable, "scripts/extract_features.py", "--use_cpu", "true", "--dataset", tmp_path / "corpus"]
+    command += ["--processor_name", folder / "processor", "--output_dir", tmp_path / "features", "--corpus", "folder"]
+    command += ["--corpus_options", "text_column=said", "--label_column", "felt", "--speaker_column", "who"]
+    printed = succeed([*command, "--audio_column", "clip"])
+    assert "without text   1" in printed
+    rows = load_from_disk(str(tmp_path / "features"))
+    assert rows["id"][:] == ["u0", "u1", "u2"]
+    assert rows["speaker"][:] == rows["group"][:] == ["ann", "bob", "ann"]
+    assert [None if i is None else rows.features["label"].names[i] for i in rows["label"]] == ["angry", None, "happy"]
+    assert [h is None for h in rows["h_t"]] == [False, False, True]
 
 
 def test_features_of_another_encoder_are_refused_in_evaluation(extracted, encoders, tmp_path):
