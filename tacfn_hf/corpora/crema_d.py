@@ -7,8 +7,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import audio_files, check_root, lookup, need, parts_of_name, read_csv
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # The parts of 1001_DFA_ANG_XX.wav and what they stand for. From the documentation of the corpus.

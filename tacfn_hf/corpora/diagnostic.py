@@ -16,8 +16,9 @@ import soundfile
 from datasets import DatasetDict, Value
 from tqdm.auto import tqdm
 
+from .emotions import canonical_names
 from .reading import check_root, inside, need, read_csv
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 from .synthesis import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import audio_files, lookup, parts_of_name
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # The parts of 03a01Fa.wav and what they stand for. From the documentation of the corpus.

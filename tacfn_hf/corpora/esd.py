@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import audio_files, check_root, choice, lookup, parts_of_name, read_text
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 NAME = r"(?P<speaker>\d{4})_(?P<number>\d{6})"

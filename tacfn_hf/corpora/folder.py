@@ -9,8 +9,9 @@ import pyarrow as pa
 from datasets import ClassLabel, DatasetDict, Features
 
 from ..importing import TABLE_SUFFIXES, as_text, read_table
+from .emotions import canonical_labels
 from .reading import check_no_archive, check_root, inside, lookup
-from .schema import CONTAINER_SUFFIXES, SCHEMA, build_corpus, canonical_labels
+from .schema import CONTAINER_SUFFIXES, SCHEMA, build_corpus
 
 
 SPLITS = {

@@ -10,8 +10,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import check_root, check_unpacked, choice, lookup, need, read_text
-from .schema import build_corpus, canonical_names, count_by
+from .schema import build_corpus
 
 
 # The codes of EmoEvaluation; xxx is "no agreement".
@@ -94,7 +95,7 @@ def load_iemocap(
             else:
                 left_out[f"labelled {turn['code']}"] += 1
     published = {code: PUBLISHED[code] for code in LABEL_SETS[labels]}
-    counts = count_by(rows, "corpus_label")
+    counts = Counter(row["corpus_label"] for row in rows)
     names = {"happy" if labels == "4" and code == "exc" else LABELS[code] for code in LABEL_SETS[labels]} - {None}
     return build_corpus(
         "IEMOCAP",

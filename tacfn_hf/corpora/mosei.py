@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, DatasetDict, List, Value
 
+from .emotions import canonical_names
 from .reading import check_root, choice, need, read_text
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # The columns of "All Labels" after the first, which is the sentiment, in the order that the SDK's readme gives.

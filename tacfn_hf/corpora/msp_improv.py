@@ -9,8 +9,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import check_root, choice, lookup, need, read_text, read_transcripts
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # X is "no agreement".

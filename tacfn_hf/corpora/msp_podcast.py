@@ -10,8 +10,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import check_root, choice, lookup, need, read_csv, read_transcripts
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # The codes of EmoClass, and which of them are classes; X is "no agreement". From the readme of the corpus.

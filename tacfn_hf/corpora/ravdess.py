@@ -6,8 +6,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import audio_files, lookup, parts_of_name
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # What the parts of 03-01-06-01-02-01-12.wav stand for, in order. From the documentation of the corpus.

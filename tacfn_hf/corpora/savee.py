@@ -7,8 +7,9 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import audio_files, check_root, lookup, need, parts_of_name
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # The official release has AudioData/DC/a01.wav, another one ALL/DC_a01.wav.

@@ -1,9 +1,8 @@
-"""The one schema of all corpora: names of emotions, columns, and what every corpus is checked for."""
+"""The one schema of all corpora: its columns, and what every corpus is checked for."""
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,50 +10,9 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value
 from tqdm.auto import tqdm
 
+from ..importing import describe_counts
 
-# One name for one emotion in all corpora. A corpus' classes are indexed in this order.
-EMOTIONS = (
-    "neutral",
-    "angry",
-    "happy",
-    "sad",
-    "fearful",
-    "disgusted",
-    "surprised",
-    "calm",
-    "excited",
-    "frustrated",
-    "bored",
-    "contempt",
-    "other",
-)
-# What other corpora call them, in lower case; the words of three letters are those of IEMOCAP.
-SYNONYMS = {
-    "neu": "neutral",
-    "neutrality": "neutral",
-    "no emotion": "neutral",
-    "ang": "angry",
-    "anger": "angry",
-    "hap": "happy",
-    "happiness": "happy",
-    "joy": "happy",
-    "joyful": "happy",
-    "sadness": "sad",
-    "fea": "fearful",
-    "fear": "fearful",
-    "dis": "disgusted",
-    "disgust": "disgusted",
-    "sur": "surprised",
-    "surprise": "surprised",
-    "calmness": "calm",
-    "exc": "excited",
-    "excitement": "excited",
-    "fru": "frustrated",
-    "frustration": "frustrated",
-    "boredom": "bored",
-    "oth": "other",
-    "others": "other",
-}
+
 # The columns of every corpus.
 SCHEMA = {
     "id": Value("string"),
@@ -117,7 +75,7 @@ def build_corpus(
             that is missing or is no audio.
     """
     if not rows:
-        raise ValueError(f"{corpus} has no utterance: {describe(left_out or {})} left out.")
+        raise ValueError(f"{corpus} has no utterance: {describe_counts(left_out or {})} left out.")
     rows = [dict(row) for row in rows]
     seen = set()
     for row in rows:
@@ -125,7 +83,7 @@ def build_corpus(
             raise ValueError(f"The id {row['id']!r} occurs twice in {corpus}: every utterance needs an id of its own.")
         seen.add(row["id"])
     notes = {
-        "left out": describe(left_out or {}),
+        "left out": describe_counts(left_out or {}),
         "without audio": str(attach_audio(corpus, rows, allow_missing, known_missing or {})),
         "without text": str(sum(row["text"] is None for row in rows)),
         "without label": str(sum(row["label"] is None for row in rows)),
@@ -238,30 +196,3 @@ def check_apart(corpus: str, splits: Mapping[str, Dataset], columns: Sequence[st
             for value in dict.fromkeys(split[column][:]):
                 if value is not None and where.setdefault(value, name) != name:
                     raise ValueError(f"{corpus} has the {column} {value!r} in {where[value]} and in {name}.")
-
-
-def canonical_names(names: Sequence[str]) -> list[str]:
-    """Names of emotions in the order of EMOTIONS."""
-    return sorted(set(names), key=EMOTIONS.index)
-
-
-def canonical_labels(labels: Iterable[str]) -> dict[str, str]:
-    """
-    A class name for each label of a corpus that is not known, in the order of the classes.
-
-    Where every label is a name in EMOTIONS or a synonym, in whatever case, these become the names; else the labels
-    stay as they are, in the order given.
-    """
-    names = {label: SYNONYMS.get(label.lower(), label.lower()) for label in labels}
-    if all(name in EMOTIONS for name in names.values()):
-        return dict(sorted(names.items(), key=lambda item: EMOTIONS.index(item[1])))
-    return {label: label for label in names}
-
-
-def describe(counts: Mapping[str, int]) -> str:
-    """`2 without a label, 1 excluded`, or `none`."""
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
-
-
-def count_by(rows: Sequence[Mapping[str, Any]], key: str) -> Counter:
-    return Counter(row[key] for row in rows)

@@ -8,8 +8,9 @@ from typing import Any
 import soundfile
 from datasets import DatasetDict, Value
 
+from .emotions import canonical_names
 from .reading import audio_files, lookup, parts_of_name
-from .schema import build_corpus, canonical_names
+from .schema import build_corpus
 
 
 # The parts of OAF_back_angry.wav and what they stand for. From the documentation of the corpus.

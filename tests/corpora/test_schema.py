@@ -12,6 +12,7 @@ import soundfile
 from datasets import Audio, ClassLabel, List, Value
 from layout import write_text, write_wav
 
+from tacfn_hf.corpora.emotions import EMOTIONS, SYNONYMS, canonical_labels, canonical_names
 from tacfn_hf.corpora.reading import (
     audio_files,
     check_root,
@@ -23,7 +24,7 @@ from tacfn_hf.corpora.reading import (
     read_csv,
     read_text,
 )
-from tacfn_hf.corpora.schema import EMOTIONS, SYNONYMS, build_corpus, canonical_labels, canonical_names
+from tacfn_hf.corpora.schema import build_corpus
 
 
 NAMES = ["angry", "sad"]

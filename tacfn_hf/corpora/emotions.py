@@ -1,0 +1,66 @@
+"""The names of emotions: one for each, in all corpora."""
+
+from collections.abc import Iterable, Sequence
+
+
+# One name for one emotion in all corpora. A corpus' classes are indexed in this order.
+EMOTIONS = (
+    "neutral",
+    "angry",
+    "happy",
+    "sad",
+    "fearful",
+    "disgusted",
+    "surprised",
+    "calm",
+    "excited",
+    "frustrated",
+    "bored",
+    "contempt",
+    "other",
+)
+# What other corpora call them, in lower case; the words of three letters are those of IEMOCAP.
+SYNONYMS = {
+    "neu": "neutral",
+    "neutrality": "neutral",
+    "no emotion": "neutral",
+    "ang": "angry",
+    "anger": "angry",
+    "hap": "happy",
+    "happiness": "happy",
+    "joy": "happy",
+    "joyful": "happy",
+    "sadness": "sad",
+    "fea": "fearful",
+    "fear": "fearful",
+    "dis": "disgusted",
+    "disgust": "disgusted",
+    "sur": "surprised",
+    "surprise": "surprised",
+    "calmness": "calm",
+    "exc": "excited",
+    "excitement": "excited",
+    "fru": "frustrated",
+    "frustration": "frustrated",
+    "boredom": "bored",
+    "oth": "other",
+    "others": "other",
+}
+
+
+def canonical_names(names: Sequence[str]) -> list[str]:
+    """Names of emotions in the order of EMOTIONS."""
+    return sorted(set(names), key=EMOTIONS.index)
+
+
+def canonical_labels(labels: Iterable[str]) -> dict[str, str]:
+    """
+    A class name for each label of a corpus that is not known, in the order of the classes.
+
+    Where every label is a name in EMOTIONS or a synonym, in whatever case, these become the names; else the labels
+    stay as they are, in the order given.
+    """
+    names = {label: SYNONYMS.get(label.lower(), label.lower()) for label in labels}
+    if all(name in EMOTIONS for name in names.values()):
+        return dict(sorted(names.items(), key=lambda item: EMOTIONS.index(item[1])))
+    return {label: label for label in names}
