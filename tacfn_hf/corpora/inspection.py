@@ -20,9 +20,9 @@ def inspect_corpus(corpus: DatasetDict) -> dict[str, Any]:
     The counts of a corpus in the schema of `load_corpus`, as JSON can hold them. No audio is opened.
 
     Returns:
-        For each split, under "splits": `utterances`; `hours`, and `unknown_durations` that are not in these; how many
-        utterances each of `labels`, `speakers` and `groups` has (one with several labels counts for each); the ids
-        `without_audio` and `without_text`. Under "description" what the reader counted and left out.
+        For each split, under "splits": `utterances`; `hours` of audio, and `unknown_durations` that are not in these;
+        how many utterances each of `labels`, `speakers` and `groups` has (one with several labels counts for each); the
+        ids `without_audio` and `without_text`. Under "description" what the reader counted and left out.
     """
     return {
         "splits": {name: inspect_split(split) for name, split in corpus.items()},
@@ -31,9 +31,11 @@ def inspect_corpus(corpus: DatasetDict) -> dict[str, Any]:
 
 
 def inspect_split(split: Dataset) -> dict[str, Any]:
-    ids, texts, seconds = split["id"][:], split["text"][:], split["duration"][:]
+    ids, texts = split["id"][:], split["text"][:]
     audio = split.select_columns("audio").with_format("arrow")[:].column("audio")
     lacking = pc.and_(pc.is_null(pc.struct_field(audio, "bytes")), pc.is_null(pc.struct_field(audio, "path")))
+    lacking = lacking.to_pylist()
+    seconds = [value for value, lacks in zip(split["duration"][:], lacking, strict=True) if not lacks]
     speakers = Counter(NO_SPEAKER if speaker is None else speaker for speaker in split["speaker"][:])
     return {
         "utterances": len(split),
@@ -42,7 +44,7 @@ def inspect_split(split: Dataset) -> dict[str, Any]:
         "labels": count_labels(split),
         "speakers": dict(sorted(speakers.items())),
         "groups": dict(sorted(Counter(split["group"][:]).items())),
-        "without_audio": [id_ for id_, lacks in zip(ids, lacking.to_pylist(), strict=True) if lacks],
+        "without_audio": [id_ for id_, lacks in zip(ids, lacking, strict=True) if lacks],
         "without_text": [id_ for id_, text in zip(ids, texts, strict=True) if text is None],
     }
 

@@ -34,6 +34,7 @@ MAX_OGG_PAGE = 27 + 255 + 255 * 255  # bytes: a header, and 255 segments with th
 UNRECOGNISED_FORMAT = 1  # libsndfile's code
 # What PyAV is let open: its other formats include playlists, which name further files.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+MATROSKA = b"\x1a\x45\xdf\xa3"  # what webm and mkv begin with
 MAX_SHORT = 0.1  # seconds by which a container may announce too much: it can count a codec's delay and padding
 
 
@@ -128,6 +129,8 @@ def decode(
         size = os.path.getsize(file)
     if size == 0:
         raise AudioError(f"{name} is empty: the file has 0 bytes.")
+    if is_container(file):
+        return decode_container(file, size, max_seconds, truncation, name)
     try:
         with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as sound:
             wanted, rate, log = sound.frames, sound.samplerate, sound.extra_info
@@ -159,6 +162,16 @@ def ends_inside_page(file: str | os.PathLike | bytes, size: int) -> bool:
         tail = stream.read()
     page = tail[tail.rfind(b"OggS") :]
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def is_container(file: str | os.PathLike | bytes) -> bool:
+    """
+    Whether a file is an mp4, Matroska or avi by its first bytes. libsndfile is not asked about such: where `._name`
+    lies beside `name`, as a Mac leaves it, it takes them for another kind.
+    """
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
+        head = stream.read(12)
+    return head[4:8] == b"ftyp" or head[:4] == MATROSKA or (head[:4] == b"RIFF" and head[8:] == b"AVI ")
 
 
 def decode_container(
@@ -206,7 +219,7 @@ def size_by_structure(stream: BinaryIO, size: int) -> int:
     if head[:4] == b"RIFF":
         length = int.from_bytes(head[4:], "little")
         return 8 + length if length < UNKNOWN_SIZE else 0
-    if head[:4] == b"\x1a\x45\xdf\xa3":  # Matroska: its header, then one segment with a name of 4 bytes
+    if head[:4] == MATROSKA:  # its header, then one segment with a name of 4 bytes
         stream.seek(4)
         length = matroska_size(stream)
         stream.seek(length + 4, os.SEEK_CUR)

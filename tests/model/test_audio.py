@@ -462,6 +462,13 @@ def container(
     return path.read_bytes()
 
 
+def test_what_a_mac_leaves_beside_an_mp4_changes_nothing(tmp_path):
+    container(tmp_path / "u.mp4", [WAVEFORM[None]])
+    alone = load_audio(tmp_path / "u.mp4", RATE)
+    (tmp_path / "._u.mp4").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(4080))
+    assert np.array_equal(load_audio(tmp_path / "u.mp4", RATE), alone)
+
+
 CONTAINERS = {
     "mp4": ("u.mp4", {"rate": 44100}),
     "mp4 with its index in front": ("u.mp4", {"movflags": "faststart"}),
