@@ -48,6 +48,15 @@ def test_songs_are_left_out_and_counted(corpus):
     assert "2 songs" in corpus.info.description
 
 
+def test_two_files_with_the_same_bytes_are_two_utterances(tmp_path):
+    make(tmp_path)
+    first = tmp_path / "Actor_01" / "03-01-03-01-02-01-01.wav"
+    first.with_name("03-01-03-01-02-02-01.wav").write_bytes(write_wav(first).read_bytes())
+    with pytest.warns(UserWarning, match="6 were found"):
+        corpus = load_corpus("ravdess", tmp_path)["train"]
+    assert {"03-01-03-01-02-01-01", "03-01-03-01-02-02-01"} < set(corpus["id"])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
