@@ -21,11 +21,19 @@ quickstart: $(BIN)/.installed ## from a corpus to a checkpoint in a few minutes,
 test: $(BIN)/.installed ## every test, offline
 	$(BIN)/python -m pytest --durations=5
 
+.venv-min/.installed: pyproject.toml constraints-min.txt
+	$(PYTHON) -m venv .venv-min
+	.venv-min/bin/python -m pip install -q --disable-pip-version-check -c constraints-min.txt -e '.[dev]'
+	@touch $@
+
+test-min: .venv-min/.installed ## every test, at the lowest versions that pyproject.toml allows
+	.venv-min/bin/python -m pytest
+
 check: $(BIN)/.installed ## lint and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean: ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) quickstart .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf $(VENV) .venv-min quickstart .pytest_cache .ruff_cache *.egg-info build dist
 
-.PHONY: help install quickstart test check clean
+.PHONY: help install quickstart test test-min check clean
