@@ -11,15 +11,21 @@ is given again. output_dir gets `cross_validation.json`, and a folder for each f
 
 import os
 import sys
+import warnings
 
 
 # This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
-sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
+
+from transformers.utils import logging
 
 from tacfn_hf.cross_validation import cross_validate, format_report
 
 
 def main() -> None:
+    # What every run would print among the progress: a bar for each checkpoint, and that there is no GPU to pin for.
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="'pin_memory' argument")
     print(format_report(cross_validate(sys.argv[1:])))
 
 

@@ -12,7 +12,7 @@ import sys
 
 
 # This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
-sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
 
 import argparse
 import json

@@ -1,12 +1,13 @@
 """Leave one group out, with several seeds: every row is tested once a seed, by a model that never saw its group."""
 
 import json
-import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .files import write_json
 from .metrics import EmotionMetric
-from .splits import DataArguments, groups_of, named_parts, open_dataset, split_dataset
+from .splits import DataArguments, groups_of, named_parts, open_dataset, split_dataset, without_unlabelled
 from .training import ModelArguments, TacfnTrainingArguments, parse_arguments, run_training
 
 
@@ -49,6 +50,7 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
     Returns:
         The report: for every fold its groups and its rows; WA, UA, wF1 and mean beta for each seed, with mean and
         standard deviation (n - 1) over the seeds, by fold, as mean over the folds, and pooled over all test rows.
+        All are fractions.
 
     Raises:
         ValueError: arguments that leave no groups to choose, a dataset that has a partition of its own, finished runs
@@ -61,6 +63,8 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
     check_arguments(data_args, training_args, cv_args)
     output_dir = Path(training_args.output_dir)
     dataset = only_part(open_dataset(data_args.dataset))
+    if data_args.drop_unlabelled:  # before the folds are made: a group without any label is none
+        dataset = without_unlabelled(dataset, "train")
     folds = make_folds(dataset, data_args, cv_args.num_folds)
     runs = [(fold, seed) for fold in folds for seed in cv_args.seeds]
     settings = {**asdict(data_args), **asdict(model_args), **training_args.to_dict()}
@@ -71,7 +75,10 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
         parts = split_dataset(dataset, fold_args)  # all folds are checked before the first one is trained
         about = {"settings": settings, "test_groups": groups, "made_of": {n: p._fingerprint for n, p in parts.items()}}
         abouts[fold] = json.loads(json.dumps(about, default=str))
-    done = [run for run in runs if is_done(run_folder(output_dir, *run), abouts[run[0]])]
+    check_finished(output_dir, abouts)
+    done = [run for run in runs if (run_folder(output_dir, *run) / "metrics.json").is_file()]
+    if done:
+        print(f"{len(done)} of {len(runs)} runs are done already, and are not run again.", file=sys.stderr)
     with tqdm(total=len(runs), initial=len(done), desc="Cross-validating", unit="run") as bar:
         for fold, seed in runs:
             folder = run_folder(output_dir, fold, seed)
@@ -87,7 +94,11 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
             for checkpoint in folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
     report = summarize(output_dir, folds, cv_args.seeds)
-    write_json(output_dir / REPORT, {**report, "settings": json.loads(json.dumps(settings, default=str))})
+    about = {
+        "about": "Figures of the test rows, as fractions; std is the standard deviation over the seeds, with n - 1.",
+        "settings": json.loads(json.dumps(settings, default=str)),
+    }
+    write_json(output_dir / REPORT, {**report, **about})
     return report
 
 
@@ -114,7 +125,7 @@ def check_arguments(
 
 def only_part(dataset: Dataset | DatasetDict) -> Dataset:
     named = named_parts(dataset)
-    if len(named) > 1:
+    if list(named) != ["train"]:
         raise ValueError(
             f"The dataset has a partition of its own, {', '.join(named)}: train on that with train.py; only a dataset "
             "of one part can be cross-validated."
@@ -128,7 +139,9 @@ def make_folds(dataset: Dataset, data_args: DataArguments, num_folds: int | None
     groups = sorted(set(values))
     if num_folds is None:
         if len(groups) < 2:
-            raise ValueError(f"{data_args.group_column!r} has 1 group: cross-validation needs at least 2.")
+            raise ValueError(
+                f"Cross-validation needs at least 2 groups in {data_args.group_column!r}, which has {len(groups)}."
+            )
         return {group: [group] for group in groups}
     if not 2 <= num_folds <= len(groups):
         raise ValueError(f"num_folds is {num_folds}: it must be 2 to {len(groups)}, the groups that there are.")
@@ -137,31 +150,37 @@ def make_folds(dataset: Dataset, data_args: DataArguments, num_folds: int | None
     return {str(i + 1): sorted(set(values[rows])) for i, rows in enumerate(tested)}
 
 
+def fold_folder(fold: str) -> str:
+    """A fold's name as that of a folder: characters that not every system takes become codes."""
+    return f"fold-{quote(fold, safe='')}"
+
+
 def run_folder(output_dir: Path, fold: str, seed: int) -> Path:
-    """A fold's name as a folder's: characters that not every system takes become codes."""
-    name = re.sub(r"[^\w.-]", lambda match: f"%{ord(match[0]):02X}", fold)
-    return output_dir / f"fold-{name}" / f"seed-{seed}"
+    return output_dir / fold_folder(fold) / f"seed-{seed}"
 
 
-def is_done(folder: Path, about: dict[str, Any]) -> bool:
-    """Whether a finished run is there; a ValueError where it is one of other arguments or data."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return False
-    found = json.loads(path.read_text(encoding="utf-8"))["about"]
-    for name, value in about.items():
-        if found.get(name) != value:
-            other = found.get(name)
-            if isinstance(value, dict) and isinstance(other, dict):
-                name = next(key for key in {**value, **other} if value.get(key) != other.get(key))
-                value, other = (
-                    value.get(name),
-                    found.get("settings", {}).get(name) if other is None else other.get(name),
-                )
-            raise ValueError(
-                f"{folder} holds a run with {name} {other!r}, not {value!r} as now: choose another output_dir."
-            )
-    return True
+def check_finished(output_dir: Path, abouts: dict[str, dict[str, Any]]) -> None:
+    """A ValueError where a finished run in `output_dir` is not one of these folds, or of other arguments or data."""
+    by_folder = {fold_folder(fold): about for fold, about in abouts.items()}
+    for path in sorted(output_dir.glob("fold-*/seed-*/metrics.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))["about"]
+        about = by_folder.get(path.parent.parent.name)
+        other = "of a fold that there is not now" if about is None else difference(found, about)
+        if other is not None:
+            raise ValueError(f"{path.parent} holds a run {other}: choose another output_dir.")
+
+
+def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
+    """What a finished run differs in from the one that would be made now."""
+    if "made_of" not in found:
+        return "that cross-validation did not make"
+    before, now = ({**of["settings"], "test_groups": of["test_groups"]} for of in (found, about))
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            return f"with {name} {before.get(name)!r}, not {now.get(name)!r} as now"
+    if found["made_of"] != about["made_of"]:
+        return f"with other data than {now['dataset']} holds now"
+    return None
 
 
 def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int]) -> dict[str, Any]:

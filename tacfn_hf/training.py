@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from transformers import (
     set_seed,
 )
 
+from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator
 from .features import processor_of
 from .files import write_json
@@ -397,7 +398,7 @@ def run_training(
     that depends on chance starts from `args.seed`. Call it in every process.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
-    `write_results`.
+    `write_results`, and the model card with its pictures.
 
     Args:
         about: what else "about" of metrics.json is to say.
@@ -446,8 +447,15 @@ def run_training(
             "epochs": trainer.state.epoch,
             "training_loss": trained.training_loss,
             "training_seconds": round(trained.metrics["train_runtime"], 1),
+            "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else args.device.type,
+            "changed_arguments": changed_arguments(
+                {**asdict(data_args), **asdict(model_args), **args.to_dict()},
+                *(type(given) for given in (data_args, model_args, args)),
+            ),
+            **describe_data(parts),
         }
         write_results(args.output_dir, metrics, tables, about)
+        write_card(args.output_dir)
     return metrics
 
 

@@ -1,8 +1,9 @@
-"""A minimal Hugging Face Hub on loopback: model repositories in memory, served for reading."""
+"""A minimal Hugging Face Hub on loopback: model repositories in memory, to read from and to push to."""
 
 import json
 import os
 import re
+from base64 import b64decode
 from collections import defaultdict
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+import yaml
 
 
 DATE = "2026-01-01T00:00:00.000Z"
@@ -28,6 +31,8 @@ class LoopbackHub:
         self.revisions: dict[str, dict[str, Commit]] = {}  # of a repository: each ref and each hash
         self.pull_requests: dict[str, list[dict]] = defaultdict(list)
         self.requests: list[tuple[str, str]] = []
+        self.tokens: dict[str, str] = {}  # whose each is; they may write into the repositories of that name
+        self.faults: list[int | None] = []  # what the next commits are answered: a status, or None, a cut connection
 
     def __enter__(self) -> "LoopbackHub":
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -61,7 +66,9 @@ class LoopbackHub:
         The hash is that of the contents and of the parent, as git's.
         """
         paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+        return self.commit(repo_id, {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}, ref)
+
+    def commit(self, repo_id: str, files: dict[str, bytes], ref: str) -> str:
         revisions = self.revisions.setdefault(repo_id, {})
         parent = revisions.get(ref) or revisions.get("main")
         history = [parent, *parent.history] if parent else []
@@ -82,6 +89,10 @@ class NotFound(Exception):
     """The text is the X-Error-Code by which huggingface_hub picks its exception."""
 
 
+class Refused(Exception):
+    """A status, and a text."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """A route's method gets the pattern's groups, and returns the body: bytes, or an object to send as JSON."""
 
@@ -90,8 +101,15 @@ class Handler(BaseHTTPRequestHandler):
         hub.requests.append((self.command, self.path))
         self.hub, self.query = hub, dict(parse_qsl(url.query))
         self.status, self.reply_headers = 200, {}
+        self.body = self.read_body()
         try:
             body = self.answer(method, url.path)
+        except ConnectionAbortedError:
+            self.close_connection = True
+            return
+        except Refused as error:
+            self.status, message = error.args
+            body = {"error": message}
         except NotFound as error:
             self.status, body = 404, {"error": str(error)}
             self.reply_headers |= {"X-Error-Code": str(error), "X-Error-Message": str(error)}
@@ -110,6 +128,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args) -> None:
         pass
+
+    def read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def user(self, owner: str | None = None) -> str:
+        """Who asks, by the token; refused without one, or where the owner is another."""
+        user = self.hub.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
+        if user is None:
+            raise Refused(401, "Invalid username or password.")
+        if owner not in (None, user):
+            raise Refused(403, "You don't have the rights to write here.")
+        return user
 
     def answer(self, method: str, path: str) -> object:
         for route_method, pattern, function in ROUTES:
@@ -141,6 +178,9 @@ class Handler(BaseHTTPRequestHandler):
         commit = self.commit(repo_id, revision or "main")
         files = [{"rfilename": name, "size": len(data), "blobId": blob_id(data)} for name, data in commit.files.items()]
         flags = {"private": False, "gated": False, "disabled": False}
+        card = re.match(r"---\n(.*?)\n---\n", commit.files.get("README.md", b"").decode(), re.DOTALL)
+        data = yaml.safe_load(card[1]) if card else {}
+        flags |= {name: data[name] for name in ("pipeline_tag", "library_name") if name in data}
         return {"id": repo_id, "sha": commit.hash, "lastModified": DATE, "siblings": files, "tags": []} | flags
 
     def tree(self, repo_id: str, revision: str, path: str) -> list[dict]:
@@ -173,6 +213,52 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return {"discussions": found, "count": len(found), "start": 0}
 
+    def whoami(self) -> dict:
+        return {"type": "user", "name": self.user(), "fullname": "", "email": "", "orgs": [], "auth": {}}
+
+    def create(self) -> dict:
+        wanted = json.loads(self.body)
+        owner = wanted.get("organization") or self.user()
+        self.user(owner)
+        repo_id = f"{owner}/{wanted['name']}"
+        if repo_id in self.hub.revisions:
+            self.status = 409
+        else:
+            self.hub.commit(repo_id, {}, "main")
+        return {"url": f"{self.hub.endpoint}/{repo_id}", "id": repo_id}
+
+    def create_branch(self, repo_id: str, revision: str) -> dict:
+        self.user(repo_id.split("/")[0])
+        if revision in self.hub.revisions[repo_id]:
+            raise Refused(409, "The branch exists.")
+        self.hub.revisions[repo_id][revision] = self.commit(repo_id, "main")
+        return {}
+
+    def validate_card(self) -> dict:
+        return {"errors": [], "warnings": []}
+
+    def preupload(self, repo_id: str, revision: str) -> dict:
+        self.user(repo_id.split("/")[0])
+        paths = [file["path"] for file in json.loads(self.body)["files"]]
+        return {"files": [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]}
+
+    def push(self, repo_id: str, revision: str) -> dict:
+        self.user(repo_id.split("/")[0])
+        if self.hub.faults:
+            fault = self.hub.faults.pop(0)
+            if fault is None:
+                raise ConnectionAbortedError
+            raise Refused(fault, "Not now.")
+        files = dict(self.commit(repo_id, revision).files)
+        for line in self.body.splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                files[entry["value"]["path"]] = b64decode(entry["value"]["content"])
+            elif entry["key"] == "deletedFile":
+                del files[entry["value"]["path"]]
+        commit = self.hub.commit(repo_id, files, revision)
+        return {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.endpoint}/{repo_id}/commit/{commit}"}
+
 
 # Matched before unquoting, so that a quoted slash, as in refs%2Fpr%2F1, stays inside its segment.
 REPO, REVISION = "(?P<repo_id>[^/]+(?:/[^/]+)?)", "(?P<revision>[^/]+)"
@@ -182,6 +268,12 @@ ROUTES = [  # the first match wins
     ("GET", f"/api/models/{REPO}/commits/{REVISION}", Handler.commits),
     ("GET", f"/api/models/{REPO}/discussions", Handler.discussions),
     ("GET", f"/api/models/{REPO}(?:/revision/{REVISION})?", Handler.model_info),
+    ("GET", "/api/whoami-v2", Handler.whoami),
+    ("POST", "/api/repos/create", Handler.create),
+    ("POST", "/api/validate-yaml", Handler.validate_card),
+    ("POST", f"/api/models/{REPO}/branch/{REVISION}", Handler.create_branch),
+    ("POST", f"/api/models/{REPO}/preupload/{REVISION}", Handler.preupload),
+    ("POST", f"/api/models/{REPO}/commit/{REVISION}", Handler.push),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset, DatasetDict
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict
 from sklearn.metrics import recall_score
 from tiny import make_features
 
-from tacfn_hf.cross_validation import cross_validate, format_report, make_folds
+from tacfn_hf.cross_validation import cross_validate, fold_folder, format_report, make_folds
 from tacfn_hf.splits import DataArguments
 
+
+torch.set_num_threads(1)  # as in the process that is killed: the last bit may depend on it
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 0, "gate_hidden_size": 4}
@@ -33,9 +37,14 @@ def arguments(dataset: Path, output_dir: Path, seeds=(0, 1), **more) -> list[str
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory) -> Path:
-    """Features of four sessions; `other` is like session, but with names that no file can have."""
+    """
+    Features of four sessions; `other` is like session, but with names that no file can have. The classes are not of one
+    size, so that WA and UA differ.
+    """
     folder = tmp_path_factory.mktemp("cross") / "features"
     rows = make_features()
+    labels = [2 if i % 5 == 0 else label for i, label in enumerate(rows["label"][:])]
+    rows = rows.remove_columns("label").add_column("label", labels, feature=rows.features["label"])
     rows = rows.add_column("other", [f"s/{session}" for session in rows["session"][:]])
     rows.save_to_disk(folder)
     return folder
@@ -81,6 +90,8 @@ def test_pooled_figures_are_those_of_all_predictions(whole):
         assert report["pooled"]["seeds"][seed]["beta_mean"] == pytest.approx(table["beta"].mean())
     assert report["pooled"]["mean"]["UA"] == pytest.approx(np.mean(scores))
     assert report["pooled"]["std"]["UA"] == pytest.approx(np.std(scores, ddof=1))
+    assert scores[0] != scores[1]
+    assert report["pooled"]["mean"]["UA"] != report["pooled"]["mean"]["WA"]
 
 
 def test_the_report_is_that_of_the_runs(whole):
@@ -94,17 +105,22 @@ def test_the_report_is_that_of_the_runs(whole):
             assert [report["folds"][fold]["seeds"][seed][name] for fold in "1234"] == [f[name] for f in figures]
             mean = np.mean([f[name] for f in figures])
             assert report["mean_over_folds"]["seeds"][seed][name] == pytest.approx(mean)
+    written = json.loads((folder / "cross_validation.json").read_text())
+    assert "n - 1" in written["about"]
+    assert written["pooled"]["mean"] == report["pooled"]["mean"]
     printed = format_report(report)
+    assert "n - 1" in printed
     pooled = next(line for line in printed.splitlines() if "pooled" in line)
     mean, std = (100 * report["pooled"][key]["UA"] for key in ("mean", "std"))
     assert f"{mean:.1f} ± {std:.1f}" in pooled
     assert " 48 " in pooled
 
 
-def test_a_finished_run_is_not_run_again_and_seeds_can_be_added(whole, features, tmp_path):
+def test_a_finished_run_is_not_run_again_and_seeds_can_be_added(whole, features, tmp_path, capsys):
     folder, report = whole
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("fold-*/**/*")}
     assert cross_validate(arguments(features, folder)) == report
+    assert "8 of 8 runs are done already" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("fold-*/**/*")} == before
     assert not list(folder.rglob("checkpoint-*"))
     first = cross_validate(arguments(features, tmp_path, seeds=[1]))
@@ -117,7 +133,8 @@ def test_killed_and_started_again_it_ends_the_same(whole, features, tmp_path):
     folder, _ = whole
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "scripts/cross_validate.py", *arguments(features, tmp_path)]
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    with open(tmp_path / "printed", "w") as file:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=file, stderr=file)
     while process.poll() is None and not (
         len(list(tmp_path.glob("fold-*/seed-*/metrics.json"))) >= 2
         and [path for path in tmp_path.glob("fold-*/seed-*") if not (path / "metrics.json").exists()]
@@ -125,6 +142,9 @@ def test_killed_and_started_again_it_ends_the_same(whole, features, tmp_path):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    printed = (tmp_path / "printed").read_text()
+    assert "Cross-validating" in printed
+    assert not [noise for noise in ("Writing model shards", "loss", "it/s") if noise in printed]
     assert not (tmp_path / "cross_validation.json").exists()
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("fold-*/seed-*/metrics.json")}
     assert 0 < len(finished) < 8
@@ -137,14 +157,51 @@ def test_killed_and_started_again_it_ends_the_same(whole, features, tmp_path):
         )
 
 
-def test_runs_of_other_arguments_or_data_are_refused(whole, features, tmp_path):
-    folder, _ = whole
+def test_runs_of_other_arguments_folds_or_data_are_refused(features, tmp_path):
+    rows = Dataset.load_from_disk(str(features))
+    rows.save_to_disk(tmp_path / "features")
+    few = {"seeds": [0], "num_train_epochs": 1, "num_folds": 2}
+
+    def again(**more) -> dict:
+        return cross_validate(arguments(tmp_path / "features", tmp_path / "run", **{**few, **more}))
+
+    report = again()
+    assert [len(report["folds"][fold]["test_groups"]) for fold in "12"] == [2, 2]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")}
     with pytest.raises(ValueError, match=r"seed-0 holds a run with learning_rate 0.02, not 0.5 as now: choose another"):
-        cross_validate(arguments(features, folder, learning_rate=0.5))
-    changed = Dataset.load_from_disk(str(features)).filter(lambda row: row["id"] != "u7")
-    changed.save_to_disk(tmp_path / "features")
-    with pytest.raises(ValueError, match="holds a run with"):
-        cross_validate(arguments(tmp_path / "features", folder))
+        again(learning_rate=0.5)
+    with pytest.raises(ValueError, match=r"seed-0 holds a run with test_groups \['\d', '\d'\], not \['1'\] as now"):
+        again(num_folds=None)
+    foreign = tmp_path / "run" / "fold-1" / "seed-1"
+    foreign.mkdir()
+    (foreign / "metrics.json").write_text('{"about": {}}')
+    with pytest.raises(ValueError, match="fold-1.seed-1 holds a run that cross-validation did not make"):
+        again()
+    shutil.rmtree(foreign)
+    shutil.rmtree(tmp_path / "features")
+    rows.select(range(47)).save_to_disk(tmp_path / "features")
+    with pytest.raises(ValueError, match="seed-0 holds a run with other data than .*features holds now: choose"):
+        again()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")} == before
+
+
+def test_a_fold_that_there_is_not_any_more(whole, features):
+    folder, _ = whole
+    with pytest.raises(ValueError, match="fold-1.seed-0 holds a run of a fold that there is not now: choose another"):
+        cross_validate(arguments(features, folder, group_column="other"))
+    assert not list(folder.glob("fold-s*"))
+
+
+def test_a_group_without_any_label_is_no_fold(features, tmp_path):
+    rows = Dataset.load_from_disk(str(features))
+    labels = [None if row["session"] == "4" or row["id"] == "u7" else row["label"] for row in rows]
+    kind = ClassLabel(names=rows.features["label"].names)
+    rows.remove_columns("label").add_column("label", labels, feature=kind).save_to_disk(tmp_path / "features")
+    few = {"seeds": [0], "num_train_epochs": 1}
+    with pytest.raises(ValueError, match="id 'u7' .* has no label"):
+        cross_validate(arguments(tmp_path / "features", tmp_path / "run", **few))
+    report = cross_validate(arguments(tmp_path / "features", tmp_path / "run", **few, drop_unlabelled=True))
+    assert {fold: of["rows"] for fold, of in report["folds"].items()} == {"1": 11, "2": 12, "3": 12}
 
 
 def test_sets_of_groups(features):
@@ -161,6 +218,12 @@ def test_sets_of_groups(features):
     assert len(drawn) > 1
 
 
+def test_every_name_has_a_folder_of_its_own():
+    names = ["a/b", "a%2Fb", "€", " AC", "é", "e", "..", "a:b", "a b"]
+    assert len({fold_folder(name) for name in names}) == len(names)
+    assert all(set('/\\:*?"<>| ').isdisjoint(fold_folder(name)) for name in names)
+
+
 def test_a_name_that_no_folder_can_have(features, tmp_path):
     cross_validate(arguments(features, tmp_path, seeds=[0], group_column="other", num_train_epochs=1))
     names = [path.name for path in tmp_path.iterdir() if path.is_dir()]
@@ -169,7 +232,7 @@ def test_a_name_that_no_folder_can_have(features, tmp_path):
 
 REFUSED = {
     "no groups": ({"group_column": None}, "group_column must say which column"),
-    "one group": ({"group_column": "one"}, "'one' has 1 group: cross-validation needs at least 2"),
+    "one group": ({"group_column": "one"}, "needs at least 2 groups in 'one', which has 1"),
     "no such column": ({"group_column": "speaker"}, "group_column is 'speaker', but the dataset has no such column"),
     "test groups": ({"test_groups": "1"}, "test_groups can't be given in cross-validation"),
     "partition": ({"test_fraction": 0.2, "valid_groups": "1"}, "valid_groups, test_fraction can't be given"),
@@ -195,3 +258,6 @@ def test_a_dataset_with_a_partition_of_its_own(features, tmp_path):
     DatasetDict(train=rows.select(range(24)), test=rows.select(range(24, 48))).save_to_disk(tmp_path / "parted")
     with pytest.raises(ValueError, match="has a partition of its own, train, test: train on that with train.py"):
         cross_validate(arguments(tmp_path / "parted", tmp_path / "output"))
+    DatasetDict(test=rows).save_to_disk(tmp_path / "test")
+    with pytest.raises(ValueError, match="has a partition of its own, test: train on that"):
+        cross_validate(arguments(tmp_path / "test", tmp_path / "output"))

@@ -116,10 +116,11 @@ def test_given_splits():
     assert {name: len(part) for name, part in drawn.items()} == {"train": 12, "valid": 12, "test": 24}
 
 
-def test_rows_without_a_label_are_left_out_where_that_is_said():
+def test_rows_without_a_label_are_left_out_where_that_is_said(caplog):
     labels = [None if i in (3, 30) else i % 3 for i in range(48)]
     parts = split_dataset(make(label=labels), arguments(split_column="part", drop_unlabelled=True))
     assert {name: len(part) for name, part in parts.items()} == {"train": 23, "valid": 11, "test": 12}
+    assert "2 of 48 rows of train have no label: left out." in caplog.text
     assert not {"u3", "u30"} & {row_id for part in parts.values() for row_id in plain(part, "id")}
 
 

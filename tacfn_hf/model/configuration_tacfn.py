@@ -1,9 +1,26 @@
 """Configuration of the TACFN-inspired audio + text fusion network."""
 
-from typing import Any
+import copy
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+
+
+if TYPE_CHECKING:
+    # Never imported: transformers reads such lines to find which files go with this one, when it saves a checkpoint and
+    # when it fetches one. Through them, and the one in processing_tacfn.py, each file that it names leads to all.
+    from .modeling_tacfn import TacfnModel  # noqa: F401
+    from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401
+
+# What `pipeline` looks for in config.json, as `Pipeline.save_pretrained` writes it.
+CUSTOM_PIPELINES = {
+    "multimodal-emotion-recognition": {
+        "impl": "pipeline_tacfn.EmotionRecognitionPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+        "type": "multimodal",
+    }
+}
 
 
 @strict
@@ -97,7 +114,22 @@ class TacfnConfig(PreTrainedConfig):
             kwargs["num_labels"] = 4
         if self.architectures is None:
             self.architectures = []  # AutoModel.from_config looks through it
+        if kwargs.get("transformers_weights") is not None:
+            raise ValueError(
+                f"transformers_weights is {kwargs['transformers_weights']!r}: the weights are in model.safetensors, no "
+                "other file is read."
+            )
+        kwargs.pop("custom_pipelines", None)
+        if __name__.startswith("transformers_modules."):
+            self.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        else:
+            # Installed code follows no pointer to code in a file, and `pipeline` would ask for trust where it sees one.
+            kwargs["auto_map"] = {"AutoConfig": "configuration_tacfn.TacfnConfig"}
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `PreTrainedConfig.to_dict`, always with this package's own `custom_pipelines`."""
+        return super().to_dict() | {"custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)}
 
     def validate_sizes(self):
         for name in (

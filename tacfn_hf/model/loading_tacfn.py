@@ -19,6 +19,7 @@ from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHT
 from transformers.utils.hub import cached_file, extract_commit_hash, has_file
 
 from .encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder, use_onednn
+from .weights_tacfn import check_weights
 
 
 SPEECH_MODEL_TYPES = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm")
@@ -44,7 +45,11 @@ class EncoderSource(NamedTuple):
 
     def arguments(self) -> dict[str, Any]:
         """What every `from_pretrained` gets besides the name. Code is never taken from the Hub."""
-        arguments = {**self._asdict(), "trust_remote_code": False}
+        return {**self.hub_arguments(), "trust_remote_code": False}
+
+    def hub_arguments(self) -> dict[str, Any]:
+        """What finding one file in it takes."""
+        arguments = self._asdict()
         del arguments["name_or_path"]
         return arguments
 
@@ -112,9 +117,7 @@ def load_config(source: EncoderSource, modality: str) -> PreTrainedConfig:
 
 def find_commit(source: EncoderSource) -> str | None:
     """The commit that the revision of a Hub repository names, on the Hub or, without one, in the cache."""
-    arguments = source.arguments()
-    del arguments["trust_remote_code"]
-    return extract_commit_hash(cached_file(source.name_or_path, CONFIG_NAME, **arguments), None)
+    return extract_commit_hash(cached_file(source.name_or_path, CONFIG_NAME, **source.hub_arguments()), None)
 
 
 def has_safetensors(source: EncoderSource) -> bool:
@@ -223,6 +226,7 @@ def _load_encoder(
         config.tie_last_hidden_states = False  # a norm behind all layers is no part of an inner one
     name = source.name_or_path
     try:
+        check_weights(name, config, **source.hub_arguments())
         model, info = AutoModel.from_pretrained(
             name,
             config=config,

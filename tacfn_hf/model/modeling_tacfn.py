@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 from .beta_gate_tacfn import BetaGate
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalTransformer
+from .weights_tacfn import check_weights
 
 
 @dataclass
@@ -127,8 +128,27 @@ class TacfnPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _auto_map: dict[str, str] = {}
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """
+        As `PreTrainedModel.from_pretrained`, from safetensors alone.
+
+        Raises:
+            ValueError: pickled weights, or weights elsewhere than in the folder itself.
+        """
+        if kwargs.get("use_safetensors") is False:
+            raise ValueError("use_safetensors is False: pickled weights are never read.")
+        kwargs["use_safetensors"] = True
+        if pretrained_model_name_or_path is not None:
+            names = ("variant", "revision", "subfolder", "token", "cache_dir", "local_files_only")
+            check_weights(pretrained_model_name_or_path, **{name: kwargs[name] for name in names if name in kwargs})
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
     def save_pretrained(self, save_directory, **kwargs):
-        """As `PreTrainedModel.save_pretrained`; the folder also gets the model's code and a complete `auto_map`."""
+        """
+        As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, and a
+        complete `auto_map`.
+        """
         # The config may be shared with a model of another class, or come from another repository.
         self.config.auto_map = {"AutoConfig": "configuration_tacfn.TacfnConfig", **self._auto_map}
         super().save_pretrained(save_directory, **kwargs)

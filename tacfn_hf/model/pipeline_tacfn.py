@@ -47,8 +47,8 @@ class EmotionRecognitionPipeline(Pipeline):
         self.processor = copy.copy(processor).to(self.device)
 
     def save_pretrained(self, save_directory, **kwargs):
-        """Saves the model and the processor."""
-        super().save_pretrained(save_directory, **kwargs)
+        """Saves the model and the processor, with their code. `kwargs` are those of the model's `save_pretrained`."""
+        self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
     def _sanitize_parameters(self, sampling_rate=None, truncation=None, top_k=None, **kwargs):

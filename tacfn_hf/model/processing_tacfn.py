@@ -5,10 +5,12 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.utils.hub import has_file
@@ -17,6 +19,9 @@ from .audio_tacfn import AudioError, load_audio
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
 from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
 
+
+if TYPE_CHECKING:
+    from .configuration_tacfn import TacfnConfig  # noqa: F401  # see there
 
 ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
 # Held around every call of a tokenizer, whose truncation is a state that threads would change under each other.
@@ -138,6 +143,8 @@ class TacfnProcessor(ProcessorMixin):
         As `ProcessorMixin.from_pretrained`. Encoders come from inside the checkpoint where it holds them, else from the
         Hub at the commit that the checkpoint names; a folder named in it is never followed.
         """
+        # Not None, for which transformers would ask the user whether to run a tokenizer's code.
+        kwargs["trust_remote_code"] = kwargs.get("trust_remote_code") or False
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         hub = {name: kwargs.get(name) for name in ("token", "cache_dir")}
         hub["local_files_only"] = kwargs.get("local_files_only", False)
@@ -151,12 +158,18 @@ class TacfnProcessor(ProcessorMixin):
                 source = EncoderSource(name, revision, subfolder, **hub)
                 source = source._replace(revision=find_commit(source) or provenance.get("revision"))
             elif "encoder" in provenance:
-                source = EncoderSource(provenance["encoder"], provenance.get("revision"), **hub)
+                source = EncoderSource(str(provenance["encoder"]), provenance.get("revision"), **hub)
                 if str(source.revision).startswith("sha256:") or os.path.isdir(source.name_or_path):
                     raise ValueError(
                         f"{name} names a folder, {source.name_or_path!r}, as its {modality} encoder and does not hold "
                         "it: save the processor with save_encoders=True, or make it anew with from_encoders."
                     )
+                try:
+                    validate_repo_id(source.name_or_path)
+                except HFValidationError as error:  # a path, at which a folder may appear before the encoder is used
+                    raise ValueError(
+                        f"{name} names {source.name_or_path!r} as its {modality} encoder: it must be a name on the Hub."
+                    ) from error
             else:
                 raise ValueError(
                     f"{name} neither holds its {modality} encoder nor names one: it is no saved TacfnProcessor."
@@ -168,7 +181,7 @@ class TacfnProcessor(ProcessorMixin):
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, save_encoders: bool = False, **kwargs
     ):
         """
-        As `ProcessorMixin.save_pretrained`; the folder also gets the processor's code.
+        As `ProcessorMixin.save_pretrained`; the folder also gets the code of model, processor and pipeline.
 
         Args:
             save_directory: the folder.

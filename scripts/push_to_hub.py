@@ -1,0 +1,38 @@
+"""
+Uploads a trained model with its processor, code and card, and loads it again from the Hub.
+
+    python scripts/push_to_hub.py runs/ravdess-0 user/ravdess-emotions [--private] [--revision v1]
+
+The token is the one of `hf auth login`, or HF_TOKEN. What was interrupted is completed by the same command.
+"""
+
+import os
+import sys
+
+
+# This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
+
+import argparse
+
+from tacfn_hf.sharing import check_pushed, push_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="folder of the model")
+    parser.add_argument("repo_id", help="user/name on the Hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="branch to push to (default: main)")
+    args = parser.parse_args()
+    try:
+        commit = push_checkpoint(args.checkpoint, args.repo_id, private=args.private or None, revision=args.revision)
+        print(f"pushed: {commit.commit_url}")
+        check_pushed(args.checkpoint, args.repo_id, commit.oid)
+        print("loaded again without this package: the logits are equal to 1e-6")
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

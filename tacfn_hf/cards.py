@@ -1,0 +1,400 @@
+"""The model card: the README.md of a model's folder, filled from what its run wrote there, and from nothing else."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from datasets import Dataset
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers.trainer_pt_utils import AcceleratorConfig
+
+from .collation import MODALITIES
+from .files import replacing
+from .model.configuration_tacfn import TacfnConfig
+from .model.provenance_tacfn import describe_provenance
+from .report import draw_beta, draw_confusion, save_picture
+from .splits import DataArguments
+
+
+TASK = "multimodal-emotion-recognition"
+# What the Hub calls each figure: metric type, and the arguments that make it this one.
+METRICS = {
+    "WA": ("accuracy", None),
+    "UA": ("recall", {"average": "macro"}),
+    "wF1": ("f1", {"average": "weighted"}),
+    "macro_F1": ("f1", {"average": "macro"}),
+}
+# Arguments that a card does not show: places, secrets, what is printed, and what it says elsewhere.
+NOT_SHOWN = re.compile(
+    r"\w+_dir|dataset|processor_name|run_name|seed|local_rank|resume_from_checkpoint|use_cpu|disable_tqdm|debug|do_\w+|"
+    r"dataloader_pin_memory|push_to_hub|hub_\w+|report_to|project|trackio_\w+|log_\w+|logging_\w+"
+)
+SPLIT_ARGUMENTS = [field.name for field in fields(DataArguments)]
+
+
+def write_card(
+    folder: str | Path,
+    repo_id: str | None = None,
+    license: str | None = None,
+    language: str | list[str] | None = None,
+    features: str | None = None,
+) -> ModelCard:
+    """
+    Writes `README.md` into the folder of a run of train.py, and beside it `confusion.png` and `beta.png` of the test
+    part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
+
+    Args:
+        folder: what a run left: config.json, metrics.json and, where parts were evaluated, predictions.parquet.
+        repo_id: the model's id on the Hub, for the lines that load it; by default these name the folder.
+        license: an identifier of the Hub's list. The corpus decides which one is possible: left out unless given.
+        language: of the data, ISO 639 codes.
+        features: what made the features, where their dataset does not say.
+
+    Raises:
+        ValueError: the folder lacks one of these files.
+    """
+    folder = Path(folder).resolve()
+    results, table = read_run(folder)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} has no config.json: a card is written for a run of train.py, which saved a model.")
+    config = TacfnConfig.from_pretrained(folder)
+    about = results.pop("about")
+    name = (repo_id or folder.name).rsplit("/", 1)[-1]
+    model_id = repo_id or folder.name
+    has_processor = (folder / "processor_config.json").is_file()
+    modalities = about["modalities"]
+    sections = [
+        f"# {name}",
+        introduction(about["label_names"], modalities, config),
+        usage_section(model_id, config, modalities, has_processor),
+        limits_section(about, language),
+        features_section(config, modalities, features),
+        data_section(about, set(table["id"])),
+        results_section(results, about),
+    ]
+    part = next((part for part in ("test", "valid") if part in results), None)
+    if part is not None:
+        table = table[table["split"] == part]
+        draw_pictures(table, about["label_names"], folder)
+        sections.append(classes_section(results[part]["per_class"], table, part))
+    sections += [training_section(about), license_section(license)]
+    dataset = last_name(about["dataset"])
+    figures = [(part, None, result) for part, result in results.items()]
+    data = card_data(name, dataset, figures, license=license, language=language)
+    # They stay as they are, and the model is trained on top of them.
+    if encoders := hub_encoders(config):
+        data.base_model, data.base_model_relation = encoders, "adapter"
+    return save_card(folder / "README.md", data, sections)
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """
+    What `metrics.json` and `predictions.parquet` of a run hold.
+
+    Raises:
+        ValueError: they are not there.
+    """
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(f"{folder} has no metrics.json: it is not the folder of a finished run.")
+    results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if set(results) == {"about"}:  # nothing was evaluated
+        return results, pd.DataFrame(columns=["id", "split"])
+    if not (folder / "predictions.parquet").is_file():
+        raise ValueError(f"{folder} has metrics.json but no predictions.parquet: the run's folder is not complete.")
+    return results, pd.read_parquet(folder / "predictions.parquet")
+
+
+def describe_data(parts: dict[str, Dataset]) -> dict[str, Any]:
+    """The modalities that were trained on and, where the data says, how many speakers each part has, and languages."""
+    found: dict[str, Any] = {"modalities": [name for name in MODALITIES if name in parts["train"].column_names]}
+    for column, name in (("speaker", "speakers"), ("language", "languages")):
+        values = {part: distinct(rows, column) for part, rows in parts.items() if column in rows.column_names}
+        if any(values.values()):
+            found[name] = {part: len(of_part) for part, of_part in values.items()}
+            if column == "language":
+                found[name] = sorted(set().union(*values.values()))
+    return found
+
+
+def distinct(dataset: Dataset, column: str) -> set[str]:
+    return {str(value) for value in dataset.with_format(None)[column][:] if value is not None}
+
+
+def changed_arguments(arguments: dict[str, Any], *classes: type) -> dict[str, Any]:
+    """Those of `arguments` that differ from the defaults of their dataclasses, and that a card may show."""
+    changed = {}
+    for field in (field for owner in classes for field in fields(owner)):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        value = arguments.get(field.name, default)
+        if field.name == "accelerator_config" and default is None and value:
+            default = {name: getattr(AcceleratorConfig(), name) for name in value}  # what the Trainer makes of None
+        same = value == default or (default is None and value is False)
+        if not same and not NOT_SHOWN.fullmatch(field.name):
+            changed[field.name] = value
+    return changed
+
+
+def card_data(
+    name: str,
+    dataset: str,
+    figures: Iterable[tuple[str, str | None, dict[str, float]]],
+    **more: Any,
+) -> ModelCardData:
+    """The metadata, with a result for each figure that there is of each `(split, config, figures)`."""
+    results = [
+        EvalResult(
+            task_type=TASK,
+            task_name="Multimodal emotion recognition",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_config=config,
+            dataset_split=split,
+            metric_type=METRICS[figure][0],
+            metric_name=figure,
+            metric_value=values[figure],
+            metric_args=METRICS[figure][1],
+        )
+        for split, config, values in figures
+        for figure in METRICS
+        if figure in values
+    ]
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=["tacfn", "emotion-recognition", "audio", "text", "multimodal"],
+        metrics=sorted({result.metric_type for result in results}) or None,
+        model_name=name if results else None,
+        eval_results=results or None,
+        **{key: value for key, value in more.items() if value is not None},
+    )
+
+
+def save_card(path: Path, data: ModelCardData, sections: Iterable[str]) -> ModelCard:
+    card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n", ignore_metadata_errors=False)
+    with replacing(path) as temporary:
+        temporary.write_text(card.content, encoding="utf-8", newline="\n")
+    return card
+
+
+def draw_pictures(table: pd.DataFrame, label_names: Sequence[str], folder: Path, prefix: str = "") -> None:
+    save_picture(draw_confusion(table, label_names), folder / f"{prefix}confusion.png")
+    save_picture(draw_beta(table, label_names), folder / f"{prefix}beta.png")
+
+
+def introduction(label_names: Sequence[str], modalities: Sequence[str], config: TacfnConfig) -> str:
+    what = {"h_a": "audio", "h_t": "text"}
+    given = " and ".join(what[name] for name in modalities)
+    text = (
+        f"A TACFN-inspired network of [transformers](https://github.com/huggingface/transformers) "
+        f"(`TacfnForSequenceClassification`, hidden size {config.hidden_size}, {config.num_hidden_layers} cross-modal "
+        f"blocks), trained on features of {given}. It tells {len(label_names)} emotions apart: "
+        f"{', '.join(map(cell, label_names))}."
+    )
+    if len(modalities) < len(MODALITIES):
+        lacking = next(what[name] for name in MODALITIES if name not in modalities)
+        return f"{text} **It was trained without {lacking}**: its weights for that are random."
+    return f"{text} With every answer comes `beta`: near 1 its gate leaned on audio, near 0 on text."
+
+
+def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str], has_processor: bool) -> str:
+    """Lines that run as they stand, in the folder that holds the model's (or anywhere, with an id on the Hub)."""
+    if has_processor:
+        parts = {"h_a": '"audio": "hello.wav"', "h_t": '"text": "Hello there!"'}
+        given = ", ".join(parts[name] for name in modalities)
+        lines = [
+            "import tacfn_hf  # registers the model and the pipeline",
+            "from transformers import pipeline",
+            "",
+            f'recognizer = pipeline("{TASK}", model={json.dumps(model_id)})',
+            f"print(recognizer({{{given}}}))",
+        ]
+        after = "`audio` or `text` may be left out." if len(modalities) == 2 else ""
+    else:
+        sizes = {"h_a": config.audio_feature_size, "h_t": config.text_feature_size}
+        given = ", ".join(f"{name}=torch.randn(1, 20, {sizes[name]})" for name in modalities)
+        lines = [
+            "import torch",
+            "import tacfn_hf  # registers the model",
+            "from transformers import AutoModel",
+            "",
+            f"model = AutoModel.from_pretrained({json.dumps(model_id)}).eval()",
+            f"output = model({given})  # [utterances, length, size]: put features here",
+            "print(output.logits.softmax(-1), output.beta)",
+        ]
+        after = (
+            "It takes features, not wav files and sentences: the processor that made those of the training is not "
+            "here. On features of another origin its answers mean nothing."
+        )
+    return "\n".join(["## Use", "", "```python", *lines, "```", *(["", after] if after else [])])
+
+
+def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) -> str:
+    languages = [language] if isinstance(language, str) else language or about.get("languages")
+    speakers = about.get("speakers")
+    return "\n".join(
+        [
+            "## Intended use and limits",
+            "",
+            "- For research on emotion in speech and its transcript. Not for decisions about people: work, school, "
+            "health, insurance, credit, police, borders.",
+            "- The labels are emotions as actors were asked to show them, or as others perceived them. They are not "
+            "what somebody felt, and neither is an answer of the model.",
+            f"- Language of the data: {', '.join(map(cell, languages)) if languages else 'not recorded'}. "
+            f"Speakers: {', '.join(f'{n} in {part}' for part, n in speakers.items()) if speakers else 'not recorded'}. "
+            "Other languages, speakers, rooms and microphones than those of the data below were not tested.",
+            "- Scores are not calibrated probabilities, and `beta` is no confidence: it says which modality the gate "
+            "leaned on, not how sure the model is.",
+        ]
+    )
+
+
+def features_section(config: TacfnConfig, modalities: Sequence[str], features: str | None) -> str:
+    lines = ["## Features", ""] + ([features, ""] if features else [])
+    for name, what, size in (
+        ("h_a", "audio", config.audio_feature_size),
+        ("h_t", "text", config.text_feature_size),
+    ):
+        if name in modalities:
+            made = getattr(config, f"{what}_provenance")
+            source = "what made them was not recorded with the dataset"
+            if made is not None:
+                source = describe_provenance({**made, "encoder": shown(made.get("encoder"))})
+            lines.append(f"- {what}, {size} dimensions: {source}")
+    return "\n".join(lines)
+
+
+def hub_encoders(config: TacfnConfig) -> list[str]:
+    """The encoders that are a commit on the Hub, by their ids."""
+    made = [config.audio_provenance or {}, config.text_provenance or {}]
+    return [m["encoder"] for m in made if re.fullmatch(r"[0-9a-f]{40}", str(m.get("revision")))]
+
+
+def data_section(about: dict[str, Any], ids: set[str]) -> str:
+    arguments = about["changed_arguments"]
+    chosen = {name: value for name, value in arguments.items() if name in SPLIT_ARGUMENTS}
+    for name in ("test_groups", "valid_groups"):
+        if name in chosen:
+            chosen[name] = shown_groups(chosen[name], ids)
+    partition = ", ".join(f"`{name}` {shown(value)}" for name, value in chosen.items())
+    rows = ", ".join(f"{rows} {part}" for part, rows in about["rows"].items())
+    return "\n".join(
+        [
+            "## Data and protocol",
+            "",
+            f"- Dataset: `{last_name(about['dataset'])}`; rows: {rows}",
+            f"- Partition: {partition or 'that of the dataset'}",
+            f"- Seeds: {about['seed']} in training, {about['split_seed']} in drawing the partition",
+        ]
+    )
+
+
+def results_section(results: dict[str, Any], about: dict[str, Any]) -> str:
+    if not results:
+        return "## Results\n\nNo part was evaluated."
+    lines = ["## Results", ""]
+    rows = [
+        [part, about["rows"][part], *(percent(result[name]) for name in METRICS), mean_std(result)]
+        for part, result in results.items()
+    ]
+    lines.append(markdown_table(["part", "rows", "WA", "UA", "wF1", "macro F1", "beta"], rows))
+    lines += ["", "WA (accuracy), UA (mean recall of the classes) and F1 in %; beta as mean ± standard deviation."]
+    arguments = about["changed_arguments"]
+    if "valid" in results and arguments.get("load_best_model_at_end", True):
+        chooser = arguments.get("metric_for_best_model", "UA")
+        lines.append(f"The checkpoint with the best {chooser} on the validation part was kept: its figures flatter.")
+    if "test" not in results:
+        lines.append("There was no test part.")
+    return "\n".join(lines)
+
+
+def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, part: str) -> str:
+    beta = table.groupby("label")["beta"]
+    spread = {"beta_mean": beta.mean(), "beta_std": beta.std(ddof=0)}
+    rows = []
+    for row in per_class:
+        figures = [percent(row[name]) for name in ("recall", "precision", "f1")]
+        if not row["support"]:  # then recall and F1 are not defined
+            rows.append([row["label"], 0, "", figures[1], "", ""])
+            continue
+        of_class = {name: values[row["label"]] for name, values in spread.items()}
+        rows.append([row["label"], row["support"], *figures, mean_std(of_class)])
+    header = ["class", "rows", "recall", "precision", "F1", "beta"]
+    return f"### Classes ({part})\n\n{markdown_table(header, rows)}\n\n{pictures()}"
+
+
+def pictures(prefix: str = "") -> str:
+    return f"![Confusion matrix]({prefix}confusion.png)\n\n![Beta by class]({prefix}beta.png)"
+
+
+def training_section(about: dict[str, Any]) -> str:
+    lines = ["## Training", "", *arguments_lines(about["changed_arguments"], "train.py"), ""]
+    facts = {
+        "epochs": "epochs",
+        "training_loss": "training loss",
+        "training_seconds": "seconds of training",
+        "device": "device",
+        "world_size": "processes",
+        "num_parameters": "parameters",
+    }
+    found = {text: about[name] for name, text in facts.items() if about.get(name) is not None}
+    lines += [f"- {text}: {f'{value:.4g}' if text == 'training loss' else value}" for text, value in found.items()]
+    lines.append(f"- versions: {versions_of(about)}")
+    return "\n".join(lines)
+
+
+def arguments_lines(arguments: dict[str, Any], script: str) -> list[str]:
+    own = [[f"`{name}`", shown(value)] for name, value in arguments.items() if name not in SPLIT_ARGUMENTS]
+    if not own:
+        return [f"With the defaults of {script}."]
+    return [f"Arguments of {script} that are not its defaults:", "", markdown_table(["argument", "value"], own)]
+
+
+def versions_of(about: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+
+
+def license_section(license: str | None) -> str:
+    if license is None:
+        return "## License\n\nNot stated: what the corpus was released under decides it, and whoever shares the model."
+    return f"## License\n\n{license}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
+
+
+def cell(value: Any) -> str:
+    """A value inside of a line of Markdown."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def shown(value: Any) -> str:
+    """A value as text; of a path that is not just `folder/name`, which an id on the Hub could be, the last name."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(shown(item) for item in value)
+    text = str(value)
+    return text if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else last_name(text)
+
+
+def shown_groups(groups: Sequence[str], ids: set[str]) -> str:
+    """Groups by their names, or their number where there are many or where they are rows."""
+    return f"{len(groups)} groups" if len(groups) > 12 or not ids.isdisjoint(groups) else " ".join(groups)
+
+
+def last_name(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def mean_std(result: dict[str, float]) -> str:
+    return f"{result['beta_mean']:.3f} ± {result['beta_std']:.3f}"

@@ -1,0 +1,143 @@
+"""A checkpoint goes to the Hub whole, in one commit, and is loaded again from there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from huggingface_hub import CommitInfo, HfApi, get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+from .training import load_model
+
+
+CODE = sorted(path.name for path in Path(__file__).with_name("model").glob("*_tacfn.py"))
+NEEDED = ["config.json", "processor_config.json", "tokenizer_config.json", "README.md", *CODE]
+# Neither pickles (training_args.bin) nor predictions, which hold the ids of a corpus.
+SHARED = ["*.json", "*.safetensors", "*.py", "*.md", "*.png", "*.txt", "*.model"]
+NOT_SHARED = ["checkpoint-*/*", "trainer_state.json"]
+TOLERANCE = 1e-6
+
+# In a process of its own, where the package can't be imported: whoever loads it may not have it.
+LOAD = """
+import json, sys
+sys.modules["tacfn_hf"] = None
+import torch
+from transformers import AutoModel, AutoProcessor
+repo_id, commit = sys.argv[1:]
+pinned = {"revision": commit, "code_revision": commit, "trust_remote_code": True}
+model = AutoModel.from_pretrained(repo_id, **pinned).eval()
+AutoProcessor.from_pretrained(repo_id, **pinned)
+torch.manual_seed(0)
+inputs = [torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size)]
+with torch.no_grad():
+    print(json.dumps(model(*inputs).logits.tolist()))
+"""
+
+
+def check_checkpoint(folder: str | os.PathLike) -> None:
+    """
+    The folder holds all that others need: weights, config, processor, code, card.
+
+    Raises:
+        ValueError: a file is missing, or the config does not name the code.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"The checkpoint {folder} is not a folder.")
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
+        index = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))
+        missing += sorted(name for name in set(index["weight_map"].values()) if not (folder / name).is_file())
+    elif not (folder / SAFE_WEIGHTS_NAME).is_file():
+        missing.append(SAFE_WEIGHTS_NAME)
+    if missing:
+        raise ValueError(
+            f"The checkpoint {folder} is not complete, it lacks {', '.join(missing)}: save the model and the processor "
+            "into it, and write a card, as train.py does."
+        )
+    if "auto_map" not in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+        raise ValueError(f"{folder / 'config.json'} has no auto_map: save the model anew with save_pretrained.")
+
+
+def push_checkpoint(
+    folder: str | os.PathLike,
+    repo_id: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str = "Upload model, processor and code",
+    token: str | None = None,
+) -> CommitInfo:
+    """
+    Uploads a complete checkpoint in one commit: all of it is there, or none. The folder is left as it is.
+
+    Args:
+        folder: see `check_checkpoint`. Pickles, intermediate checkpoints and predictions stay here.
+        repo_id: `user/name`; made where it does not exist.
+        private: of a repository that is made.
+        revision: a branch; made where it does not exist.
+        token: of the Hub; None: the one of `hf auth login` or HF_TOKEN.
+
+    Raises:
+        ValueError: an incomplete folder, a bad id, no token, or one that may not write there.
+        OSError: the Hub did not take it. The same command again completes it.
+    """
+    check_checkpoint(folder)
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"{repo_id!r} is no name of a repository, which is user/name: {error}") from error
+    token = token or get_token()
+    if token is None:
+        raise ValueError("There is no token for the Hub: run `hf auth login`, or set HF_TOKEN.")
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message=commit_message,
+            allow_patterns=SHARED,
+            ignore_patterns=NOT_SHARED,
+        )
+    except Exception as error:  # versions of huggingface_hub differ in their HTTP library and its classes
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status == 401:
+            raise ValueError("The Hub does not know this token: run `hf auth login` anew, or set HF_TOKEN.") from None
+        if status in (403, 404):
+            raise ValueError(
+                f"This token may not write to {repo_id}: give a repository of yours, or a token that may write there."
+            ) from None
+        reason = f"it answered {status}" if status else str(error)
+        raise OSError(
+            f"The Hub did not take {repo_id} ({reason}): nothing of {folder} was changed, give the same command again."
+        ) from error
+
+
+def check_pushed(folder: str | os.PathLike, repo_id: str, commit: str) -> None:
+    """
+    Loads a commit from the Hub in a new process without this package, and compares its logits with the folder's.
+
+    Raises:
+        ValueError: it can't be loaded, or the logits differ by more than 1e-6.
+    """
+    command = [sys.executable, "-c", LOAD, repo_id, commit]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"{repo_id} at {commit} can't be loaded from the Hub: {last}")
+    found = torch.tensor(json.loads(run.stdout.strip().splitlines()[-1]))
+    model = load_model(os.fspath(folder)).eval()
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size)]
+    with torch.no_grad():
+        expected = model(*inputs).logits
+    if found.shape != expected.shape or not torch.allclose(found, expected, atol=TOLERANCE, rtol=0):
+        raise ValueError(f"The logits of {repo_id} at {commit} are not those of {folder}: they must be equal to 1e-6.")
