@@ -119,6 +119,8 @@ def check_arguments(
         raise ValueError(f"seed is {training_args.seed}: in cross-validation give seeds, one or several.")
     if training_args.resume_from_checkpoint is not None:
         raise ValueError("resume_from_checkpoint can't be given: cross-validation goes on by itself, fold by fold.")
+    if training_args.push_to_hub:
+        raise ValueError("push_to_hub can't be given: every fold and seed has a model of its own.")
     if len(set(cv_args.seeds)) < len(cv_args.seeds):
         raise ValueError(f"seeds has a seed twice: {' '.join(map(str, cv_args.seeds))}.")
 

@@ -12,7 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from .training import load_model
+from .model.modeling_tacfn import TacfnForSequenceClassification
 
 
 CODE = sorted(path.name for path in Path(__file__).with_name("model").glob("*_tacfn.py"))
@@ -134,7 +134,7 @@ def check_pushed(folder: str | os.PathLike, repo_id: str, commit: str) -> None:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{repo_id} at {commit} can't be loaded from the Hub: {last}")
     found = torch.tensor(json.loads(run.stdout.strip().splitlines()[-1]))
-    model = load_model(os.fspath(folder)).eval()
+    model = TacfnForSequenceClassification.from_pretrained(folder).eval()
     torch.manual_seed(0)
     inputs = [torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size)]
     with torch.no_grad():

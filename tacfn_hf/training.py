@@ -34,6 +34,7 @@ from .model.configuration_tacfn import TacfnConfig
 from .model.modeling_tacfn import TacfnForSequenceClassification
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
+from .sharing import push_checkpoint
 from .splits import DataArguments, lacking_rows, open_dataset, split_dataset
 from .storage import PROVENANCE_COLUMNS, provenance_of
 
@@ -106,6 +107,9 @@ class TacfnTrainingArguments(TrainingArguments):
         metadata={"help": "Steps in which the learning rate rises; below 1: their share of all steps."},
     )
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    hub_strategy: str = field(
+        default="end", metadata={"help": "With push_to_hub: end pushes once, when everything is there."}
+    )
     class_weights: Literal["none", "balanced"] = field(
         default="balanced",
         metadata={
@@ -426,7 +430,7 @@ def run_training(
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(args.output_dir)
+    trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
         if name in parts:
@@ -456,6 +460,9 @@ def run_training(
         }
         write_results(args.output_dir, metrics, tables, about)
         write_card(args.output_dir)
+        if args.push_to_hub:
+            repo_id = args.hub_model_id or Path(args.output_dir).name
+            push_checkpoint(args.output_dir, repo_id, private=args.hub_private_repo, token=args.hub_token)
     return metrics
 
 

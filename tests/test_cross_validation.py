@@ -240,6 +240,7 @@ REFUSED = {
     "one fold": ({"num_folds": 1}, "num_folds is 1: it must be 2 to 4"),
     "seed": ({"seed": 3}, "seed is 3: in cross-validation give seeds"),
     "resume": ({"resume_from_checkpoint": "true"}, "goes on by itself, fold by fold"),
+    "push": ({"push_to_hub": True}, "push_to_hub can't be given: every fold and seed has a model of its own"),
     "seed twice": ({"seeds": [1, 1]}, "seeds has a seed twice: 1 1"),
 }
 

@@ -104,7 +104,11 @@ import torch
 from transformers import Trainer, TrainingArguments
 from tacfn_hf import TacfnDataCollator, TacfnForSequenceClassification, TacfnProcessor
 from tacfn_hf.sharing import push_checkpoint
-first, second, token, work = sys.argv[1:]
+from tacfn_hf.splits import DataArguments
+from tacfn_hf.training import ModelArguments, TacfnTrainingArguments, run_training
+first, second, token, work, tests = sys.argv[1:]
+sys.path.append(tests)
+from tiny import make_features
 
 def attempt(*arguments, **settings):
     try:
@@ -136,6 +140,16 @@ trainer = Trainer(
 )
 trainer.train()
 trainer.push_to_hub()
+make_features().save_to_disk(work + "/features")
+run_training(
+    DataArguments(dataset=work + "/features", group_column="session", test_groups=["4"], valid_groups=["3"]),
+    ModelArguments(processor_name=first, hidden_size=8, num_attention_heads=2, num_hidden_layers=1, gate_hidden_size=4),
+    TacfnTrainingArguments(
+        output_dir=work + "/run", num_train_epochs=1, push_to_hub=True, hub_model_id="lab/by-train", use_cpu=True,
+        report_to="none", disable_tqdm=True,
+    ),
+    {},
+)
 print(json.dumps(found))
 """
 
@@ -145,7 +159,7 @@ def pushed(hub, run, checkpoints, tmp_path_factory) -> dict:
     """What came of each push, and the folders before and after."""
     hub.faults = [500, 429, None]
     before = [content(folder) for folder in checkpoints]
-    done = run(sys.executable, "-c", PUSH, *checkpoints, TOKEN, tmp_path_factory.mktemp("trained"))
+    done = run(sys.executable, "-c", PUSH, *checkpoints, TOKEN, tmp_path_factory.mktemp("trained"), ROOT / "tests")
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     return {**found, "unchanged": before == [content(folder) for folder in checkpoints], "output": done}
@@ -196,6 +210,14 @@ def test_pushing_the_same_again_changes_no_file(pushed, hub):
 def test_a_branch_is_made(pushed, hub):
     assert hub.revisions[REPO]["v1"].hash == pushed["branch"]
     assert hub.revisions[REPO]["main"].hash == pushed["second"]
+
+
+def test_training_pushes_once_and_with_its_card(pushed, hub):
+    commit = hub.revisions["lab/by-train"]["main"]
+    assert [older.files for older in commit.history] == [{}]
+    assert {*NEEDED, "confusion.png", "beta.png", "metrics.json"} <= set(commit.files)
+    assert b"model-index:" in commit.files["README.md"]
+    assert not {"training_args.bin", "predictions.parquet"} & set(commit.files)
 
 
 @pytest.mark.parametrize("repo_id", ["lab/both", "lab/trained"])
