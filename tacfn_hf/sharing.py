@@ -17,9 +17,9 @@ from .model.modeling_tacfn import TacfnForSequenceClassification
 
 CODE = sorted(path.name for path in Path(__file__).with_name("model").glob("*_tacfn.py"))
 NEEDED = ["config.json", "processor_config.json", "tokenizer_config.json", "README.md", *CODE]
-# Neither pickles (training_args.bin) nor predictions, which hold the ids of a corpus.
+# Neither pickles (training_args.bin) nor predictions and metrics.json, which hold ids of a corpus and paths of a machine.
 SHARED = ["*.json", "*.safetensors", "*.py", "*.md", "*.png", "*.txt", "*.model"]
-NOT_SHARED = ["checkpoint-*/*", "trainer_state.json"]
+NOT_SHARED = ["checkpoint-*/*", "metrics.json", "trainer_state.json"]
 TOLERANCE = 1e-6
 
 # In a process of its own, where the package can't be imported: whoever loads it may not have it.

@@ -459,7 +459,7 @@ def run_training(
             **describe_data(parts),
         }
         write_results(args.output_dir, metrics, tables, about)
-        write_card(args.output_dir)
+        write_card(args.output_dir, repo_id=args.hub_model_id)
         if args.push_to_hub:
             repo_id = args.hub_model_id or Path(args.output_dir).name
             push_checkpoint(args.output_dir, repo_id, private=args.hub_private_repo, token=args.hub_token)
@@ -518,8 +518,9 @@ def write_results(
     `metrics.json` (a part's metrics under its name, what the result depends on under "about").
     """
     os.makedirs(output_dir, exist_ok=True)
-    table = pd.concat([table.assign(split=name) for name, table in tables.items()], ignore_index=True)
-    table.to_parquet(os.path.join(output_dir, "predictions.parquet"), index=False)
+    if tables:
+        table = pd.concat([table.assign(split=name) for name, table in tables.items()], ignore_index=True)
+        table.to_parquet(os.path.join(output_dir, "predictions.parquet"), index=False)
     write_json(Path(output_dir, "metrics.json"), {**metrics, "about": {**about, "versions": versions()}})
 
 

@@ -99,6 +99,7 @@ def test_train_writes_its_results(trained):
     assert table["split"].value_counts().to_dict() == {"test": 12, "valid": 12}
     test = table[table["split"] == "test"]
     assert (test["label"] == test["prediction"]).mean() == pytest.approx(metrics["test"]["WA"])
+    assert {"README.md", "confusion.png", "beta.png"} <= {path.name for path in output.iterdir()}
 
 
 def test_the_saved_model_gives_the_saved_scores(trained):
