@@ -24,6 +24,7 @@ from tacfn_hf.training import (
     make_compute_metrics,
     match_labels,
     parse_arguments,
+    run_training,
     share_labels,
 )
 
@@ -448,6 +449,24 @@ def test_no_validation_part(tmp_path):
         trainer_for(tmp_path, parts)
     none = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     trainer_for(tmp_path, parts, num_train_epochs=1, **none).train()
+
+
+def test_training_on_all_rows_leaves_a_model_and_a_card(tmp_path):
+    make().save_to_disk(tmp_path / "features")
+    args = TacfnTrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        num_train_epochs=1,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    sizes = ModelArguments(hidden_size=8, num_attention_heads=2, num_hidden_layers=1, gate_hidden_size=4)
+    assert run_training(DataArguments(dataset=str(tmp_path / "features")), sizes, args, {}) == {}
+    assert load_model(str(tmp_path / "run")).config.hidden_size == 8
+    assert "No part was evaluated." in (tmp_path / "run" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoint-3", "metrics.json"])
