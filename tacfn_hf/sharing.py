@@ -17,7 +17,7 @@ from .model.modeling_tacfn import TacfnForSequenceClassification
 
 CODE = sorted(path.name for path in Path(__file__).with_name("model").glob("*_tacfn.py"))
 NEEDED = ["config.json", "processor_config.json", "tokenizer_config.json", "README.md", *CODE]
-# No pickles (training_args.bin), and no predictions and metrics.json, which hold ids of a corpus and paths of a machine.
+# No pickles (training_args.bin); no predictions and metrics.json, which hold ids of a corpus and paths of a machine.
 SHARED = ["*.json", "*.safetensors", "*.py", "*.md", "*.png", "*.txt", "*.model"]
 NOT_SHARED = ["checkpoint-*/*", "metrics.json", "trainer_state.json"]
 TOLERANCE = 1e-6
