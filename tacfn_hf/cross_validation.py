@@ -232,9 +232,7 @@ def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:
 
 def format_report(report: dict[str, Any]) -> str:
     """The report as a table: figures in %, mean ± standard deviation over the seeds."""
-    rows = [
-        (f"fold {name}", " ".join(fold["test_groups"]), fold["rows"], fold) for name, fold in report["folds"].items()
-    ]
+    rows = [(f"fold {name}", listed(fold["test_groups"]), fold["rows"], fold) for name, fold in report["folds"].items()]
     total = sum(fold["rows"] for fold in report["folds"].values())
     rows += [("mean over folds", "", "", report["mean_over_folds"]), ("pooled", "", total, report["pooled"])]
     lines = [[name, groups, rows_, *cells(figures)] for name, groups, rows_, figures in rows]
@@ -243,6 +241,11 @@ def format_report(report: dict[str, Any]) -> str:
     about = f"Figures in %, of the test rows; seeds {' '.join(map(str, seeds))}"
     about += ", mean ± standard deviation (n - 1) over them." if len(seeds) > 1 else "."
     return f"{table.to_string(index=False)}\n{about}"
+
+
+def listed(groups: Sequence[str]) -> str:
+    """The groups of a fold, or how many where there are too many for a line."""
+    return " ".join(groups) if len(groups) <= 6 else f"{len(groups)} groups"
 
 
 def cells(figures: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ class Commit(NamedTuple):
     hash: str
     files: dict[str, bytes]
     history: list["Commit"]  # of its ancestors, the newest first
+    title: str
 
 
 class LoopbackHub:
@@ -32,7 +33,9 @@ class LoopbackHub:
         self.pull_requests: dict[str, list[dict]] = defaultdict(list)
         self.requests: list[tuple[str, str]] = []
         self.tokens: dict[str, str] = {}  # whose each is; they may write into the repositories of that name
-        self.faults: list[int | None] = []  # what the next commits are answered: a status, or None, a cut connection
+        self.private: set[str] = set()  # repositories
+        # What the next commits are answered: a status, or None, a connection that is cut before all has arrived.
+        self.faults: list[int | None] = []
 
     def __enter__(self) -> "LoopbackHub":
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -56,7 +59,6 @@ class LoopbackHub:
             "HF_HOME": str(cache_dir),
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_XET": "1",
             "no_proxy": "127.0.0.1",
         }
 
@@ -68,12 +70,12 @@ class LoopbackHub:
         paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         return self.commit(repo_id, {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}, ref)
 
-    def commit(self, repo_id: str, files: dict[str, bytes], ref: str) -> str:
+    def commit(self, repo_id: str, files: dict[str, bytes], ref: str, title: str = "Upload") -> str:
         revisions = self.revisions.setdefault(repo_id, {})
         parent = revisions.get(ref) or revisions.get("main")
         history = [parent, *parent.history] if parent else []
         listing = [commit.hash for commit in history[:1]] + [f"{blob_id(data)} {name}" for name, data in files.items()]
-        commit = Commit(sha1("\n".join(listing).encode()).hexdigest(), files, history)
+        commit = Commit(sha1("\n".join(listing).encode()).hexdigest(), files, history, title)
         revisions[commit.hash] = revisions[ref] = commit
         return commit.hash
 
@@ -101,8 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         hub.requests.append((self.command, self.path))
         self.hub, self.query = hub, dict(parse_qsl(url.query))
         self.status, self.reply_headers = 200, {}
-        self.body = self.read_body()
         try:
+            self.body = self.read_body()
             body = self.answer(method, url.path)
         except ConnectionAbortedError:
             self.close_connection = True
@@ -130,6 +132,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def read_body(self) -> bytes:
+        if "/commit/" in self.path and self.hub.faults[:1] == [None]:
+            self.hub.faults.pop(0)
+            self.rfile.read(1000)
+            raise ConnectionAbortedError
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
         chunks = []
@@ -177,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
     def model_info(self, repo_id: str, revision: str) -> dict:
         commit = self.commit(repo_id, revision or "main")
         files = [{"rfilename": name, "size": len(data), "blobId": blob_id(data)} for name, data in commit.files.items()]
-        flags = {"private": False, "gated": False, "disabled": False}
+        flags = {"private": repo_id in self.hub.private, "gated": False, "disabled": False}
         card = re.match(r"---\n(.*?)\n---\n", commit.files.get("README.md", b"").decode(), re.DOTALL)
         data = yaml.safe_load(card[1]) if card else {}
         flags |= {name: data[name] for name in ("pipeline_tag", "library_name") if name in data}
@@ -198,8 +204,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def commits(self, repo_id: str, revision: str) -> list[dict]:
         commit = self.commit(repo_id, revision)
-        fields = {"title": "Upload", "message": "", "authors": [{"user": "user"}], "date": DATE}
-        return [{"id": commit.hash} | fields for commit in [commit, *commit.history]]
+        fields = {"message": "", "authors": [{"user": "user"}], "date": DATE}
+        return [{"id": commit.hash, "title": commit.title} | fields for commit in [commit, *commit.history]]
 
     def discussions(self, repo_id: str) -> dict:
         self.commit(repo_id, "main")
@@ -225,6 +231,8 @@ class Handler(BaseHTTPRequestHandler):
             self.status = 409
         else:
             self.hub.commit(repo_id, {}, "main")
+            if wanted.get("private") or wanted.get("visibility") == "private":
+                self.hub.private.add(repo_id)
         return {"url": f"{self.hub.endpoint}/{repo_id}", "id": repo_id}
 
     def create_branch(self, repo_id: str, revision: str) -> dict:
@@ -239,24 +247,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def preupload(self, repo_id: str, revision: str) -> dict:
         self.user(repo_id.split("/")[0])
+        there = {path: blob_id(data) for path, data in self.commit(repo_id, revision).files.items()}
         paths = [file["path"] for file in json.loads(self.body)["files"]]
-        return {"files": [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]}
+        answer = {"uploadMode": "regular", "shouldIgnore": False}
+        return {"files": [{"path": path, "oid": there.get(path)} | answer for path in paths]}
 
     def push(self, repo_id: str, revision: str) -> dict:
         self.user(repo_id.split("/")[0])
         if self.hub.faults:
-            fault = self.hub.faults.pop(0)
-            if fault is None:
-                raise ConnectionAbortedError
-            raise Refused(fault, "Not now.")
-        files = dict(self.commit(repo_id, revision).files)
+            raise Refused(self.hub.faults.pop(0), "Not now.")
+        files, title = dict(self.commit(repo_id, revision).files), ""
         for line in self.body.splitlines():
             entry = json.loads(line)
-            if entry["key"] == "file":
+            if entry["key"] == "header":
+                title = entry["value"]["summary"]
+            elif entry["key"] == "file":
                 files[entry["value"]["path"]] = b64decode(entry["value"]["content"])
             elif entry["key"] == "deletedFile":
                 del files[entry["value"]["path"]]
-        commit = self.hub.commit(repo_id, files, revision)
+        commit = self.hub.commit(repo_id, files, revision, title)
         return {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.endpoint}/{repo_id}/commit/{commit}"}
 
 

@@ -24,6 +24,9 @@ torch.set_num_threads(1)  # as in the processes that it starts: with others sums
 ROOT = Path(__file__).parents[1]
 TOKEN = "hf_" + "SecretOfTheLab" * 2
 REPO = "lab/emotions"
+OLDER = dict.fromkeys(
+    ["NOTES.md", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "audio_encoder/older.json"], b"{}"
+)
 CARD = "---\nlibrary_name: transformers\npipeline_tag: multimodal-emotion-recognition\n---\n# A model\n"
 
 
@@ -32,6 +35,7 @@ def hub() -> Iterator[LoopbackHub]:
     with LoopbackHub() as hub:
         hub.tokens = {TOKEN: "lab", "hf_of_the_user": "user"}
         hub.commit("other/emotions", {}, "main")
+        hub.commit("lab/older", OLDER, "main")
         yield hub
 
 
@@ -105,16 +109,16 @@ import json, os, sys
 import torch
 from transformers import Trainer, TrainingArguments
 from tacfn_hf import TacfnDataCollator, TacfnForSequenceClassification, TacfnProcessor
-from tacfn_hf.sharing import push_checkpoint
+from tacfn_hf.sharing import check_pushed, push_checkpoint
 from tacfn_hf.splits import DataArguments
 from tacfn_hf.training import ModelArguments, TacfnTrainingArguments, run_training
 first, second, token, work, tests = sys.argv[1:]
 sys.path.append(tests)
 from tiny import make_features
 
-def attempt(*arguments, **settings):
+def attempt(*arguments, call=push_checkpoint, **settings):
     try:
-        return push_checkpoint(*arguments, **settings).oid
+        return getattr(call(*arguments, **settings), "oid", None)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -129,6 +133,11 @@ found["first"] = attempt(first, "lab/emotions")
 found["again"] = attempt(first, "lab/emotions")
 found["second"] = attempt(second, "lab/emotions")
 found["branch"] = attempt(first, "lab/emotions", revision="v1")
+found["older"] = attempt(first, "lab/older")
+found["public"] = attempt(first, "lab/emotions", private=True)
+found["equal"] = attempt(second, "lab/emotions", found["second"], call=check_pushed)
+found["other logits"] = attempt(first, "lab/emotions", found["second"], call=check_pushed)
+found["no such commit"] = attempt(first, "lab/emotions", "0" * 40, call=check_pushed)
 model, processor = TacfnForSequenceClassification.from_pretrained(first), TacfnProcessor.from_pretrained(first)
 model.push_to_hub("lab/both")
 processor.push_to_hub("lab/both")
@@ -174,6 +183,9 @@ def pushed(hub, run, checkpoints, tmp_path_factory) -> dict:
         ("unknown token", "ValueError: The Hub does not know this token"),
         ("bad id", "ValueError: 'lab/emo/tions' is no name of a repository, which is user/name"),
         ("someone else's", "ValueError: This token may not write to other/emotions"),
+        ("public", "ValueError: lab/emotions is there and public: make it private on the Hub"),
+        ("other logits", "ValueError: The logits of lab/emotions at "),
+        ("no such commit", f"ValueError: lab/emotions at {'0' * 40} can't be loaded from the Hub: "),
     ],
 )
 def test_what_is_refused(pushed, case, message):
@@ -203,10 +215,15 @@ def test_the_token_is_nowhere(pushed, hub):
         assert not any(TOKEN.encode() in data for commit in revisions.values() for data in commit.files.values())
 
 
-def test_pushing_the_same_again_changes_no_file(pushed, hub):
-    revisions = hub.revisions[REPO]
-    assert len(pushed["again"]) == 40
-    assert revisions[pushed["again"]].files == revisions[pushed["first"]].files
+def test_pushing_the_same_again_changes_nothing(pushed):
+    assert pushed["again"] == pushed["first"]
+    assert pushed["equal"] is None
+
+
+def test_weights_and_encoders_of_an_earlier_checkpoint_are_removed(pushed, hub):
+    commit = hub.revisions["lab/older"][pushed["older"]]
+    assert len(commit.history) == 1
+    assert commit.files == {"NOTES.md": b"{}", **hub.revisions[REPO][pushed["first"]].files}
 
 
 def test_a_branch_is_made(pushed, hub):
@@ -304,15 +321,30 @@ def test_what_is_saved_again_is_complete(fetched, checkpoints):
 
 
 def test_the_command_loads_what_it_has_pushed(run, hub, checkpoints):
-    done = run(sys.executable, "scripts/push_to_hub.py", checkpoints[0], "lab/by-command", HF_TOKEN=TOKEN)
+    more = ["--private", "--commit_message", "Trained for longer"]
+    done = run(sys.executable, "scripts/push_to_hub.py", checkpoints[0], "lab/by-command", *more, HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr[-3000:]
-    commit = hub.revisions["lab/by-command"]["main"].hash
-    assert f"pushed: {hub.endpoint}/lab/by-command/commit/{commit}" in done.stdout
+    commit = hub.revisions["lab/by-command"]["main"]
+    assert commit.title == "Trained for longer"
+    assert "lab/by-command" in hub.private
+    assert f"pushed: {hub.endpoint}/lab/by-command/commit/{commit.hash}" in done.stdout
     assert "loaded again without this package: the logits are equal to 1e-6" in done.stdout
     assert TOKEN not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", [*NEEDED, "model.safetensors"])
+def test_the_command_says_what_is_wrong_in_one_line(run, checkpoints):
+    done = run(sys.executable, "scripts/push_to_hub.py", checkpoints[0], "other/emotions", HF_TOKEN=TOKEN)
+    assert done.returncode == 1
+    assert re.fullmatch("This token may not write to other/emotions: .*\n", done.stderr)
+    assert TOKEN not in done.stdout + done.stderr
+
+
+ENCODER_FILES = [
+    f"{folder}/{name}" for folder in ("audio_encoder", "text_encoder") for name in ("config.json", "model.safetensors")
+]
+
+
+@pytest.mark.parametrize("name", [*NEEDED, "model.safetensors", *ENCODER_FILES])
 def test_a_file_that_is_missing_is_named(checkpoints, tmp_path, name):
     folder = shutil.copytree(checkpoints[0], tmp_path / "copy")
     check_checkpoint(folder)
@@ -327,6 +359,20 @@ def test_a_shard_that_is_missing_is_named(checkpoints, tmp_path):
     weight_map = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(ValueError, match="it lacks model-00002-of-00002.safetensors:"):
+        check_checkpoint(folder)
+
+
+def test_a_processor_that_can_not_be_loaded_is_no_part_of_a_checkpoint(checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints[0], tmp_path / "no vocabulary")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="can't be loaded: .*the file with its vocabulary is missing"):
+        check_checkpoint(folder)
+    folder = shutil.copytree(checkpoints[0], tmp_path / "no encoder")
+    shutil.rmtree(folder / "audio_encoder")
+    with pytest.raises(ValueError, match="can't be loaded: .*as its audio encoder and does not hold it"):
+        check_checkpoint(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json is no JSON: "):
         check_checkpoint(folder)
 
 
