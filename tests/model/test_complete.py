@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 from hub import LoopbackHub
+from tiny import config_for
 from transformers import AutoConfig, pipeline
 from transformers.dynamic_module_utils import get_relative_import_files
 
 import tacfn_hf.model
-from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf import TacfnForSequenceClassification
 
 
 torch.set_num_threads(1)
@@ -110,16 +111,7 @@ def root(tmp_path_factory) -> Path:
 def saved(processor, root) -> Path:
     """A classifier with the processor and its encoders; beside it, "-base", the network of it alone."""
     torch.manual_seed(0)
-    config = TacfnConfig(
-        audio_feature_size=32,
-        text_feature_size=24,
-        hidden_size=16,
-        num_attention_heads=2,
-        gate_hidden_size=8,
-        initializer_range=0.5,
-        audio_provenance=processor.audio_provenance,
-        text_provenance=processor.text_provenance,
-    )
+    config = config_for(processor)
     model = TacfnForSequenceClassification(config)
     model.save_pretrained(root / "saved")
     processor.save_pretrained(root / "saved", save_encoders=True)

@@ -20,9 +20,9 @@ import torch
 from hub import LoopbackHub
 from safetensors.torch import load_file
 from test_hub import with_code
-from tiny import save_text_encoder
+from tiny import config_for, save_text_encoder
 
-from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf import TacfnForSequenceClassification
 
 
 TASK = "multimodal-emotion-recognition"
@@ -198,16 +198,7 @@ def ran(root) -> Path:
 @pytest.fixture(scope="module")
 def honest(processor, root) -> Path:
     torch.manual_seed(0)
-    config = TacfnConfig(
-        audio_feature_size=32,
-        text_feature_size=24,
-        hidden_size=16,
-        num_attention_heads=2,
-        gate_hidden_size=8,
-        initializer_range=0.5,
-        audio_provenance=processor.audio_provenance,
-        text_provenance=processor.text_provenance,
-    )
+    config = config_for(processor)
     TacfnForSequenceClassification(config).save_pretrained(root / "honest")
     processor.save_pretrained(root / "honest", save_encoders=True)
     return root / "honest"

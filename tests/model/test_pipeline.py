@@ -7,10 +7,10 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, Dataset
-from tiny import save_speech_encoder
+from tiny import config_for, save_speech_encoder
 from transformers import pipeline
 
-from tacfn_hf import EmotionRecognitionPipeline, TacfnConfig, TacfnForSequenceClassification, TacfnProcessor
+from tacfn_hf import EmotionRecognitionPipeline, TacfnForSequenceClassification, TacfnProcessor
 
 
 TASK = "multimodal-emotion-recognition"
@@ -41,18 +41,7 @@ INPUTS = [
 def folder(processor, tmp_path_factory) -> str:
     """A trained model's folder: the classifier and the processor."""
     torch.manual_seed(0)
-    config = TacfnConfig(
-        audio_feature_size=32,
-        text_feature_size=24,
-        hidden_size=16,
-        num_attention_heads=2,
-        gate_hidden_size=8,
-        initializer_range=0.5,
-        id2label=dict(enumerate(LABELS)),
-        problem_type="single_label_classification",
-        audio_provenance=processor.audio_provenance,
-        text_provenance=processor.text_provenance,
-    )
+    config = config_for(processor, id2label=dict(enumerate(LABELS)), problem_type="single_label_classification")
     folder = tmp_path_factory.mktemp("model")
     TacfnForSequenceClassification(config).save_pretrained(folder)
     processor.save_pretrained(folder)
