@@ -424,6 +424,11 @@ def run_training(
         check_features(part, model.config, f"the {name} part")
     processor_name = model_args.processor_name or processor_of(data_args.dataset)
     processor = None if processor_name is None else load_processor(processor_name, model.config)
+    if args.push_to_hub and processor is None:
+        raise ValueError(
+            f"push_to_hub needs the processor, and the dataset {data_args.dataset} has none beside it: name one with "
+            "processor_name."
+        )
     parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
     trainer = build_trainer(model, args, parts)
     if quiet:

@@ -451,6 +451,16 @@ def test_no_validation_part(tmp_path):
     trainer_for(tmp_path, parts, num_train_epochs=1, **none).train()
 
 
+def test_a_push_without_a_processor_is_refused_before_training(tmp_path):
+    make().save_to_disk(tmp_path / "features")
+    args = TacfnTrainingArguments(output_dir=str(tmp_path / "run"), push_to_hub=True, use_cpu=True, report_to="none")
+    data_args = DataArguments(str(tmp_path / "features"), group_column="session", test_groups=["4"], valid_groups=["3"])
+    sizes = ModelArguments(hidden_size=8, num_attention_heads=2)
+    with pytest.raises(ValueError, match="push_to_hub needs the processor"):
+        run_training(data_args, sizes, args, {})
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_on_all_rows_leaves_a_model_and_a_card(tmp_path):
     make().save_to_disk(tmp_path / "features")
     args = TacfnTrainingArguments(

@@ -1,5 +1,6 @@
 """The processor: from audio and text to the features that the network takes, by frozen pretrained encoders."""
 
+import json
 import numbers
 import os
 import threading
@@ -13,7 +14,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
-from transformers.utils.hub import has_file
+from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
+from transformers.utils.hub import cached_file, has_file
 
 from .audio_tacfn import AudioError, load_audio
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
@@ -142,7 +144,11 @@ class TacfnProcessor(ProcessorMixin):
         """
         As `ProcessorMixin.from_pretrained`. Encoders come from inside the checkpoint where it holds them, else from the
         Hub at the commit that the checkpoint names; a folder named in it is never followed.
+
+        Raises:
+            ValueError: a checkpoint that names a part elsewhere, or no encoders.
         """
+        check_parts(pretrained_model_name_or_path, kwargs)
         # Not None, for which transformers would ask the user whether to run a tokenizer's code.
         kwargs["trust_remote_code"] = kwargs.get("trust_remote_code") or False
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
@@ -349,6 +355,16 @@ class TacfnProcessor(ProcessorMixin):
         if return_tensors == "pt":
             return BatchFeature(batch)
         return BatchFeature({name: value.cpu() for name, value in batch.items()}, tensor_type=return_tensors)
+
+
+def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+    """A ValueError where the settings of a saved processor name an audio tokenizer, which would be loaded from there."""
+    names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+    where = {key: settings[key] for key in names if key in settings} | {"_raise_exceptions_for_missing_entries": False}
+    file = cached_file(name, PROCESSOR_NAME, **where)
+    named = file is not None and "audio_tokenizer" in json.loads(Path(file).read_text(encoding="utf-8"))
+    if named or cached_file(name, AUDIO_TOKENIZER_NAME, **where) is not None:
+        raise ValueError(f"{name} names an audio tokenizer, which a TacfnProcessor does not have: it is not loaded.")
 
 
 def load_part(auto_class: type, source: EncoderSource, modality: str):

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from test_hub import with_code
 from tiny import config_for, save_text_encoder
 
-from tacfn_hf import TacfnForSequenceClassification
+from tacfn_hf import TacfnForSequenceClassification, TacfnProcessor
 
 
 TASK = "multimodal-emotion-recognition"
@@ -440,3 +440,12 @@ def test_pickled_weights_cannot_be_asked_for(model, tmp_path, value):
     weights.unlink()
     with pytest.raises((OSError, ValueError), match="never read" if value is False else "model.safetensors"):
         TacfnForSequenceClassification.from_pretrained(tmp_path, use_safetensors=value)
+
+
+@pytest.mark.parametrize("file", ["processor_config.json", "audio_tokenizer_config.json"])
+def test_an_audio_tokenizer_elsewhere_is_not_loaded(processor, tmp_path, file):
+    processor.save_pretrained(tmp_path)
+    named = {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "/not/there"}
+    change(tmp_path / file, **({"audio_tokenizer": named} if file == "processor_config.json" else named))
+    with pytest.raises(ValueError, match="names an audio tokenizer"):
+        TacfnProcessor.from_pretrained(tmp_path)
