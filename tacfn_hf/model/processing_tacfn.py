@@ -358,7 +358,7 @@ class TacfnProcessor(ProcessorMixin):
 
 
 def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """A ValueError where the settings of a saved processor name an audio tokenizer, which would be loaded from there."""
+    """A ValueError where the settings of a saved processor name an audio tokenizer, for it would be loaded."""
     names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
     where = {key: settings[key] for key in names if key in settings} | {"_raise_exceptions_for_missing_entries": False}
     file = cached_file(name, PROCESSOR_NAME, **where)
