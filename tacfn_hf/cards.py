@@ -12,6 +12,7 @@ from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from .calibration import NUM_BINS
 from .collation import MODALITIES
 from .files import replacing
 from .model.configuration_tacfn import TacfnConfig
@@ -27,6 +28,7 @@ METRICS = {
     "UA": ("recall", {"average": "macro"}),
     "wF1": ("f1", {"average": "weighted"}),
     "macro_F1": ("f1", {"average": "macro"}),
+    "ECE": ("expected_calibration_error", {"num_bins": NUM_BINS}),
 }
 # Arguments that a card does not show: places, secrets, what is printed, and what it says elsewhere.
 NOT_SHOWN = re.compile(
@@ -223,7 +225,7 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
             "",
             f"model = AutoModel.from_pretrained({json.dumps(model_id)}).eval()",
             f"output = model({given})  # [utterances, length, size]: put features here",
-            "print(output.logits.softmax(-1), output.beta)",
+            "print((output.logits / model.config.temperature).softmax(-1), output.beta)",
         ]
         after = (
             "It takes features, not wav files and sentences: the processor that made those of the training is not "
@@ -235,6 +237,9 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
 def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) -> str:
     languages = [language] if isinstance(language, str) else language or about.get("languages")
     speakers = about.get("speakers")
+    scores = "Scores are not calibrated probabilities"
+    if about["temperature_fitted_on"] is not None:
+        scores = "Scores are calibrated on the validation rows, by one temperature: on other data they may be far off"
     return "\n".join(
         [
             "## Intended use and limits",
@@ -246,8 +251,8 @@ def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) 
             f"- Language of the data: {', '.join(map(cell, languages)) if languages else 'not recorded'}. "
             f"Speakers: {', '.join(f'{n} in {part}' for part, n in speakers.items()) if speakers else 'not recorded'}. "
             "Other languages, speakers, rooms and microphones than those of the data below were not tested.",
-            "- Scores are not calibrated probabilities, and `beta` is no confidence: it says which modality the gate "
-            "leaned on, not how sure the model is.",
+            f"- {scores}, and `beta` is no confidence: it says which modality the gate leaned on, not how sure the "
+            "model is.",
         ]
     )
 
@@ -300,8 +305,13 @@ def results_section(results: dict[str, Any], about: dict[str, Any]) -> str:
         [part, about["rows"][part], *(percent(result[name]) for name in METRICS), mean_std(result)]
         for part, result in results.items()
     ]
-    lines.append(markdown_table(["part", "rows", "WA", "UA", "wF1", "macro F1", "beta"], rows))
-    lines += ["", "WA (accuracy), UA (mean recall of the classes) and F1 in %; beta as mean ± standard deviation."]
+    lines.append(markdown_table(["part", "rows", "WA", "UA", "wF1", "macro F1", "ECE", "beta"], rows))
+    lines += [
+        "",
+        "WA (accuracy), UA (mean recall of the classes), F1 and ECE (expected calibration error) in %; beta as mean ± "
+        "standard deviation.",
+        temperature_line([about]),
+    ]
     arguments = about["changed_arguments"]
     if "valid" in results and arguments.get("load_best_model_at_end", True):
         chooser = arguments.get("metric_for_best_model", "UA")
@@ -309,6 +319,16 @@ def results_section(results: dict[str, Any], about: dict[str, Any]) -> str:
     if "test" not in results:
         lines.append("There was no test part.")
     return "\n".join(lines)
+
+
+def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
+    """What the scores of these runs are, and what their temperature was fitted on."""
+    values = [about["temperature"] for about in abouts]
+    spread = f" to {max(values):.3g}" if max(values) > min(values) else ""
+    text = f"Scores are softmax(logits / T), T = {min(values):.3g}{spread}"
+    if abouts[0]["temperature_fitted_on"] is None:
+        return f"{text}: there were no validation rows to fit it on."
+    return f"{text}, fitted on the validation rows. The ECE of test rows is the one that counts."
 
 
 def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, part: str) -> str:

@@ -15,13 +15,14 @@ from datasets import Dataset, DatasetDict
 from sklearn.model_selection import GroupKFold
 from tqdm.auto import tqdm
 
+from .calibration import expected_calibration_error
 from .files import write_json
 from .metrics import EmotionMetric
 from .splits import DataArguments, groups_of, named_parts, open_dataset, split_dataset, without_unlabelled
 from .training import ModelArguments, TacfnTrainingArguments, parse_arguments, run_training
 
 
-FIGURES = ("WA", "UA", "wF1", "beta_mean")
+FIGURES = ("WA", "UA", "wF1", "ECE", "beta_mean")
 REPORT = "cross_validation.json"
 # What a result does not depend on, or what differs from run to run by design.
 NOT_COMPARED = ("output_dir", "logging_dir", "run_name", "seed", "test_groups")
@@ -48,7 +49,7 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
         argv: the arguments of a command line; see `parse_arguments`.
 
     Returns:
-        The report: for every fold its groups and its rows; WA, UA, wF1 and mean beta for each seed, with mean and
+        The report: for every fold its groups and its rows; WA, UA, wF1, ECE and mean beta for each seed, with mean and
         standard deviation (n - 1) over the seeds, by fold, as mean over the folds, and pooled over all test rows.
         All are fractions.
 
@@ -216,7 +217,10 @@ def pool(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, float]:
         references=[index[name] for name in table["label"]],
         label_names=list(label_names),
     )
-    return {**{name: result[name] for name in FIGURES if name in result}, "beta_mean": float(table["beta"].mean())}
+    scores = table[[f"score_{name}" for name in label_names]].to_numpy()
+    result["ECE"] = expected_calibration_error(scores, [index[name] for name in table["label"]])
+    result["beta_mean"] = float(table["beta"].mean())
+    return {name: result[name] for name in FIGURES}
 
 
 def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:
@@ -236,7 +240,7 @@ def format_report(report: dict[str, Any]) -> str:
     total = sum(fold["rows"] for fold in report["folds"].values())
     rows += [("mean over folds", "", "", report["mean_over_folds"]), ("pooled", "", total, report["pooled"])]
     lines = [[name, groups, rows_, *cells(figures)] for name, groups, rows_, figures in rows]
-    table = pd.DataFrame(lines, columns=["", "test groups", "rows", "WA", "UA", "wF1", "mean beta"])
+    table = pd.DataFrame(lines, columns=["", "test groups", "rows", "WA", "UA", "wF1", "ECE", "mean beta"])
     seeds = list(report["pooled"]["seeds"])
     about = f"Figures in %, of the test rows; seeds {' '.join(map(str, seeds))}"
     about += ", mean ± standard deviation (n - 1) over them." if len(seeds) > 1 else "."
@@ -249,7 +253,7 @@ def listed(groups: Sequence[str]) -> str:
 
 
 def cells(figures: dict[str, Any]) -> list[str]:
-    """WA, UA and wF1 in %, beta as it is."""
+    """WA, UA, wF1 and ECE in %, beta as it is."""
     shown = []
     for name in FIGURES:
         factor, digits = (1, 3) if name == "beta_mean" else (100, 1)

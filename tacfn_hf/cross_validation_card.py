@@ -25,6 +25,7 @@ from .cards import (
     read_run,
     save_card,
     shown_groups,
+    temperature_line,
     versions_of,
 )
 from .cross_validation import REPORT, cells, run_folder
@@ -77,7 +78,7 @@ def write_cross_validation_card(
         limits_section({**about, "speakers": speakers}, language),
         features_section(config, about["modalities"], features),
         data_section(report, dataset, arguments, set(table["id"])),
-        results_section(report),
+        results_section(report, list(abouts.values())),
         classes_section(table, label_names, seeds, path.stem),
         training_section(report, dataset, arguments, list(abouts.values())),
         license_section(license),
@@ -107,16 +108,19 @@ def data_section(report: dict[str, Any], dataset: str, arguments: dict[str, Any]
     return "\n".join(lines)
 
 
-def results_section(report: dict[str, Any]) -> str:
+def results_section(report: dict[str, Any], abouts: Sequence[dict[str, Any]]) -> str:
     shown = {f"fold {name}": figures for name, figures in report["folds"].items()}
     shown |= {"mean over folds": report["mean_over_folds"], "pooled": report["pooled"]}
     rows = [[name, *cells(figures)] for name, figures in shown.items()]
     seeds = report["pooled"]["seeds"]
-    about = "Test rows; WA (accuracy), UA (mean recall of the classes) and weighted F1 in %."
+    about = (
+        "Test rows; WA (accuracy), UA (mean recall of the classes), weighted F1 and ECE (expected calibration error) "
+        "in %."
+    )
     if len(seeds) > 1:
         about += f" Mean ± standard deviation (n - 1) over {len(seeds)} seeds; pooled: over all test rows of a seed."
-    table = markdown_table(["fold", "WA", "UA", "wF1", "mean beta"], rows)
-    return f"## Results\n\n{table}\n\n{about}"
+    table = markdown_table(["fold", "WA", "UA", "wF1", "ECE", "mean beta"], rows)
+    return f"## Results\n\n{table}\n\n{about}\n{temperature_line(abouts)}"
 
 
 def classes_section(table: pd.DataFrame, label_names: Sequence[str], seeds: Sequence[int], name: str) -> str:

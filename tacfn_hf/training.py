@@ -25,13 +25,14 @@ from transformers import (
     set_seed,
 )
 
+from .calibration import class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
-from .collation import TacfnDataCollator
+from .collation import TacfnDataCollator, as_features
 from .features import processor_of
 from .files import write_json
 from .metrics import EmotionMetric
 from .model.configuration_tacfn import TacfnConfig
-from .model.modeling_tacfn import TacfnForSequenceClassification
+from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
 from .sharing import push_checkpoint
@@ -69,6 +70,27 @@ class ModelArguments:
     )
     modality_dropout_prob: float | None = field(
         default=None, metadata={"help": "How likely a sample loses one of its two modalities in training (default: 0)."}
+    )
+    noise_prob: float | None = field(
+        default=None,
+        metadata={
+            "help": "How likely a share of a modality of a sample is replaced by noise in training (default: 0)."
+        },
+    )
+    feature_dropout_prob: float | None = field(default=None, metadata={"help": "Dropout on the features (default: 0)."})
+    standardize_features: bool | None = field(
+        default=None,
+        metadata={"help": "Standardise the features by the training part's mean and deviation (default: no)."},
+    )
+    zero_init_residual: bool | None = field(
+        default=None, metadata={"help": "Start as a fusion of means, without attention (default: no)."}
+    )
+    unimodal_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the losses of audio alone and of text alone (default: 0)."}
+    )
+    gate_loss_weight: float | None = field(
+        default=None,
+        metadata={"help": "Weight of what ties beta to the modality that is right about the sample (default: 0)."},
     )
 
 
@@ -157,6 +179,31 @@ def feature_size(dataset: Dataset, column: str) -> int | None:
             return np.shape(dataset.with_format("numpy")[offset + int(there[0])][column])[-1]
         offset += len(table)
     return None
+
+
+def feature_statistics(dataset: Dataset, column: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation `[d]` of a column of features, over all positions of all rows that have it."""
+    count, mean, squares = 0, 0.0, 0.0
+    for batch in dataset.select_columns([column]).with_format("numpy").iter(batch_size=256):
+        rows = [
+            h
+            for i in range(len(batch[column]))
+            if (h := as_features({column: batch[column][i]}, column, i)) is not None
+        ]
+        if rows:
+            # Merged batch by batch (Chan et al., 1979): a difference of large sums would round small deviations away.
+            h = torch.cat(rows).double()
+            total, difference = count + len(h), h.mean(dim=0) - mean
+            squares = squares + h.var(dim=0, correction=0) * len(h) + difference**2 * (count * len(h) / total)
+            count, mean = total, mean + difference * (len(h) / total)
+    return mean, (squares / count).sqrt()
+
+
+def set_statistics(model: TacfnModel, train: Dataset) -> None:
+    """Gives a model with `standardize_features` the statistics of its training part."""
+    for column, standardizer in (("h_a", model.audio_standardizer), ("h_t", model.text_standardizer)):
+        if feature_size(train, column) is not None:
+            standardizer.set_statistics(*feature_statistics(train, column))
 
 
 def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
@@ -308,6 +355,8 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
             problem_type="single_label_classification",
         )
         model = TacfnForSequenceClassification(config)
+        if config.standardize_features:
+            set_statistics(model.model, train)
     label_names = label_names_of(model.config)
     labels = labels_as(train, label_names)
     model.config.class_weights = balanced_class_weights(labels, label_names) if class_weights == "balanced" else None
@@ -333,26 +382,27 @@ def label_names_of(config: TacfnConfig) -> list[str]:
     return [config.id2label[i] for i in range(config.num_labels)]
 
 
-def make_compute_metrics(label_names: Sequence[str]) -> Callable[[EvalPrediction], dict[str, float]]:
+def make_compute_metrics(config: TacfnConfig) -> Callable[[EvalPrediction], dict[str, float]]:
     """
-    For `Trainer(compute_metrics=...)`: WA, UA, wF1, macro_F1, and the mean and standard deviation of beta over the
-    evaluated rows.
+    For `Trainer(compute_metrics=...)` with a model of this config: WA, UA, wF1, macro_F1, ECE, and the mean and
+    standard deviation of beta over the evaluated rows.
     """
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits, beta = prediction.predictions
-        result = full_metrics(logits, beta, prediction.label_ids, label_names)
+        result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), config.temperature)
         return {name: value for name, value in result.items() if isinstance(value, float)}
 
     return compute_metrics
 
 
 def full_metrics(
-    logits: np.ndarray, beta: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
+    logits: np.ndarray, beta: np.ndarray, labels: np.ndarray, label_names: Sequence[str], temperature: float
 ) -> dict[str, Any]:
     """
-    The result of `EmotionMetric` for `logits [N, C]`, `beta [N, 1]` and `labels [N]`, with `beta_mean` and `beta_std`,
-    and with `beta_mean` for each class of the references (None where a class has no row).
+    The result of `EmotionMetric` for `logits [N, C]`, `beta [N, 1]` and `labels [N]`, with `ECE`, the expected
+    calibration error of softmax(logits / temperature) as a fraction, with `beta_mean` and `beta_std`, and with
+    `beta_mean` for each class of the references (None where a class has no row).
     """
     # In memory: several processes may compute at the same time.
     result = EmotionMetric(keep_in_memory=True).compute(
@@ -361,7 +411,8 @@ def full_metrics(
     beta = beta[:, 0].astype(np.float64)
     for i, row in enumerate(result["per_class"]):
         row["beta_mean"] = float(beta[labels == i].mean()) if row["support"] else None
-    return {**result, "beta_mean": float(beta.mean()), "beta_std": float(beta.std())}
+    error = expected_calibration_error(class_scores(logits, temperature), labels)
+    return {**result, "ECE": error, "beta_mean": float(beta.mean()), "beta_std": float(beta.std())}
 
 
 def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments, parts: dict[str, Dataset]) -> Trainer:
@@ -384,7 +435,7 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
         data_collator=TacfnDataCollator(),
         train_dataset=parts.get("train"),
         eval_dataset=parts.get("valid"),
-        compute_metrics=make_compute_metrics(label_names_of(model.config)),
+        compute_metrics=make_compute_metrics(model.config),
         callbacks=None if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)],
     )
 
@@ -400,6 +451,9 @@ def run_training(
     """
     Trains on the training part, selects on the validation part, and evaluates on that and the test part. Everything
     that depends on chance starts from `args.seed`. Call it in every process.
+
+    Where there is a validation part, `config.temperature` is fitted on it after training. Its own ECE therefore
+    flatters; that of the test part is the one that counts. Without a validation part the temperature stays as it is.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
     `write_results`, and the model card with its pictures.
@@ -435,6 +489,10 @@ def run_training(
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
+    fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
+    if fitted:
+        output = trainer.predict(parts["valid"])
+        model.config.temperature = fit_temperature(output.predictions[0], output.label_ids)
     trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
@@ -452,6 +510,8 @@ def run_training(
             "seed": args.seed,
             "split_seed": data_args.split_seed,
             "num_parameters": model.num_parameters(),
+            "temperature": model.config.temperature,
+            "temperature_fitted_on": "valid" if fitted else None,
             "world_size": args.world_size,
             "epochs": trainer.state.epoch,
             "training_loss": trained.training_loss,
@@ -480,7 +540,7 @@ def evaluate_split(
 
     Returns:
         The result of `full_metrics`, and a table with one row per sample: `id`, `label` and `prediction` as names,
-        `score_<name>` (softmax) for each class, and `beta`.
+        `score_<name>` (softmax of logits / temperature) for each class, and `beta`.
     """
     label_names = label_names_of(trainer.model.config)
     output = trainer.predict(dataset)
@@ -488,7 +548,8 @@ def evaluate_split(
     if shared is not None:
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
-    scores = torch.from_numpy(logits).float().softmax(dim=-1).numpy()
+    temperature = trainer.model.config.temperature
+    scores = class_scores(logits, temperature)
     table = pd.DataFrame(
         {
             "id": dataset.with_format(None)["id"][:],
@@ -498,7 +559,7 @@ def evaluate_split(
             "beta": beta[:, 0],
         }
     )
-    return full_metrics(logits, beta, labels, label_names), table
+    return full_metrics(logits, beta, labels, label_names, temperature), table
 
 
 def versions() -> dict[str, str]:

@@ -41,7 +41,7 @@ RULE = r"\|(?: --- \|)+\n"
 FEATURES = r"(?:- (?:audio|text), \d+ dimensions: [^\n]+\n)+\n"
 LIMITS = (
     r"## Intended use and limits\n\n- For research [^\n]+\n- The labels are emotions [^\n]+\n"
-    r"- Language of the data: [^\n]+\. Speakers: [^\n]+\. Other languages[^\n]+\n- Scores are not [^\n]+\n\n"
+    r"- Language of the data: [^\n]+\. Speakers: [^\n]+\. Other languages[^\n]+\n- Scores are [^\n]+\n\n"
 )
 ARGUMENTS = (
     r"(?:Arguments of \w+\.py that are not its defaults:\n\n"
@@ -57,7 +57,8 @@ CARD = re.compile(
     rf"{LIMITS}## Features\n\n(?:[^\n]+\n\n)?{FEATURES}"
     r"## Data and protocol\n\n- Dataset: `[^\n/]+`; rows: [^\n]+\n- Partition: [^\n]+\n- Seeds: \d+ in [^\n]+\n\n"
     rf"## Results\n\n(?:No part was evaluated\.\n|\| part \|[^\n]+\n{RULE}"
-    rf"(?:\| \w+ \| \d+ (?:\| {NUMBER} ){{4}}\| {BETA} \|\n)+\nWA [^\n]+\n(?:[^\n]+\n){{0,2}})\n"
+    rf"(?:\| \w+ \| \d+ (?:\| {NUMBER} ){{5}}\| {BETA} \|\n)+\n"
+    r"WA [^\n]+\nScores are softmax[^\n]+\n(?:[^\n]+\n){0,2})\n"
     rf"(?:### Classes \(\w+\)\n\n\| class \|[^\n]+\n{RULE}"
     rf"(?:\| [^\n]+ \| \d+ (?:\| (?:{NUMBER})? ){{3}}\| (?:{BETA})? \|\n)+\n"
     r"!\[Confusion matrix\]\(confusion\.png\)\n\n!\[Beta by class\]\(beta\.png\)\n\n)?"
@@ -71,7 +72,8 @@ CROSS_VALIDATION_CARD = re.compile(
     r"## Data and protocol\n\n- Dataset: `[^\n/]+`; rows: \d+\n- Partition: `group_column` [^\n]+\n"
     rf"- Seeds: [\d, ]+ in [^\n]+\n\n\| fold \| test groups \| test rows \|\n{RULE}(?:\| fold [^\n]+ \| \d+ \|\n)+\n"
     rf"## Results\n\n\| fold \|[^\n]+\n{RULE}"
-    rf"(?P<results>(?:\| [^\n|]+ (?:\| {OVER_SEEDS} ){{3}}\| {BETA_OVER_SEEDS} \|\n)+)\nTest rows; WA [^\n]+\n\n"
+    rf"(?P<results>(?:\| [^\n|]+ (?:\| {OVER_SEEDS} ){{4}}\| {BETA_OVER_SEEDS} \|\n)+)\n"
+    r"Test rows; WA [^\n]+\nScores are softmax[^\n]+\n\n"
     rf"### Classes \(pooled\)\n\n\| class \|[^\n]+\n{RULE}"
     rf"(?:\| [^\n]+ \| \d+ \| (?:{OVER_SEEDS})? \| (?:{BETA_OVER_SEEDS})? \|\n)+\n(?:The pictures [^\n]+\n\n)?"
     r"!\[Confusion matrix\]\((?P=name)-confusion\.png\)\n\n!\[Beta by class\]\((?P=name)-beta\.png\)\n\n"
@@ -144,7 +146,7 @@ def test_the_parser_gives_the_figures_back(run):
     assert data.model_name == "run-1"
     assert data.pipeline_tag == TASK  # what transformers.pipeline(model=...) takes for the task
     assert data.library_name == "transformers"
-    assert set(data.metrics) == {"accuracy", "recall", "f1"}
+    assert set(data.metrics) == {"accuracy", "recall", "f1", "expected_calibration_error"}
 
 
 def test_the_figures_in_the_text(run):
@@ -152,7 +154,7 @@ def test_the_figures_in_the_text(run):
     table = pd.read_parquet(run / "predictions.parquet").query("split == 'test'")
     rows = rows_of(section(text, "Results"))
     for part in ("valid", "test"):
-        assert rows[part][1:5] == [f"{100 * metrics[part][name]:.1f}" for name in METRICS]
+        assert rows[part][1:6] == [f"{100 * metrics[part][name]:.1f}" for name in METRICS]
     for figures in metrics["test"]["per_class"]:
         row = rows[figures["label"]]
         assert row[:4] == [str(figures["support"]), *(f"{100 * figures[n]:.1f}" for n in ("recall", "precision", "f1"))]
@@ -207,6 +209,21 @@ def test_no_id_no_token_no_place(run):
         assert Path.home().as_posix() + "/" not in content
     body = text_of(run).replace("https://github.com/huggingface/transformers", "")
     assert not re.search(r"(?<![\w.])/\w|[A-Z]:\\", body)
+
+
+def test_the_temperature_and_what_it_was_fitted_on(run, tmp_path):
+    temperature = TacfnConfig.from_pretrained(run).temperature
+    assert f"T = {temperature:.3g}, fitted on the validation rows. The ECE of test rows" in text_of(run)
+    assert "- Scores are calibrated on the validation rows, by one temperature: on other data" in text_of(run)
+    rows = make_features()
+    rows.save_to_disk(tmp_path / "features")
+    unchosen = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    text = text_of(
+        train(tmp_path / "features", tmp_path / "run", group_column="session", test_groups=["4"], **unchosen)
+    )
+    assert "softmax(logits / T), T = 1: there were no validation rows to fit it on.\n" in text
+    assert "- Scores are not calibrated probabilities, and `beta` is no confidence" in text
+    assert CARD.fullmatch(text)
 
 
 def test_groups_that_are_rows_are_counted(tmp_path):
@@ -363,11 +380,17 @@ def test_the_card_of_a_cross_validation(cross_validated, tmp_path):
         for r in ModelCard.load(tmp_path / "corpus-y-folds.md").data.eval_results
     }
     expected = {"fold 1": report["folds"]["1"], "fold 2": report["folds"]["2"], "pooled": report["pooled"]}
-    assert found == {(name, m): of["mean"][m] for name, of in expected.items() for m in ("WA", "UA", "wF1")}
+    assert found == {(name, m): of["mean"][m] for name, of in expected.items() for m in ("WA", "UA", "wF1", "ECE")}
     rows = rows_of(match["results"])
     assert set(rows) == {"fold 1", "fold 2", "mean over folds", "pooled"}
     mean, std = (100 * report["pooled"][key]["UA"] for key in ("mean", "std"))
     assert rows["pooled"][1] == f"{mean:.1f} ± {std:.1f}"
+    mean, std = (100 * report["pooled"][key]["ECE"] for key in ("mean", "std"))
+    assert rows["pooled"][3] == f"{mean:.1f} ± {std:.1f}"
+    temperatures = [metrics_of(path.parent)["about"]["temperature"] for path in folder.glob("fold-*/seed-*/README.md")]
+    low, high = min(temperatures), max(temperatures)
+    assert f"softmax(logits / T), T = {low:.3g} to {high:.3g}, fitted on the validation rows." in text
+    assert "Scores are calibrated on the validation rows" in text
     tables = [
         pd.read_parquet(path).query("split == 'test'") for path in folder.glob("fold-*/seed-*/predictions.parquet")
     ]
@@ -429,7 +452,7 @@ def test_cards_of_the_project_are_as_the_code_writes_them(path):
     results = ModelCard.load(path).data.eval_results
     assert {result.dataset_config for result in results} == set(rows) - {"mean over folds"}
     for result in results:
-        column = ["WA", "UA", "wF1"].index(result.metric_name)
+        column = ["WA", "UA", "wF1", "ECE"].index(result.metric_name)
         assert rows[result.dataset_config][column].split(" ± ")[0] == f"{100 * result.metric_value:.1f}"
     for kind in ("confusion", "beta"):
         assert (path.parent / f"{path.stem}-{kind}.png").is_file()

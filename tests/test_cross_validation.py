@@ -15,8 +15,9 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from sklearn.metrics import recall_score
-from tiny import make_features
+from tiny import NAMES, make_features
 
+from tacfn_hf.calibration import expected_calibration_error
 from tacfn_hf.cross_validation import cross_validate, fold_folder, format_report, make_folds
 from tacfn_hf.splits import DataArguments
 
@@ -88,6 +89,11 @@ def test_pooled_figures_are_those_of_all_predictions(whole):
         assert report["pooled"]["seeds"][seed]["UA"] == pytest.approx(scores[-1])
         assert report["pooled"]["seeds"][seed]["WA"] == pytest.approx((table["label"] == table["prediction"]).mean())
         assert report["pooled"]["seeds"][seed]["beta_mean"] == pytest.approx(table["beta"].mean())
+        labels = np.array([NAMES.index(label) for label in table["label"]])
+        error = expected_calibration_error(table[[f"score_{name}" for name in NAMES]].to_numpy(), labels)
+        assert report["pooled"]["seeds"][seed]["ECE"] == pytest.approx(error)
+        of_folds = [report["folds"][fold]["seeds"][seed]["ECE"] for fold in "1234"]
+        assert error <= np.mean(of_folds) + 1e-12  # folds of one size: a bin's gap is at most the mean of its parts'
     assert report["pooled"]["mean"]["UA"] == pytest.approx(np.mean(scores))
     assert report["pooled"]["std"]["UA"] == pytest.approx(np.std(scores, ddof=1))
     assert scores[0] != scores[1]
@@ -101,7 +107,7 @@ def test_the_report_is_that_of_the_runs(whole):
             json.loads((folder / f"fold-{fold}" / f"seed-{seed}" / "metrics.json").read_text())["test"]
             for fold in "1234"
         ]
-        for name in ("WA", "UA", "wF1", "beta_mean"):
+        for name in ("WA", "UA", "wF1", "ECE", "beta_mean"):
             assert [report["folds"][fold]["seeds"][seed][name] for fold in "1234"] == [f[name] for f in figures]
             mean = np.mean([f[name] for f in figures])
             assert report["mean_over_folds"]["seeds"][seed][name] == pytest.approx(mean)
@@ -113,6 +119,9 @@ def test_the_report_is_that_of_the_runs(whole):
     pooled = next(line for line in printed.splitlines() if "pooled" in line)
     mean, std = (100 * report["pooled"][key]["UA"] for key in ("mean", "std"))
     assert f"{mean:.1f} ± {std:.1f}" in pooled
+    mean, std = (100 * report["pooled"][key]["ECE"] for key in ("mean", "std"))
+    assert f" {mean:.1f} ± {std:.1f} " in pooled
+    assert " ECE " in printed.splitlines()[0]
     assert " 48 " in pooled
 
 

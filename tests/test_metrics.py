@@ -70,6 +70,7 @@ def test_table():
     assert ["happy", "50.0%", "50.0%", "50.0%", "2"] in cells
     assert ["happy", "0", "1", "0", "1"] in cells
     assert "beta" not in format_table(compute())
+    assert format_table(compute() | {"ECE": 0.0314}).splitlines()[0].endswith("macro F1 38.9%   ECE 3.1%")
 
 
 def test_doctest():

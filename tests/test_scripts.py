@@ -112,7 +112,8 @@ def test_the_saved_model_gives_the_saved_scores(trained):
     with torch.no_grad():
         found = model(**batch)
     ids = [row["id"] for row in rows if row["id"] in table.index]
-    assert np.allclose(found.logits.softmax(-1).numpy(), scores.loc[ids], atol=1e-6)
+    calibrated = (found.logits.double() / model.config.temperature).softmax(-1).numpy()
+    assert np.allclose(calibrated, scores.loc[ids], atol=1e-6)
     assert np.allclose(found.beta[:, 0].numpy(), table["beta"].loc[ids], atol=1e-6)
 
 
@@ -168,7 +169,8 @@ def test_another_corpus_is_tested_on_the_labels_of_both(trained, tmp_path):
     rows = [row for row in Dataset.load_from_disk(str(tmp_path / "other")).with_format("numpy") if row["label"] != 0]
     with torch.no_grad():
         logits = model(**TacfnDataCollator()(rows)).logits[:, [NAMES.index("angry"), NAMES.index("sad")]]
-    assert table[["score_angry", "score_sad"]].to_numpy() == pytest.approx(logits.softmax(-1).numpy(), abs=1e-6)
+    expected = (logits.double() / model.config.temperature).softmax(-1).numpy()
+    assert table[["score_angry", "score_sad"]].to_numpy() == pytest.approx(expected, abs=1e-6)
 
 
 def test_nothing_to_resume_from(trained):

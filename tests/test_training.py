@@ -1,14 +1,18 @@
 """Splits that do not leak, weights, metrics in the Trainer, and errors that name what is wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
+from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback
 
-from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
+from tacfn_hf.calibration import expected_calibration_error
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
     ModelArguments,
@@ -402,11 +406,13 @@ def test_trains_and_logs_beta(tmp_path):
 def test_compute_metrics_gives_floats_only():
     logits, beta = np.eye(3)[[0, 1, 1]], np.array([[0.0], [0.5], [1.0]])
     prediction = type("Prediction", (), {"predictions": (logits, beta), "label_ids": np.array([0, 1, 2])})
-    figures = make_compute_metrics(NAMES)(prediction)
+    config = TacfnConfig(id2label=dict(enumerate(NAMES)), temperature=0.5)
+    figures = make_compute_metrics(config)(prediction)
     assert figures["WA"] == pytest.approx(2 / 3)
     assert figures["beta_mean"] == 0.5
     assert all(type(value) is float for value in figures.values())
-    assert set(figures) == {"WA", "UA", "wF1", "macro_F1", "beta_mean", "beta_std"}
+    assert set(figures) == {"WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean", "beta_std"}
+    assert figures["ECE"] == pytest.approx(np.exp(2) / (np.exp(2) + 2) - 2 / 3)  # all in one bin
 
 
 class Break(TrainerCallback):
@@ -477,6 +483,95 @@ def test_training_on_all_rows_leaves_a_model_and_a_card(tmp_path):
     assert run_training(DataArguments(dataset=str(tmp_path / "features")), sizes, args, {}) == {}
     assert load_model(str(tmp_path / "run")).config.hidden_size == 8
     assert "No part was evaluated." in (tmp_path / "run" / "README.md").read_text()
+
+
+def train_on_noise(folder: Path, output: str, checkpoint: str | None = None, **model_args) -> dict:
+    """A run in `folder/output` on labels of which two fifths are drawn; its metrics.json."""
+    if not (folder / "features").exists():
+        generator = np.random.default_rng(0)
+        drawn, kept = generator.integers(3, size=48), generator.random(48) < 0.6
+        make(label=np.where(kept, np.arange(48) % 3, drawn).tolist()).save_to_disk(folder / "features")
+    data_args = DataArguments(
+        dataset=str(folder / "features"), group_column="session", test_groups=["4"], valid_groups=["1", "3"]
+    )
+    args = TacfnTrainingArguments(
+        output_dir=str(folder / output),
+        eval_strategy="no",
+        load_best_model_at_end=False,
+        save_total_limit=None,
+        num_train_epochs=6,
+        learning_rate=0.03,
+        per_device_train_batch_size=8,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if not model_args:
+        model_args = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "gate_hidden_size": 4}
+    run_training(data_args, ModelArguments(**model_args), args, {}, checkpoint)
+    return json.loads((folder / output / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory) -> tuple[Path, dict]:
+    """A folder with a run on labels that are partly drawn, and its metrics.json."""
+    folder = tmp_path_factory.mktemp("noisy")
+    return folder, train_on_noise(folder, "run")
+
+
+def test_the_temperature_is_that_of_the_validation_rows(noisy):
+    folder, metrics = noisy
+    model = load_model(str(folder / "run")).eval()
+    temperature = model.config.temperature
+    assert abs(np.log(temperature)) > 0.1  # such training is sure of itself, or has not learnt much
+    assert abs(np.log(temperature)) < 2.9  # and none of the bounds
+    assert metrics["about"]["temperature"] == temperature
+    assert metrics["about"]["temperature_fitted_on"] == "valid"
+    rows = Dataset.load_from_disk(str(folder / "features")).with_format("numpy")
+    table = pd.read_parquet(folder / "run" / "predictions.parquet").set_index("id")
+    for part, sessions in (("valid", (1, 3)), ("test", (4,))):
+        chosen = [row for row in rows if row["session"] in sessions]
+        batch = TacfnDataCollator()(chosen)
+        with torch.no_grad():
+            logits = model(**batch).logits.double()
+        found = table.loc[[row["id"] for row in chosen]]
+        assert set(found["split"]) == {part}
+        scores = found[[f"score_{name}" for name in NAMES]].to_numpy()
+        assert np.allclose(scores, (logits / temperature).softmax(-1), atol=1e-5)
+        labels = np.array([int(row["label"]) for row in chosen])
+        assert metrics[part]["ECE"] == pytest.approx(expected_calibration_error(scores, labels), abs=1e-12)
+        if part == "valid":
+            losses = [float(cross_entropy(logits / t, batch["labels"])) for t in np.geomspace(0.05, 20, 500)]
+            assert float(cross_entropy(logits / temperature, batch["labels"])) <= min(losses) + 1e-9
+
+
+def test_a_resumed_training_ends_with_the_same_temperature(noisy):
+    folder, metrics = noisy
+    again = train_on_noise(folder, "resumed", checkpoint=str(folder / "run" / "checkpoint-2"))
+    assert again["about"]["temperature"] == metrics["about"]["temperature"]
+    assert again["test"] == metrics["test"]
+
+
+def test_going_on_gives_a_new_temperature_or_without_validation_rows_keeps_the_old_one(noisy):
+    folder, metrics = noisy
+    before = metrics["about"]["temperature"]
+    again = train_on_noise(folder, "longer", model_name_or_path=str(folder / "run"))["about"]
+    assert again["temperature"] == load_model(str(folder / "longer")).config.temperature != before
+    assert again["temperature_fitted_on"] == "valid"
+    args = TacfnTrainingArguments(
+        output_dir=str(folder / "all"),
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        num_train_epochs=1,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    run_training(DataArguments(dataset=str(folder / "features")), ModelArguments(str(folder / "run")), args, {})
+    about = json.loads((folder / "all" / "metrics.json").read_text())["about"]
+    assert load_model(str(folder / "all")).config.temperature == about["temperature"] == before
+    assert about["temperature_fitted_on"] is None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoint-3", "metrics.json"])

@@ -1,6 +1,7 @@
 """Configuration of the TACFN-inspired audio + text fusion network."""
 
 import copy
+import math
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.dataclasses import strict
@@ -50,12 +51,30 @@ class TacfnConfig(PreTrainedConfig):
         modality_dropout_prob (`float`, *optional*, defaults to 0.0):
             In training, how likely a sample that has both modalities loses one of them, either as often. It teaches the
             network to do with one, and the gate to lean on the one that helps.
+        noise_prob (`float`, *optional*, defaults to 0.0):
+            In training, how likely a share of one modality of a sample is replaced by noise, for either on its own: of
+            its positions, or of the dimensions of the only one. Needs `standardize_features`.
+        feature_dropout_prob (`float`, *optional*, defaults to 0.0):
+            Dropout on the features.
+        standardize_features (`bool`, *optional*, defaults to `False`):
+            Whether features are standardised per dimension, by statistics that are stored with the weights. Training
+            takes them from the training part.
+        zero_init_residual (`bool`, *optional*, defaults to `False`):
+            Whether attention and feed-forward start at 0, so that the network starts as a fusion of means.
+        unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
+            Weight, beside the loss, of the losses of audio alone and of text alone, through the same network.
+        gate_loss_weight (`float`, *optional*, defaults to 0.0):
+            Weight of the squared difference of beta from what it should be: `p_a / (p_a + p_t)`, where p is the
+            probability of the true class by audio alone and by text alone. 0 leaves the gate to the classifier's loss.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the normal distribution that weights start from.
         class_weights (`list[float]`, *optional*):
             One factor per label for its term of the loss.
+        temperature (`float`, *optional*, defaults to 1.0):
+            What logits of single-label classification are divided by where scores are made of them; fitted on
+            validation rows after training; never touches logits nor the loss.
         audio_provenance (`dict`, *optional*):
             What made the audio features that the model was trained on: encoder, revision, layer, dtype. Features of
             anything else are refused where they say what made them.
@@ -66,7 +85,7 @@ class TacfnConfig(PreTrainedConfig):
 
     Raises:
         ValueError: a size that is not positive, heads that do not divide `hidden_size`, a dropout outside [0, 1),
-            or class weights that are not one positive number per label.
+            class weights that are not one positive number per label, or a temperature that is not positive.
 
     ```python
     >>> from tacfn_hf import TacfnConfig
@@ -101,9 +120,16 @@ class TacfnConfig(PreTrainedConfig):
     hidden_dropout_prob: float | int = 0.2
     attention_probs_dropout_prob: float | int = 0.0
     modality_dropout_prob: float | int = 0.0
+    noise_prob: float | int = 0.0
+    feature_dropout_prob: float | int = 0.0
+    standardize_features: bool = False
+    zero_init_residual: bool = False
+    unimodal_loss_weight: float | int = 0.0
+    gate_loss_weight: float | int = 0.0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     class_weights: list[float] | None = None
+    temperature: float | int = 1.0
     audio_provenance: dict[str, Any] | None = None
     text_provenance: dict[str, Any] | None = None
 
@@ -151,9 +177,25 @@ class TacfnConfig(PreTrainedConfig):
             )
 
     def validate_dropout(self):
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "modality_dropout_prob"):
+        for name in (
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "modality_dropout_prob",
+            "noise_prob",
+            "feature_dropout_prob",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be in [0, 1).")
+        if self.noise_prob > 0 and not self.standardize_features:
+            raise ValueError(
+                f"noise_prob is {self.noise_prob} without standardize_features: the noise is as large as standardised "
+                "features."
+            )
+
+    def validate_loss_weights(self):
+        for name in ("unimodal_loss_weight", "gate_loss_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 0.")
 
     def validate_class_weights(self):
         weights = self.class_weights
@@ -161,3 +203,7 @@ class TacfnConfig(PreTrainedConfig):
             return
         if len(weights) != self.num_labels or min(weights) <= 0:
             raise ValueError(f"class_weights is {weights}: it must hold {self.num_labels} positive numbers.")
+
+    def validate_temperature(self):
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}: it must be a positive number.")

@@ -6,11 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .augmentation_tacfn import add_noise, drop_modalities
 from .beta_gate_tacfn import BetaGate
 from .configuration_tacfn import TacfnConfig
-from .cross_modal_tacfn import CrossModalTransformer
+from .cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
+from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
 
@@ -144,6 +147,15 @@ class TacfnPreTrainedModel(PreTrainedModel):
             check_weights(pretrained_model_name_or_path, **{name: kwargs[name] for name in names if name in kwargs})
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, CrossModalBlock) and self.config.zero_init_residual:
+            for layer in module.residual_layers():
+                init.zeros_(layer.weight)
+        elif isinstance(module, FeatureStandardizer):
+            init.zeros_(module.mean)
+            init.ones_(module.std)
+
     def save_pretrained(self, save_directory, **kwargs):
         """
         As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, and a
@@ -163,6 +175,10 @@ class TacfnModel(TacfnPreTrainedModel):
     def __init__(self, config: TacfnConfig):
         super().__init__(config)
         d = config.hidden_size
+        if config.standardize_features:
+            self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
+            self.text_standardizer = FeatureStandardizer(config.text_feature_size)
+        self.feature_dropout = nn.Dropout(config.feature_dropout_prob)
         self.audio_projection = nn.Identity()
         if config.audio_feature_size != d:
             self.audio_projection = nn.Linear(config.audio_feature_size, d)
@@ -173,14 +189,17 @@ class TacfnModel(TacfnPreTrainedModel):
         self.beta_gate = BetaGate(config)
         self.post_init()
 
-    def _inputs(
+    def prepare(
         self,
-        h_a: torch.Tensor | None,
-        h_t: torch.Tensor | None,
-        mask_a: torch.Tensor | None,
-        mask_t: torch.Tensor | None,
+        h_a: torch.Tensor | None = None,
+        h_t: torch.Tensor | None = None,
+        mask_a: torch.Tensor | None = None,
+        mask_t: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Checked `[B, L, feature]` inputs; a modality given as None becomes one padded position per sample."""
+        """
+        The inputs of `forward` checked, standardised and, in training, augmented: `h_a [B, L_a, audio_feature_size]`,
+        `h_t`, and their masks. A modality given as None becomes one padded position per sample. Raises as `forward`.
+        """
         if h_a is None and h_t is None:
             raise ValueError("h_a and h_t are both None: give the features of at least one modality.")
         for h, mask, suffix in ((h_a, mask_a, "a"), (h_t, mask_t, "t")):
@@ -198,10 +217,15 @@ class TacfnModel(TacfnPreTrainedModel):
             raise ValueError(f"h_a has {h_a.shape[0]} samples and h_t has {h_t.shape[0]}: they must be the same batch.")
         if self.training and self.config.modality_dropout_prob > 0:
             mask_a, mask_t = drop_modalities(mask_a, mask_t, self.config.modality_dropout_prob)
+        h_a, h_t = h_a.to(self.dtype), h_t.to(self.dtype)
+        if self.config.standardize_features:
+            h_a, h_t = self.audio_standardizer(h_a), self.text_standardizer(h_t)
+        if self.training and self.config.noise_prob > 0:
+            h_a = add_noise(h_a, mask_a, self.config.noise_prob)
+            h_t = add_noise(h_t, mask_t, self.config.noise_prob)
+        h_a, h_t = self.feature_dropout(h_a), self.feature_dropout(h_t)
         # Before the projections: NaN behind the mask would reach the gradient of their weights.
-        h_a = h_a.masked_fill(mask_a.unsqueeze(-1), 0.0).to(self.dtype)
-        h_t = h_t.masked_fill(mask_t.unsqueeze(-1), 0.0).to(self.dtype)
-        return h_a, h_t, mask_a, mask_t
+        return h_a.masked_fill(mask_a.unsqueeze(-1), 0.0), h_t.masked_fill(mask_t.unsqueeze(-1), 0.0), mask_a, mask_t
 
     def forward(
         self,
@@ -239,6 +263,26 @@ class TacfnModel(TacfnPreTrainedModel):
                 of an implementation that keeps none.
             TypeError: a mask that is not boolean.
         """
+        return self.fuse(
+            *self.prepare(h_a, h_t, mask_a, mask_t),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            output_fused_sequence=output_fused_sequence,
+            return_dict=return_dict,
+        )
+
+    def fuse(
+        self,
+        h_a: torch.Tensor,
+        h_t: torch.Tensor,
+        mask_a: torch.Tensor,
+        mask_t: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_fused_sequence: bool = False,
+        return_dict: bool | None = None,
+    ) -> TacfnModelOutput | tuple:
+        """The network behind `prepare`, whose results are its inputs. The options are those of `forward`."""
         config = self.config
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -248,7 +292,6 @@ class TacfnModel(TacfnPreTrainedModel):
                 f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
                 'weights: call model.set_attn_implementation("eager") first.'
             )
-        h_a, h_t, mask_a, mask_t = self._inputs(h_a, h_t, mask_a, mask_t)
         h_a_tilde, h_t_tilde, *recorded = self.cross_modal(
             self.audio_projection(h_a),
             self.text_projection(h_t),
@@ -271,17 +314,6 @@ class TacfnModel(TacfnPreTrainedModel):
             **(recorded[0] if recorded else {}),
         )
         return output if return_dict else output.to_tuple()
-
-
-def drop_modalities(
-    mask_a: torch.Tensor, mask_t: torch.Tensor, probability: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The masks, where each sample that has both modalities has lost one of them with that probability."""
-    both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
-    drawn = torch.rand(len(mask_a), device=mask_a.device)
-    without_audio = both & (drawn < probability / 2)
-    without_text = both & (drawn >= 1 - probability / 2)
-    return mask_a | without_audio.unsqueeze(1), mask_t | without_text.unsqueeze(1)
 
 
 class ClassificationHead(nn.Module):
@@ -348,11 +380,9 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
             ValueError: labels out of range or of the wrong shape.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
-        outputs = self.model(
-            h_a,
-            h_t,
-            mask_a,
-            mask_t,
+        features = self.model.prepare(h_a, h_t, mask_a, mask_t)
+        outputs = self.model.fuse(
+            *features,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             output_fused_sequence=output_fused_sequence,
@@ -360,11 +390,25 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         )
         logits = self.classifier(outputs.h_fused)
         shared = {name: value for name, value in outputs.items() if name not in ("h_a_tilde", "h_t_tilde")}
-        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
+        loss = None
+        if labels is not None:
+            loss = self._loss(logits, labels, num_items_in_batch)
+            if self.training and self.config.unimodal_loss_weight + self.config.gate_loss_weight > 0:
+                loss = loss + self._unimodal_and_gate_loss(features, outputs.beta, labels, num_items_in_batch)
         output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)
         return output if return_dict else output.to_tuple()
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None) -> torch.Tensor:
+        losses = self._losses(logits, labels)
+        if self.config.class_weights is not None:
+            weights = torch.tensor(self.config.class_weights, dtype=losses.dtype, device=losses.device)
+            losses = losses * (weights[labels.long().clamp(min=0)] if losses.dim() == 1 else weights)
+        if num_items is None:
+            num_items = losses.numel() if losses.dim() == 2 else (labels != -100).sum().clamp(min=1)
+        return losses.sum() / num_items
+
+    def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of each sample `[B]`, 0 where it is not labelled, or of each of its labels or values `[B, C]`."""
         if self.config.problem_type is None:  # as transformers' own classifiers do, and kept for whoever loads it
             if self.num_labels == 1:
                 self.config.problem_type = "regression"
@@ -373,9 +417,6 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
             else:
                 self.config.problem_type = "multi_label_classification"
         logits = logits.float()  # a loss in half precision loses small terms
-        weights = self.config.class_weights
-        weights = None if weights is None else torch.tensor(weights, dtype=logits.dtype, device=logits.device)
-
         if self.config.problem_type == "single_label_classification":
             if labels.shape != logits.shape[:1]:
                 raise ValueError(f"labels has shape {list(labels.shape)}: one class per sample is {[len(logits)]}.")
@@ -383,20 +424,49 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
                 wrong = labels[(labels != -100) & ((labels < 0) | (labels >= self.num_labels))]
                 if len(wrong):
                     raise ValueError(f"labels holds {int(wrong[0])}: it must be in 0..{self.num_labels - 1}, or -100.")
-            labels = labels.long()
-            losses = F.cross_entropy(logits, labels, weight=weights, ignore_index=-100, reduction="none")
-            count = (labels != -100).sum().clamp(min=1)
-        else:
-            if self.num_labels == 1 and labels.dim() == 1:
-                labels = labels.unsqueeze(1)
-            if labels.shape != logits.shape:
-                raise ValueError(
-                    f"labels has shape {list(labels.shape)}: {self.config.problem_type} wants {list(logits.shape)}."
-                )
-            if self.config.problem_type == "regression":
-                losses = F.mse_loss(logits, labels.to(logits.dtype), reduction="none")
-            else:
-                losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
-            losses = losses if weights is None else losses * weights
-            count = losses.numel()
-        return losses.sum() / (count if num_items is None else num_items)
+            return F.cross_entropy(logits, labels.long(), ignore_index=-100, reduction="none")
+        if self.num_labels == 1 and labels.dim() == 1:
+            labels = labels.unsqueeze(1)
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"labels has shape {list(labels.shape)}: {self.config.problem_type} wants {list(logits.shape)}."
+            )
+        if self.config.problem_type == "regression":
+            return F.mse_loss(logits, labels.to(logits.dtype), reduction="none")
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+
+    def _unimodal_and_gate_loss(
+        self,
+        features: tuple[torch.Tensor, ...],
+        beta: torch.Tensor,
+        labels: torch.Tensor,
+        num_items: torch.Tensor | int | None,
+    ) -> torch.Tensor:
+        """
+        The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities.
+
+        With the losses `l_a` and `l_t` of a sample by one modality alone, beta's target is `sigmoid(l_t - l_a)`. Of
+        single labels, where a loss is `-log p`, that is `p_a / (p_a + p_t)`.
+        """
+        h_a, h_t, mask_a, mask_t = features
+        both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
+        if not both.any():
+            return beta.sum() * 0.0
+        absent = torch.ones_like(mask_a[both, :1])
+        audio = self.model.fuse(h_a[both], h_t[both, :1], mask_a[both], absent, return_dict=True)
+        text = self.model.fuse(h_a[both, :1], h_t[both], absent, mask_t[both], return_dict=True)
+        logits_a, logits_t = self.classifier(audio.h_fused), self.classifier(text.h_fused)
+        labels, beta = labels[both], beta[both, 0].float()
+        if num_items is None:
+            num_items = (labels != -100).sum().clamp(min=1)
+        total = self.config.unimodal_loss_weight * (
+            self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
+        )
+        if self.config.gate_loss_weight > 0:
+            with torch.no_grad():
+                losses_a, losses_t = self._losses(logits_a, labels), self._losses(logits_t, labels)
+                target = torch.sigmoid((losses_t - losses_a).view(len(labels), -1).sum(dim=1))
+            not_labelled = (labels == -100).view(len(labels), -1).all(dim=1)
+            errors = ((beta - target) ** 2).masked_fill(not_labelled, 0.0)
+            total = total + self.config.gate_loss_weight * errors.sum() / num_items
+        return total

@@ -75,8 +75,8 @@ class EmotionRecognitionPipeline(Pipeline):
 
         Returns:
             For each input `{"scores": [{"label", "score"}, ...], "beta"}`, the best label first. Scores are
-            probabilities (of one class, or of each label where there are several), or values for a regression. `beta`
-            near 1 means that audio was trusted, near 0 text.
+            probabilities (of one class, by the temperature of the model's config, or of each label where there are
+            several), or values for a regression. `beta` near 1 means that audio was trusted, near 0 text.
         """
         if hasattr(inputs, "cast_column"):
             inputs = undecoded(inputs)
@@ -117,7 +117,7 @@ class EmotionRecognitionPipeline(Pipeline):
         elif config.problem_type == "regression":
             scores = logits
         else:
-            scores = logits.softmax(dim=-1)
+            scores = (logits / config.temperature).softmax(dim=-1)
         best = torch.argsort(scores, descending=True, stable=True)[:top_k]
         return {
             "scores": [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best],

@@ -8,6 +8,7 @@ def test_defaults_are_those_of_the_design():
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 2, 8)
     assert (config.intermediate_size, config.gate_hidden_size, config.hidden_dropout_prob) == (3072, 256, 0.2)
     assert config.num_labels == 4
+    assert config.temperature == 1.0
 
 
 def test_labels_say_how_many_there_are():
@@ -17,9 +18,12 @@ def test_labels_say_how_many_there_are():
 
 
 def test_save_and_reload_is_equal(tmp_path):
-    config = TacfnConfig(hidden_size=32, num_labels=3, class_weights=[1.0, 2.0, 0.5], problem_type="regression")
+    config = TacfnConfig(
+        hidden_size=32, num_labels=3, class_weights=[1.0, 2.0, 0.5], temperature=1.7, problem_type="regression"
+    )
     config.save_pretrained(tmp_path)
     assert TacfnConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+    assert config.to_dict()["temperature"] == 1.7
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,10 @@ def test_save_and_reload_is_equal(tmp_path):
         ({"modality_dropout_prob": -0.1}, "modality_dropout_prob is -0.1"),
         ({"class_weights": [1.0]}, "it must hold 4 positive numbers"),
         ({"class_weights": [1.0, 1.0, 1.0, 0.0]}, "it must hold 4 positive numbers"),
+        ({"temperature": 0.0}, "temperature is 0.0: it must be a positive number"),
+        ({"temperature": -1}, "temperature is -1: it must be a positive number"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"temperature": float("nan")}, "temperature is nan"),
         ({"hidden_size": "64"}, "hidden_size"),
     ],
 )

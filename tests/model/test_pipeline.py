@@ -79,6 +79,25 @@ def test_gives_what_processor_and_model_give(recognizer, processor, folder):
     assert [row["score"] for row in found["scores"]] == sorted(scores.values(), reverse=True)
 
 
+def test_scores_are_those_of_the_temperature(recognizer, folder, processor, alone):
+    model = TacfnForSequenceClassification.from_pretrained(folder, temperature=2.5).eval()
+    calibrated = pipeline(TASK, model=model, processor=processor, device="cpu")
+    for given, plain in zip(INPUTS, alone):
+        with torch.no_grad():
+            logits = model(**processor(text=given.get("text"), audio=given.get("audio"), **rate(given))).logits[0]
+        found = calibrated(given)
+        scores = {row["label"]: row["score"] for row in found["scores"]}
+        expected = (logits.double() / 2.5).softmax(-1).numpy()
+        assert np.allclose([scores[label] for label in LABELS], expected, atol=1e-6)
+        assert [row["label"] for row in found["scores"]] == [row["label"] for row in plain["scores"]]
+        assert found["scores"][0]["score"] < plain["scores"][0]["score"] - 1e-3
+        assert found["beta"] == plain["beta"]
+
+
+def rate(given: dict) -> dict:
+    return {name: given[name] for name in ("sampling_rate",) if name in given}
+
+
 def test_scores_differ_between_inputs(alone):
     assert len({found["scores"][0]["score"] for found in alone}) == len(INPUTS)
 
@@ -124,7 +143,7 @@ def test_top_k(recognizer, folder):
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
 def test_scores_follow_the_problem_type(folder, processor, problem_type):
-    model = TacfnForSequenceClassification.from_pretrained(folder, problem_type=problem_type).eval()
+    model = TacfnForSequenceClassification.from_pretrained(folder, problem_type=problem_type, temperature=2.5).eval()
     found = pipeline(TASK, model=model, processor=processor, device="cpu")(INPUTS[2])
     with torch.no_grad():
         logits = model(**processor(text=INPUTS[2]["text"])).logits[0]

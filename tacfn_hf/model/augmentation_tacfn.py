@@ -1,0 +1,28 @@
+"""What training does to its inputs, so that the network can do without a modality and notices a broken one."""
+
+import torch
+
+
+def drop_modalities(
+    mask_a: torch.Tensor, mask_t: torch.Tensor, probability: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The masks, where each sample that has both modalities has lost one of them with that probability."""
+    both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
+    drawn = torch.rand(len(mask_a), device=mask_a.device)
+    without_audio = both & (drawn < probability / 2)
+    without_text = both & (drawn >= 1 - probability / 2)
+    return mask_a | without_audio.unsqueeze(1), mask_t | without_text.unsqueeze(1)
+
+
+def add_noise(h: torch.Tensor, mask: torch.Tensor, probability: float) -> torch.Tensor:
+    """
+    Standardised features `h [B, L, d]` in which each sample has, with that probability, a share of its positions
+    replaced by Gaussian noise, or of the dimensions of the only one. The share is drawn from [0, 1), evenly.
+    """
+    num_samples, length, size = h.shape
+    drawn = torch.rand(2, num_samples, 1, 1, device=h.device)
+    share = torch.where(drawn[0] < probability, drawn[1], 0.0)
+    by_position = torch.rand(num_samples, length, 1, device=h.device)
+    by_dimension = torch.rand(num_samples, 1, size, device=h.device)
+    single = ((~mask).sum(dim=1) == 1)[:, None, None]
+    return torch.where(torch.where(single, by_dimension, by_position) < share, torch.randn_like(h), h)
