@@ -291,13 +291,18 @@ def check_rows(parts: dict[str, Dataset]) -> None:
             offset += len(table)
 
 
-def lacking_rows(column: Any) -> np.ndarray:
-    """Boolean `[N]`: where an Arrow column of features is null or has length 0."""
-    lacking = []
+def row_lengths(column: Any) -> np.ndarray:
+    """The lengths of the rows of an Arrow column of features, int64 `[N]`; 0 where it is null."""
+    lengths = []
     for chunk in column.chunks:
         storage = getattr(chunk, "storage", chunk)  # Array2D is an extension type around lists
-        lacking.append(pc.fill_null(pc.equal(pc.list_value_length(storage), 0), True).to_numpy(zero_copy_only=False))
-    return np.concatenate(lacking)
+        lengths.append(pc.fill_null(pc.list_value_length(storage), 0).to_numpy(zero_copy_only=False))
+    return np.concatenate(lengths).astype(np.int64)
+
+
+def lacking_rows(column: Any) -> np.ndarray:
+    """Boolean `[N]`: where an Arrow column of features is null or has length 0."""
+    return row_lengths(column) == 0
 
 
 def check_groups(parts: dict[str, Dataset], column: str, apart: tuple[str, ...]) -> None:

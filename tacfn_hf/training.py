@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import ClassLabel, Dataset
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     AutoModelForSequenceClassification,
     EarlyStoppingCallback,
@@ -24,6 +25,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .calibration import class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
@@ -36,7 +38,7 @@ from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
 from .sharing import push_checkpoint
-from .splits import DataArguments, lacking_rows, open_dataset, split_dataset
+from .splits import DataArguments, lacking_rows, open_dataset, row_lengths, split_dataset
 from .storage import PROVENANCE_COLUMNS, provenance_of
 
 
@@ -64,6 +66,9 @@ class ModelArguments:
     num_attention_heads: int | None = field(default=None, metadata={"help": "Heads of every attention (default: 8)."})
     gate_hidden_size: int | None = field(
         default=None, metadata={"help": "Inner size of the gate's MLP (default: 256)."}
+    )
+    num_classifier_layers: int | None = field(
+        default=None, metadata={"help": "Linear layers of the classifier, 2 or 1 (default: 2)."}
     )
     hidden_dropout_prob: float | None = field(
         default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.2)."}
@@ -179,6 +184,19 @@ def feature_size(dataset: Dataset, column: str) -> int | None:
             return np.shape(dataset.with_format("numpy")[offset + int(there[0])][column])[-1]
         offset += len(table)
     return None
+
+
+def feature_lengths(dataset: Dataset) -> np.ndarray:
+    """The length of each row's longer modality, in positions: int64 `[N]`. Features are not decoded."""
+    lengths = np.zeros(len(dataset), dtype=np.int64)
+    for column in ("h_a", "h_t"):
+        if column in dataset.column_names:
+            offset = 0
+            for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000):
+                there = lengths[offset : offset + len(table)]
+                np.maximum(there, row_lengths(table.column(column)), out=there)
+                offset += len(table)
+    return lengths
 
 
 def feature_statistics(dataset: Dataset, column: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -415,10 +433,28 @@ def full_metrics(
     return {**result, "ECE": error, "beta_mean": float(beta.mean()), "beta_std": float(beta.std())}
 
 
+class FeatureTrainer(Trainer):
+    """
+    transformers' `Trainer`, whose `train_sampling_strategy="group_by_length"` knows how long rows of features are, and
+    which evaluates rows in their order whatever the strategy.
+    """
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(batch_size, lengths=feature_lengths(dataset).tolist())
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        # Transformers groups these too: predictions would come in another order than the rows.
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+
 def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments, parts: dict[str, Dataset]) -> Trainer:
     """
-    transformers' `Trainer` with the collator, the metrics and early stopping; it trains on "train" of `parts` and
-    selects on "valid".
+    A `Trainer` with the collator, the metrics and early stopping; it trains on "train" of `parts` and selects on
+    "valid".
 
     Raises:
         ValueError: the arguments want a validation part, and there is none.
@@ -429,12 +465,13 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
             "with --eval_strategy no --save_strategy no --load_best_model_at_end false."
         )
     patience = getattr(args, "early_stopping_patience", None)
-    return Trainer(
+    valid = parts.get("valid")
+    return FeatureTrainer(
         model=model,
         args=args,
         data_collator=TacfnDataCollator(),
         train_dataset=parts.get("train"),
-        eval_dataset=parts.get("valid"),
+        eval_dataset=None if valid is None else valid.select(np.argsort(feature_lengths(valid), kind="stable")),
         compute_metrics=make_compute_metrics(model.config),
         callbacks=None if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)],
     )
@@ -543,8 +580,12 @@ def evaluate_split(
         `score_<name>` (softmax of logits / temperature) for each class, and `beta`.
     """
     label_names = label_names_of(trainer.model.config)
-    output = trainer.predict(dataset)
-    (logits, beta), labels = output.predictions, output.label_ids
+    # Rows of a like length share a batch, which has little padding then; no result depends on its batch.
+    order = np.argsort(feature_lengths(dataset), kind="stable")
+    output = trainer.predict(dataset.select(order))
+    place = np.argsort(order)
+    logits, beta = (values[place] for values in output.predictions)
+    labels = output.label_ids[place]
     if shared is not None:
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)

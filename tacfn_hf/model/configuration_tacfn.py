@@ -44,6 +44,8 @@ class TacfnConfig(PreTrainedConfig):
             Inner size of the feed-forward layers.
         gate_hidden_size (`int`, *optional*, defaults to 256):
             Inner size of the gate's MLP.
+        num_classifier_layers (`int`, *optional*, defaults to 2):
+            Linear layers of the classifier: 2 with a layer norm in front, or 1 on the fused vector as it is.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.2):
             Dropout on the output of each sublayer and in the classifier.
         attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
@@ -117,6 +119,7 @@ class TacfnConfig(PreTrainedConfig):
     num_attention_heads: int = 8
     intermediate_size: int | None = None
     gate_hidden_size: int = 256
+    num_classifier_layers: int = 2
     hidden_dropout_prob: float | int = 0.2
     attention_probs_dropout_prob: float | int = 0.0
     modality_dropout_prob: float | int = 0.0
@@ -171,6 +174,8 @@ class TacfnConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {value}: it must be at least 1.")
         if self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}: it must be at least 0.")
+        if self.num_classifier_layers not in (1, 2):
+            raise ValueError(f"num_classifier_layers is {self.num_classifier_layers}: it must be 1 or 2.")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"num_attention_heads is {self.num_attention_heads}: it must divide hidden_size {self.hidden_size}."

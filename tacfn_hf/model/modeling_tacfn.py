@@ -317,12 +317,14 @@ class TacfnModel(TacfnPreTrainedModel):
 
 
 class ClassificationHead(nn.Module):
-    """`[B, d] -> [B, num_labels]`: LayerNorm, Linear, ReLU, Dropout, Linear."""
+    """`[B, d] -> [B, num_labels]`: LayerNorm, Linear, ReLU, Dropout, Linear; without the first two if it has 1 layer."""
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm, self.dense = nn.Identity(), nn.Identity()
+        if config.num_classifier_layers == 2:
+            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+            self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
 
