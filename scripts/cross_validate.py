@@ -5,8 +5,9 @@ Leaves one group out after the other, with several seeds, and prints one table.
         --valid_fraction 0.15 --valid_group_column dialogue --output_dir runs/iemocap
     python scripts/cross_validate.py recipe.json --dataset features/ravdess --group_column speaker --num_folds 6 ...
 
-Arguments are those of train.py, and two more. A run that was interrupted goes on, fold by fold, when the same command
-is given again. output_dir gets `cross_validation.json`, and a folder for each fold and seed as train.py writes it.
+Arguments are those of train.py, configs/default.json among them, and two more. A run that was interrupted goes on, fold
+by fold, when the same command is given again. output_dir gets `cross_validation.json`, and a folder for each fold and
+seed as train.py writes it.
 """
 
 import os
@@ -20,13 +21,17 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 from transformers.utils import logging
 
 from tacfn_hf.cross_validation import cross_validate, format_report
+from tacfn_hf.training import with_recipe
+
+
+RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")
 
 
 def main() -> None:
     # What every run would print among the progress: a bar for each checkpoint, and that there is no GPU to pin for.
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="'pin_memory' argument")
-    print(format_report(cross_validate(sys.argv[1:])))
+    print(format_report(cross_validate(with_recipe(sys.argv[1:], RECIPE))))
 
 
 if __name__ == "__main__":

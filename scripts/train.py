@@ -6,9 +6,9 @@ Trains the fusion network on features, and evaluates it on the validation and te
     python scripts/train.py recipe.json --learning_rate 3e-4
     accelerate launch --multi_gpu --num_processes 2 scripts/train.py recipe.json
 
-A JSON file of arguments comes first; flags after it override it. Every `TrainingArguments` flag works;
-`--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets the model,
-the processor that made the features, `metrics.json` and `predictions.parquet`.
+A JSON file of arguments comes first, configs/default.json where there is none; flags after it override it. Every
+`TrainingArguments` flag works; `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir.
+output_dir gets the model, the processor that made the features, `metrics.json` and `predictions.parquet`.
 """
 
 import os
@@ -23,11 +23,22 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tacfn_hf.metrics import format_table
 from tacfn_hf.splits import DataArguments
-from tacfn_hf.training import ModelArguments, TacfnTrainingArguments, check_output_dir, parse_arguments, run_training
+from tacfn_hf.training import (
+    ModelArguments,
+    TacfnTrainingArguments,
+    check_output_dir,
+    parse_arguments,
+    run_training,
+    with_recipe,
+)
+
+
+RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")
 
 
 def main() -> None:
-    data_args, model_args, args = parse_arguments((DataArguments, ModelArguments, TacfnTrainingArguments), sys.argv[1:])
+    argv = with_recipe(sys.argv[1:], RECIPE)
+    data_args, model_args, args = parse_arguments((DataArguments, ModelArguments, TacfnTrainingArguments), argv)
     check_output_dir(args)
     checkpoint = args.resume_from_checkpoint
     if checkpoint is not None and checkpoint.lower() == "true":

@@ -76,12 +76,6 @@ class ModelArguments:
     modality_dropout_prob: float | None = field(
         default=None, metadata={"help": "How likely a sample loses one of its two modalities in training (default: 0)."}
     )
-    noise_prob: float | None = field(
-        default=None,
-        metadata={
-            "help": "How likely a share of a modality of a sample is replaced by noise in training (default: 0)."
-        },
-    )
     feature_dropout_prob: float | None = field(default=None, metadata={"help": "Dropout on the features (default: 0)."})
     standardize_features: bool | None = field(
         default=None,
@@ -96,6 +90,10 @@ class ModelArguments:
     gate_loss_weight: float | None = field(
         default=None,
         metadata={"help": "Weight of what ties beta to the modality that is right about the sample (default: 0)."},
+    )
+    noise_prob: float | None = field(
+        default=None,
+        metadata={"help": "How likely a share of a modality is noise in what gate_loss_weight trains on (default: 0)."},
     )
 
 
@@ -161,6 +159,20 @@ def parse_arguments(classes: tuple[type, ...], argv: Sequence[str]) -> tuple[Any
         with open(argv.pop(0), encoding="utf-8") as file:
             argv = [*flags(json.load(file)), *argv]
     return HfArgumentParser(classes, allow_abbrev=False).parse_args_into_dataclasses(argv)
+
+
+def with_recipe(argv: Sequence[str], default: str | os.PathLike) -> list[str]:
+    """
+    A command line with the recipe of the JSON file `default` in front, unless it begins with one of its own. What the
+    network is made of is left out where it goes on from a checkpoint, whose config has it.
+    """
+    argv = list(argv)
+    if argv and argv[0].endswith(".json"):
+        return argv
+    recipe = json.loads(Path(default).read_text(encoding="utf-8"))
+    if "--model_name_or_path" in argv:
+        recipe = {name: value for name, value in recipe.items() if name not in ModelArguments.__dataclass_fields__}
+    return [*flags(recipe), *argv]
 
 
 def flags(arguments: dict[str, Any]) -> list[str]:
@@ -528,8 +540,7 @@ def run_training(
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
     if fitted:
-        output = trainer.predict(parts["valid"])
-        model.config.temperature = fit_temperature(output.predictions[0], output.label_ids)
+        calibrate(trainer, parts["valid"])
     trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
@@ -566,6 +577,12 @@ def run_training(
             repo_id = args.hub_model_id or Path(args.output_dir).name
             push_checkpoint(args.output_dir, repo_id, private=args.hub_private_repo, token=args.hub_token)
     return metrics
+
+
+def calibrate(trainer: Trainer, dataset: Dataset) -> None:
+    """Fits `config.temperature` of the trainer's model on a dataset. Call it in every process."""
+    output = trainer.predict(dataset)
+    trainer.model.config.temperature = fit_temperature(output.predictions[0], output.label_ids)
 
 
 def evaluate_split(

@@ -17,10 +17,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification
 from tacfn_hf.collation import as_features, name_of
 from tacfn_hf.metrics import EmotionMetric
+from tacfn_hf.model.augmentation_tacfn import drop_dimensions
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
 from tacfn_hf.model.modeling_tacfn import ClassificationHead, TacfnModel
 from tacfn_hf.model.standardization_tacfn import FeatureStandardizer
@@ -33,7 +35,7 @@ class Baseline(nn.Module):
     Of the config are used: `audio_feature_size` d_a, `text_feature_size` d_t, `hidden_size` d, `hidden_dropout_prob`,
     `num_labels` C, `class_weights`, and where a model has them `num_attention_heads`, `num_hidden_layers`,
     `intermediate_size` and `gate_hidden_size`, and what is done to the features: `standardize_features`,
-    `feature_dropout_prob`, `modality_dropout_prob` and `noise_prob`.
+    `feature_dropout_prob` and `modality_dropout_prob`.
     """
 
     def __init__(self, config: TacfnConfig):
@@ -43,7 +45,6 @@ class Baseline(nn.Module):
         if config.standardize_features:
             self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
             self.text_standardizer = FeatureStandardizer(config.text_feature_size)
-        self.feature_dropout = nn.Dropout(config.feature_dropout_prob)
 
     # What the network does to its inputs, in training and otherwise, and its loss.
     dtype = TacfnModel.dtype
@@ -59,7 +60,7 @@ class Baseline(nn.Module):
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs,
-    ) -> dict[str, torch.Tensor]:
+    ) -> ModelOutput:
         """
         Args:
             h_a, h_t: `[B, L_a, d_a]` and `[B, L_t, d_t]`; one of them may be None.
@@ -77,10 +78,13 @@ class Baseline(nn.Module):
             TypeError: a mask that is not boolean.
         """
         h_a, h_t, mask_a, mask_t = self.prepare(h_a, h_t, mask_a, mask_t)
+        if self.training and self.config.feature_dropout_prob > 0:
+            h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
+            h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)
         logits, beta, *terms = self.fuse(h_a, h_t, mask_a, mask_t)
         output = {} if labels is None else {"loss": self._total_loss(logits, terms, labels, num_items_in_batch)}
         beta = logits.new_full((len(logits), 1), float("nan")) if beta is None else beta
-        return {**output, "logits": logits, "beta": beta}
+        return ModelOutput(**output, logits=logits, beta=beta)
 
     def fuse(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor

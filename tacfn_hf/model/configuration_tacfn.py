@@ -53,11 +53,8 @@ class TacfnConfig(PreTrainedConfig):
         modality_dropout_prob (`float`, *optional*, defaults to 0.0):
             In training, how likely a sample that has both modalities loses one of them, either as often. It teaches the
             network to do with one, and the gate to lean on the one that helps.
-        noise_prob (`float`, *optional*, defaults to 0.0):
-            In training, how likely a share of one modality of a sample is replaced by noise, for either on its own: of
-            its positions, or of the dimensions of the only one. Needs `standardize_features`.
         feature_dropout_prob (`float`, *optional*, defaults to 0.0):
-            Dropout on the features.
+            Dropout on the features, of whole dimensions: the same at all positions of a sample.
         standardize_features (`bool`, *optional*, defaults to `False`):
             Whether features are standardised per dimension, by statistics that are stored with the weights. Training
             takes them from the training part.
@@ -66,8 +63,12 @@ class TacfnConfig(PreTrainedConfig):
         unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
             Weight, beside the loss, of the losses of audio alone and of text alone, through the same network.
         gate_loss_weight (`float`, *optional*, defaults to 0.0):
-            Weight of the squared difference of beta from what it should be: `p_a / (p_a + p_t)`, where p is the
-            probability of the true class by audio alone and by text alone. 0 leaves the gate to the classifier's loss.
+            Weight of the squared difference of beta from `r_a / (r_a + r_t)`, where a modality is worth r: the
+            probability of the true class by it alone, times the share of it that is not noise. Only the gate learns
+            from it. 0 leaves the gate to the classifier's loss.
+        noise_prob (`float`, *optional*, defaults to 0.0):
+            How likely a share of a modality is noise in what `gate_loss_weight` trains on, for either on its own: of
+            its positions, or of the dimensions of the only one. Needs `standardize_features`.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms.
         initializer_range (`float`, *optional*, defaults to 0.02):

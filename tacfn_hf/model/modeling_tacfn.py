@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .augmentation_tacfn import add_noise, drop_modalities
+from .augmentation_tacfn import add_noise, drop_dimensions, drop_modalities
 from .beta_gate_tacfn import BetaGate
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
@@ -178,7 +178,6 @@ class TacfnModel(TacfnPreTrainedModel):
         if config.standardize_features:
             self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
             self.text_standardizer = FeatureStandardizer(config.text_feature_size)
-        self.feature_dropout = nn.Dropout(config.feature_dropout_prob)
         self.audio_projection = nn.Identity()
         if config.audio_feature_size != d:
             self.audio_projection = nn.Linear(config.audio_feature_size, d)
@@ -197,8 +196,9 @@ class TacfnModel(TacfnPreTrainedModel):
         mask_t: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        The inputs of `forward` checked, standardised and, in training, augmented: `h_a [B, L_a, audio_feature_size]`,
-        `h_t`, and their masks. A modality given as None becomes one padded position per sample. Raises as `forward`.
+        The inputs of `forward` checked and standardised, `h_a [B, L_a, audio_feature_size]`, `h_t` and their masks; in
+        training some samples lose a modality. One given as None becomes one padded position per sample. Raises as
+        `forward`.
         """
         if h_a is None and h_t is None:
             raise ValueError("h_a and h_t are both None: give the features of at least one modality.")
@@ -220,10 +220,6 @@ class TacfnModel(TacfnPreTrainedModel):
         h_a, h_t = h_a.to(self.dtype), h_t.to(self.dtype)
         if self.config.standardize_features:
             h_a, h_t = self.audio_standardizer(h_a), self.text_standardizer(h_t)
-        if self.training and self.config.noise_prob > 0:
-            h_a = add_noise(h_a, mask_a, self.config.noise_prob)
-            h_t = add_noise(h_t, mask_t, self.config.noise_prob)
-        h_a, h_t = self.feature_dropout(h_a), self.feature_dropout(h_t)
         # Before the projections: NaN behind the mask would reach the gradient of their weights.
         return h_a.masked_fill(mask_a.unsqueeze(-1), 0.0), h_t.masked_fill(mask_t.unsqueeze(-1), 0.0), mask_a, mask_t
 
@@ -292,13 +288,8 @@ class TacfnModel(TacfnPreTrainedModel):
                 f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
                 'weights: call model.set_attn_implementation("eager") first.'
             )
-        h_a_tilde, h_t_tilde, *recorded = self.cross_modal(
-            self.audio_projection(h_a),
-            self.text_projection(h_t),
-            mask_a,
-            mask_t,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
+        h_a_tilde, h_t_tilde, *recorded = self.encode(
+            h_a, h_t, mask_a, mask_t, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         h_fused, gate, beta, fused_sequence, fused_mask = self.beta_gate(
             h_a_tilde, h_t_tilde, mask_a, mask_t, output_fused_sequence=output_fused_sequence
@@ -315,9 +306,18 @@ class TacfnModel(TacfnPreTrainedModel):
         )
         return output if return_dict else output.to_tuple()
 
+    def encode(
+        self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor, **options: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """What comes in front of the gate. Results and options are those of [`CrossModalTransformer`]."""
+        if self.training and self.config.feature_dropout_prob > 0:
+            h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
+            h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)
+        return self.cross_modal(self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t, **options)
+
 
 class ClassificationHead(nn.Module):
-    """`[B, d] -> [B, num_labels]`: LayerNorm, Linear, ReLU, Dropout, Linear; without the first two if it has 1 layer."""
+    """`[B, d] -> [B, num_labels]`: LayerNorm, Linear, ReLU, Dropout, Linear; with one layer without the first two."""
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
@@ -396,7 +396,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         if labels is not None:
             loss = self._loss(logits, labels, num_items_in_batch)
             if self.training and self.config.unimodal_loss_weight + self.config.gate_loss_weight > 0:
-                loss = loss + self._unimodal_and_gate_loss(features, outputs.beta, labels, num_items_in_batch)
+                loss = loss + self._unimodal_and_gate_loss(features, labels, num_items_in_batch)
         output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)
         return output if return_dict else output.to_tuple()
 
@@ -438,37 +438,49 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
 
     def _unimodal_and_gate_loss(
-        self,
-        features: tuple[torch.Tensor, ...],
-        beta: torch.Tensor,
-        labels: torch.Tensor,
-        num_items: torch.Tensor | int | None,
+        self, features: tuple[torch.Tensor, ...], labels: torch.Tensor, num_items: torch.Tensor | int | None
     ) -> torch.Tensor:
-        """
-        The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities.
-
-        With the losses `l_a` and `l_t` of a sample by one modality alone, beta's target is `sigmoid(l_t - l_a)`. Of
-        single labels, where a loss is `-log p`, that is `p_a / (p_a + p_t)`.
-        """
+        """The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities."""
         h_a, h_t, mask_a, mask_t = features
         both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
         if not both.any():
-            return beta.sum() * 0.0
-        absent = torch.ones_like(mask_a[both, :1])
-        audio = self.model.fuse(h_a[both], h_t[both, :1], mask_a[both], absent, return_dict=True)
-        text = self.model.fuse(h_a[both, :1], h_t[both], absent, mask_t[both], return_dict=True)
-        logits_a, logits_t = self.classifier(audio.h_fused), self.classifier(text.h_fused)
-        labels, beta = labels[both], beta[both, 0].float()
+            return h_a.new_zeros(())
         if num_items is None:
             num_items = (labels != -100).sum().clamp(min=1)
-        total = self.config.unimodal_loss_weight * (
-            self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
-        )
+        h_a, h_t, mask_a, mask_t, labels = (values[both] for values in (*features, labels))
+        absent = torch.ones_like(mask_a[:, :1])
+        audio = self.model.fuse(h_a, h_t[:, :1], mask_a, absent, return_dict=True)
+        text = self.model.fuse(h_a[:, :1], h_t, absent, mask_t, return_dict=True)
+        logits_a, logits_t = self.classifier(audio.h_fused), self.classifier(text.h_fused)
+        total = self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
+        total = self.config.unimodal_loss_weight * total
         if self.config.gate_loss_weight > 0:
-            with torch.no_grad():
-                losses_a, losses_t = self._losses(logits_a, labels), self._losses(logits_t, labels)
-                target = torch.sigmoid((losses_t - losses_a).view(len(labels), -1).sum(dim=1))
+            losses_a, losses_t = self._losses(logits_a, labels), self._losses(logits_t, labels)
+            errors = self._gate_errors((h_a, h_t, mask_a, mask_t), losses_a.detach(), losses_t.detach())
             not_labelled = (labels == -100).view(len(labels), -1).all(dim=1)
-            errors = ((beta - target) ** 2).masked_fill(not_labelled, 0.0)
+            errors = errors.masked_fill(not_labelled, 0.0)
             total = total + self.config.gate_loss_weight * errors.sum() / num_items
         return total
+
+    def _gate_errors(
+        self, features: tuple[torch.Tensor, ...], losses_a: torch.Tensor, losses_t: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        The squared differences `[B]` of beta from its target, on features of which noise replaced a share.
+
+        With the losses `l` of a sample by one modality alone, and the share `s` of that which became noise, a modality
+        is worth `r = (1 - s) exp(-l)`, and the target is `r_a / (r_a + r_t)`. Of single labels `exp(-l)` is the
+        probability of the true class. Only the gate learns from it: what it reads are the features of the classifier,
+        as they are in use, without dropout.
+        """
+        h_a, h_t, mask_a, mask_t = features
+        h_a, noise_a = add_noise(h_a, mask_a, self.config.noise_prob)
+        h_t, noise_t = add_noise(h_t, mask_t, self.config.noise_prob)
+        self.model.eval()
+        with torch.no_grad():
+            h_a_tilde, h_t_tilde = self.model.encode(h_a, h_t, mask_a, mask_t)
+        self.model.train()
+        beta = self.model.beta_gate(h_a_tilde, h_t_tilde, mask_a, mask_t)[2][:, 0].float()
+        worth_a = (1 - noise_a).log() - losses_a.view(len(beta), -1).sum(dim=1)
+        worth_t = (1 - noise_t).log() - losses_t.view(len(beta), -1).sum(dim=1)
+        return (beta - torch.sigmoid(worth_a - worth_t)) ** 2

@@ -1,0 +1,289 @@
+"""
+One table of fusion methods: the network with its recipe against the baselines of baselines.py, on the same folds,
+features, collator, trainer and selection, with several seeds.
+
+    python scripts/benchmarks/fusion_methods.py --dataset features/iemocap --group_column session \
+        --valid_fraction 0.15 --valid_group_column dialogue --seeds 0 1 2 3 4 --output_dir runs/methods
+    python scripts/benchmarks/fusion_methods.py recipe.json --methods tacfn concatenation ...
+
+Arguments are those of cross_validate.py. All methods get the recipe's arguments of training, and its standardisation
+and dropout of features, but not what is particular to the network (losses, noise, sizes). Their sizes are SIZES.
+A run that is there already is not made again, so that several processes can make the methods of one output_dir.
+output_dir gets `methods.json`, and for each method, fold and seed `metrics.json` and `predictions.parquet`.
+"""
+
+import os
+import sys
+
+
+# This folder comes first on the path of a script, and its parent's evaluate.py would hide the evaluate library.
+sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.dirname(os.path.realpath(__file__)))]
+
+import json
+import shutil
+import warnings
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from baselines import BASELINES, svm_scores
+from datasets import Dataset
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, ProgressCallback, set_seed
+from transformers.utils import logging
+
+from tacfn_hf.calibration import class_scores, fit_temperature
+from tacfn_hf.cross_validation import (
+    CrossValidationArguments,
+    check_arguments,
+    fold_folder,
+    make_folds,
+    only_part,
+    over_seeds,
+    pool,
+)
+from tacfn_hf.files import write_json
+from tacfn_hf.gate_truth import measure_gate_truth
+from tacfn_hf.model.configuration_tacfn import TacfnConfig
+from tacfn_hf.significance import paired_permutation_test
+from tacfn_hf.splits import DataArguments, open_dataset, split_dataset, without_unlabelled
+from tacfn_hf.training import (
+    ModelArguments,
+    TacfnTrainingArguments,
+    build_model,
+    build_trainer,
+    calibrate,
+    evaluate_split,
+    full_metrics,
+    label_names_of,
+    parse_arguments,
+    set_statistics,
+    with_recipe,
+    write_results,
+)
+
+
+NETWORK, SVM = "tacfn", "SVM"
+METHODS = (NETWORK, *BASELINES, SVM)
+# What suits each on validation parts: wide for an MLP on means; attention over tokens overfits when it is wide.
+MEANS = {"hidden_size": 1024}
+SEQUENCES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "gate_hidden_size": 64}
+SIZES = {
+    **dict.fromkeys(BASELINES, MEANS),
+    "MulT": {**SEQUENCES, "num_hidden_layers": 1},
+    "first implementation": {**SEQUENCES, "num_hidden_layers": 2},
+}
+# What belongs to the network of this package.
+OWN = {"noise_prob": 0.0, "modality_dropout_prob": 0.0, "unimodal_loss_weight": 0.0, "gate_loss_weight": 0.0}
+
+
+@dataclass
+class MethodArguments:
+    """Which methods are compared."""
+
+    methods: list[str] = field(
+        default_factory=lambda: list(METHODS), metadata={"help": f"Some of: {', '.join(METHODS)}."}
+    )
+
+
+def main() -> None:
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", message="'pin_memory' argument")
+    argv = with_recipe(sys.argv[1:], Path(__file__).parents[1] / "configs" / "default.json")
+    classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments, MethodArguments)
+    data_args, model_args, args, cv_args, method_args = parse_arguments(classes, argv)
+    unknown = [name for name in method_args.methods if name not in METHODS]
+    if unknown:
+        raise ValueError(f"methods names {', '.join(unknown)}: there are {', '.join(METHODS)}.")
+    check_arguments(data_args, args, cv_args)
+    output_dir = Path(args.output_dir)
+    dataset = only_part(open_dataset(data_args.dataset))
+    if data_args.drop_unlabelled:
+        dataset = without_unlabelled(dataset, "train")
+    folds = make_folds(dataset, data_args, cv_args.num_folds)
+    settings = {**asdict(data_args), **asdict(model_args), **args.to_dict()}
+    settings = {name: value for name, value in settings.items() if name not in ("output_dir", "logging_dir", "seed")}
+    settings = json.loads(json.dumps(settings, default=str))
+
+    runs = [
+        (method, fold, seed)
+        for method in method_args.methods
+        for fold in folds
+        for seed in (cv_args.seeds[:1] if method == SVM else cv_args.seeds)  # an SVM has no chance in it
+    ]
+    with tqdm(runs, desc="Fusion methods", unit="run") as bar:
+        for method, fold, seed in bar:
+            bar.set_postfix_str(f"{method}, fold {fold}, seed {seed}")
+            folder = run_folder(output_dir, method, fold, seed)
+            if (folder / "metrics.json").is_file():
+                if json.loads((folder / "metrics.json").read_text())["about"]["settings"] != settings:
+                    raise ValueError(f"{folder} holds a run with other arguments: choose another output_dir.")
+                continue
+            # Anew for each run, since a Trainer changes its arguments.
+            args = parse_arguments(classes, [*argv, "--output_dir", str(folder / "checkpoints"), "--seed", str(seed)])[
+                2
+            ]
+            parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
+            if "valid" not in parts:
+                raise ValueError("There is no validation part to select on: give valid_fraction.")
+            result, table, about = svm(parts, args) if method == SVM else train(method, parts, model_args, args)
+            write_results(folder, {"test": result}, {"test": table}, {**about, "settings": settings})
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    report = summarize(output_dir, method_args.methods, folds, cv_args.seeds)
+    write_json(output_dir / "methods.json", {**report, "settings": settings})
+    print(format_methods(report))
+
+
+def run_folder(output_dir: Path, method: str, fold: str, seed: int) -> Path:
+    return output_dir / method.replace(" ", "_") / fold_folder(fold) / f"seed-{seed}"
+
+
+def train(
+    method: str, parts: dict[str, Dataset], model_args: ModelArguments, args: TacfnTrainingArguments
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
+    """A method trained, selected and calibrated on its parts: its figures and predictions of the test part."""
+    set_seed(args.seed)
+    model: nn.Module = build_model(parts["train"], model_args, args.class_weights)
+    if method != NETWORK:
+        config = TacfnConfig.from_dict({**model.config.to_dict(), **OWN, **SIZES[method]})
+        set_seed(args.seed)
+        model = BASELINES[method](config)
+        if config.standardize_features:
+            set_statistics(model, parts["train"])
+    trainer = build_trainer(model, args, parts)
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    seconds = trainer.train().metrics["train_runtime"]
+    calibrate(trainer, parts["valid"])
+    result, table = evaluate_split(trainer, parts["test"])
+    about = {
+        "num_parameters": sum(weight.numel() for weight in model.parameters()),
+        "training_seconds": seconds,
+        "label_names": label_names_of(model.config),
+        "gate_truth": measure_gate_truth(model, parts["test"]),
+    }
+    return finite(result), table, about
+
+
+def svm(parts: dict[str, Dataset], args: TacfnTrainingArguments) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
+    """The same of the SVM, whose decision function stands in the place of logits."""
+    config = build_model(parts["train"], ModelArguments(hidden_size=8), args.class_weights).config
+    rows = {name: part.with_format("numpy") for name, part in parts.items()}
+    valid, test, size = svm_scores(config, rows["train"], rows["valid"], rows["test"])
+    names = label_names_of(config)
+    valid_labels, labels = (np.asarray(parts[name].with_format(None)["label"][:]) for name in ("valid", "test"))
+    temperature = fit_temperature(valid, valid_labels)
+    no_beta = np.full((len(test), 1), np.nan)
+    scores = class_scores(test, temperature)
+    table = pd.DataFrame(
+        {
+            "id": parts["test"].with_format(None)["id"][:],
+            "label": [names[i] for i in labels],
+            "prediction": [names[i] for i in test.argmax(axis=1)],
+            **{f"score_{name}": scores[:, i] for i, name in enumerate(names)},
+            "beta": no_beta[:, 0],
+        }
+    )
+    about = {"num_parameters": size, "training_seconds": None, "label_names": names, "gate_truth": None}
+    return finite(full_metrics(test, no_beta, labels, names, temperature)), table, about
+
+
+def finite(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def summarize(output_dir: Path, methods: list[str], folds: dict[str, list[str]], seeds: list[int]) -> dict[str, Any]:
+    """
+    For each method the figures of all folds' test rows together by seed, with mean and standard deviation; parameters
+    and seconds of training (means over the runs); beta's truth (mean over the runs); and how far the network is above
+    it, with p.
+    """
+    found, tables = {}, {}
+    for method in methods:
+        figures, abouts, tables[method] = {}, [], []
+        for seed in seeds[:1] if method == SVM else seeds:
+            folders = [run_folder(output_dir, method, fold, seed) for fold in folds]
+            abouts += [json.loads((folder / "metrics.json").read_text())["about"] for folder in folders]
+            table = pd.concat([pd.read_parquet(folder / "predictions.parquet") for folder in folders])
+            figures[seed] = pool(table, abouts[-1]["label_names"])
+            tables[method].append(table.sort_values("id"))
+        seconds = [about["training_seconds"] for about in abouts if about["training_seconds"] is not None]
+        found[method] = {
+            **over_seeds(figures),
+            "num_parameters": round(np.mean([about["num_parameters"] for about in abouts])),
+            "training_seconds": float(np.mean(seconds)) if seconds else None,
+            "gate_truth": mean_truth([about["gate_truth"] for about in abouts]),
+        }
+    if NETWORK in methods:
+        labels = tables[NETWORK][0]["label"].to_numpy()
+        right = {name: np.stack([t["label"].eq(t["prediction"]) for t in tables[name]]) for name in methods}
+        for method in methods:
+            if method != NETWORK:
+                found[method]["network_above"] = paired_permutation_test(right[NETWORK], right[method], labels)
+    return {"methods": found, "seeds": seeds, "folds": folds}
+
+
+def mean_truth(truths: list[dict[str, Any] | None]) -> dict[str, float | None] | None:
+    """The means over runs of the figures that the table has; None where the method has no beta, or it is constant."""
+    if truths[0] is None:
+        return None
+    figures = {
+        "audio noise": [truth["corruption"]["audio"]["noise"]["correlation"] for truth in truths],
+        "text noise": [truth["corruption"]["text"]["noise"]["correlation"] for truth in truths],
+        "audio other": [truth["corruption"]["audio"]["other"]["correlation"] for truth in truths],
+        "text other": [truth["corruption"]["text"]["other"]["correlation"] for truth in truths],
+        "occlusion AUC": [truth["occlusion"]["auc"] for truth in truths],
+        "occlusion correlation": [truth["occlusion"]["correlation"] for truth in truths],
+        "UA audio only": [truth["missing"]["audio only"]["UA"] for truth in truths],
+        "UA text only": [truth["missing"]["text only"]["UA"] for truth in truths],
+    }
+    return {name: None if None in values else float(np.mean(values)) for name, values in figures.items()}
+
+
+def format_methods(report: dict[str, Any]) -> str:
+    """Two tables: figures in %, mean ± standard deviation over the seeds; and what is known of beta."""
+
+    def percent(method: dict[str, Any], name: str) -> str:
+        mean, std = method["mean"][name], method["std"][name]
+        return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+
+    def number(value: float | None, pattern: str) -> str:
+        return "-" if value is None else format(value, pattern)
+
+    rows, truths = [], []
+    for name, method in report["methods"].items():
+        above = method.get("network_above", {}).get("UA")
+        rows.append(
+            {
+                "method": name,
+                **{figure: percent(method, figure) for figure in ("WA", "UA", "wF1", "ECE")},
+                "parameters": f"{method['num_parameters'] / 1e6:.2f} M",
+                "training s": number(method["training_seconds"], ".0f"),
+                "network's UA above": "-" if above is None else f"{100 * above['difference']:+.1f}",
+                "p": "-" if above is None else f"{above['p']:.4f}",
+            }
+        )
+        truth = method["gate_truth"]
+        if truth is not None:
+            shown = {figure: number(value, "+.2f") for figure, value in truth.items() if not figure.startswith("UA")}
+            ua = {figure: f"{100 * value:.1f}" for figure, value in truth.items() if figure.startswith("UA")}
+            truths.append({"method": name, **shown, **ua})
+    return (
+        f"Test rows of all folds together, in %; mean ± standard deviation (n - 1) over the seeds "
+        f"{' '.join(map(str, report['seeds']))}.\n{pd.DataFrame(rows).to_string(index=False)}\n\n"
+        "beta: rank correlation with the corrupted share (should be near -1 for audio, 1 for text), agreement with "
+        f"occlusion; UA in % without the other modality.\n{pd.DataFrame(truths).to_string(index=False)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
