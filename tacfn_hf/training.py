@@ -81,9 +81,6 @@ class ModelArguments:
         default=None,
         metadata={"help": "Standardise the features by the training part's mean and deviation (default: no)."},
     )
-    zero_init_residual: bool | None = field(
-        default=None, metadata={"help": "Start as a fusion of means, without attention (default: no)."}
-    )
     unimodal_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the losses of audio alone and of text alone (default: 0)."}
     )

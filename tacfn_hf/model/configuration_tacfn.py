@@ -58,8 +58,6 @@ class TacfnConfig(PreTrainedConfig):
         standardize_features (`bool`, *optional*, defaults to `False`):
             Whether features are standardised per dimension, by statistics that are stored with the weights. Training
             takes them from the training part.
-        zero_init_residual (`bool`, *optional*, defaults to `False`):
-            Whether attention and feed-forward start at 0, so that the network starts as a fusion of means.
         unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
             Weight, beside the loss, of the losses of audio alone and of text alone, through the same network.
         gate_loss_weight (`float`, *optional*, defaults to 0.0):
@@ -127,7 +125,6 @@ class TacfnConfig(PreTrainedConfig):
     noise_prob: float | int = 0.0
     feature_dropout_prob: float | int = 0.0
     standardize_features: bool = False
-    zero_init_residual: bool = False
     unimodal_loss_weight: float | int = 0.0
     gate_loss_weight: float | int = 0.0
     layer_norm_eps: float = 1e-5

@@ -127,17 +127,6 @@ class CrossModalBlock(GradientCheckpointingLayer):
         self.audio_feed_forward_norm = ResidualNorm(config)
         self.text_feed_forward_norm = ResidualNorm(config)
 
-    def residual_layers(self) -> list[nn.Linear]:
-        """The last layer of each update, in front of its residual."""
-        attentions = (
-            self.audio_self_attention,
-            self.text_self_attention,
-            self.audio_cross_attention,
-            self.text_cross_attention,
-        )
-        last = [attention.out_proj for attention in attentions]
-        return [*last, self.audio_feed_forward[-1], self.text_feed_forward[-1]]
-
     def forward(
         self,
         h_a: torch.Tensor,

@@ -12,7 +12,7 @@ from transformers.utils import ModelOutput
 from .augmentation_tacfn import add_noise, drop_dimensions, drop_modalities
 from .beta_gate_tacfn import BetaGate
 from .configuration_tacfn import TacfnConfig
-from .cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
+from .cross_modal_tacfn import CrossModalTransformer
 from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
@@ -149,10 +149,7 @@ class TacfnPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, CrossModalBlock) and self.config.zero_init_residual:
-            for layer in module.residual_layers():
-                init.zeros_(layer.weight)
-        elif isinstance(module, FeatureStandardizer):
+        if isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
             init.ones_(module.std)
 
