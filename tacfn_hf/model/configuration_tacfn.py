@@ -59,7 +59,8 @@ class TacfnConfig(PreTrainedConfig):
             Whether features are standardised per dimension, by statistics that are stored with the weights. Training
             takes them from the training part.
         unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
-            Weight, beside the loss, of the losses of audio alone and of text alone, through the same network.
+            Weight, beside the loss, of the losses of audio alone and of text alone, through the same network, with
+            logits halved.
         gate_loss_weight (`float`, *optional*, defaults to 0.0):
             Weight of the squared difference of beta from `r_a / (r_a + r_t)`, where a modality is worth r: the
             probability of the true class by it alone, times the share of it that is not noise. Only the gate learns

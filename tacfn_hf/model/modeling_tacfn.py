@@ -437,7 +437,13 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
     def _unimodal_and_gate_loss(
         self, features: tuple[torch.Tensor, ...], labels: torch.Tensor, num_items: torch.Tensor | int | None
     ) -> torch.Tensor:
-        """The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities."""
+        """
+        The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities.
+
+        Logits by one modality are halved here. Evidence from both adds up (Hinton, 2002, Training Products of Experts
+        by Minimizing Contrastive Divergence), while h_fused is a mean of the two: only if either alone is sharper than
+        it should be, both together can be as sharp as they should.
+        """
         h_a, h_t, mask_a, mask_t = features
         both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
         if not both.any():
@@ -448,7 +454,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         absent = torch.ones_like(mask_a[:, :1])
         audio = self.model.fuse(h_a, h_t[:, :1], mask_a, absent, return_dict=True)
         text = self.model.fuse(h_a[:, :1], h_t, absent, mask_t, return_dict=True)
-        logits_a, logits_t = self.classifier(audio.h_fused), self.classifier(text.h_fused)
+        logits_a, logits_t = self.classifier(audio.h_fused) / 2, self.classifier(text.h_fused) / 2
         total = self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
         total = self.config.unimodal_loss_weight * total
         if self.config.gate_loss_weight > 0:
