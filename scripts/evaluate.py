@@ -22,6 +22,7 @@ from typing import Literal
 from datasets import concatenate_datasets
 from transformers import TrainingArguments
 
+from tacfn_hf.labels import label_names_of, match_labels, share_labels
 from tacfn_hf.metrics import format_table
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
@@ -29,11 +30,8 @@ from tacfn_hf.training import (
     check_features,
     check_output_dir,
     evaluate_split,
-    label_names_of,
     load_model,
-    match_labels,
     parse_arguments,
-    share_labels,
     write_results,
 )
 

@@ -15,6 +15,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from .calibration import NUM_BINS
 from .collation import MODALITIES
 from .files import replacing
+from .gate_truth import summarize_gate_truth
 from .model.configuration_tacfn import TacfnConfig
 from .model.provenance_tacfn import describe_provenance
 from .report import draw_beta, draw_confusion, save_picture
@@ -36,6 +37,20 @@ NOT_SHOWN = re.compile(
     r"dataloader_pin_memory|push_to_hub|hub_\w+|report_to|project|trackio_\w+|log_\w+|logging_\w+"
 )
 SPLIT_ARGUMENTS = [field.name for field in fields(DataArguments)]
+
+
+GATE_FIGURES = {
+    "carrier AUC": "AUC of beta for audio, not text, carrying the emotion",
+    "audio, noise": "correlation with the share of audio that is noise (should be -1)",
+    "text, noise": "correlation with the share of text that is noise (should be 1)",
+    "audio, other": "correlation with the share of audio that is another utterance's (should be -1)",
+    "text, other": "correlation with the share of text that is another utterance's (should be 1)",
+    "occlusion AUC": "AUC of beta for audio, not text, hurting more when it is removed",
+    "occlusion correlation": "correlation with how much more audio hurts than text when removed (should be 1)",
+    "UA both": "UA in % with both modalities",
+    "UA audio only": "UA in % without text",
+    "UA text only": "UA in % without audio",
+}
 
 
 def write_card(
@@ -82,7 +97,7 @@ def write_card(
     if part is not None:
         table = table[table["split"] == part]
         draw_pictures(table, about["label_names"], folder)
-        sections.append(classes_section(results[part]["per_class"], table, part))
+        sections += [classes_section(results[part]["per_class"], table, part), gate_section([about.get("gate_truth")])]
     sections += [training_section(about), license_section(license)]
     dataset = last_name(about["dataset"])
     figures = [(part, None, result) for part, result in results.items()]
@@ -176,7 +191,9 @@ def card_data(
 
 
 def save_card(path: Path, data: ModelCardData, sections: Iterable[str]) -> ModelCard:
-    card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n", ignore_metadata_errors=False)
+    card = ModelCard(
+        f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n", ignore_metadata_errors=False
+    )
     with replacing(path) as temporary:
         temporary.write_text(card.content, encoding="utf-8", newline="\n")
     return card
@@ -319,6 +336,27 @@ def results_section(results: dict[str, Any], about: dict[str, Any]) -> str:
     if "test" not in results:
         lines.append("There was no test part.")
     return "\n".join(lines)
+
+
+def gate_section(truths: Sequence[dict[str, Any] | None]) -> str:
+    """Whether beta tells the truth, as means over the runs; nothing where a run has not measured it."""
+    if not all(truths):
+        return ""
+    found = summarize_gate_truth(truths)
+    rows = [[about, gate_figure(name, found[name])] for name, about in GATE_FIGURES.items() if found[name] is not None]
+    return (
+        f"### What beta is worth ({truths[0]['part']})\n\n{markdown_table(['measure', 'value'], rows)}\n\n"
+        f"Rows with both modalities{'' if len(truths) == 1 else '; means over the runs'}. Correlations are Spearman's, "
+        "of an utterance's beta with the share of one modality that is replaced (none to all), mean over the "
+        "utterances. A gate that tells nothing has an AUC of 0.5 and correlations of 0."
+    )
+
+
+def gate_figure(name: str, value: float) -> str:
+    """UA in %, AUCs and correlations as they are."""
+    if name.startswith("UA"):
+        return percent(value)
+    return f"{value:.3f}" if name.endswith("AUC") else f"{value:+.2f}"
 
 
 def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from .cards import (
     changed_arguments,
     draw_pictures,
     features_section,
+    gate_section,
     introduction,
     last_name,
     license_section,
@@ -80,6 +81,7 @@ def write_cross_validation_card(
         data_section(report, dataset, arguments, set(table["id"])),
         results_section(report, list(abouts.values())),
         classes_section(table, label_names, seeds, path.stem),
+        gate_section([about.get("gate_truth") for about in abouts.values()]),
         training_section(report, dataset, arguments, list(abouts.values())),
         license_section(license),
     ]

@@ -14,9 +14,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .collation import MODALITIES, TacfnDataCollator, as_features
+from .labels import label_names_of, match_labels
 from .metrics import EmotionMetric
 from .splits import lacking_rows
-from .training import label_names_of, match_labels
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -221,16 +221,21 @@ def with_and_without(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[
         yield name, [{key: value for key, value in row.items() if key != missing} for row in batch]
 
 
+def complete_rows(dataset: Dataset) -> np.ndarray:
+    """Boolean `[N]`: the rows that lack neither h_a nor h_t. Features are not decoded."""
+    if not set(MODALITIES) <= set(dataset.column_names):
+        return np.zeros(len(dataset), dtype=bool)
+    tables = dataset.select_columns(list(MODALITIES)).with_format("arrow").iter(batch_size=1000)
+    lacking = [np.logical_or.reduce([lacking_rows(table.column(column)) for column in MODALITIES]) for table in tables]
+    return ~np.concatenate([*lacking, np.zeros(0, dtype=bool)])
+
+
 def rows_with_both(dataset: Dataset) -> Dataset:
     """The rows that lack neither h_a nor h_t."""
     for column in (*MODALITIES, "label"):
         if column not in dataset.column_names:
             raise ValueError(f"The dataset has no column {column!r}: it has {', '.join(dataset.column_names)}.")
-    lacking = [
-        np.logical_or.reduce([lacking_rows(table.column(column)) for column in MODALITIES])
-        for table in dataset.select_columns(list(MODALITIES)).with_format("arrow").iter(batch_size=1000)
-    ]
-    complete = np.flatnonzero(~np.concatenate([*lacking, np.zeros(0, dtype=bool)]))
+    complete = np.flatnonzero(complete_rows(dataset))
     if len(complete) < 2:
         raise ValueError(f"The dataset has {len(complete)} rows with both h_a and h_t: at least 2 are needed.")
     return dataset.select(complete)
@@ -317,6 +322,33 @@ def carrier_figures(rows: Dataset, beta: np.ndarray | None) -> dict[str, Any] | 
         return None
     auc = None if beta is None else carrier_auc(beta, carrier)
     return {"auc": auc, **counts, "left_out_rows": len(carrier) - sum(counts.values())}
+
+
+def summarize_gate_truth(results: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """
+    The figures of one or several results of `measure_gate_truth` by short names, as means over the results: AUCs and
+    UA as fractions, rank correlations. None where a result has none.
+    """
+    rows = []
+    for result in results:
+        rows.append(
+            {
+                "carrier AUC": None if result["carrier"] is None else result["carrier"]["auc"],
+                **{
+                    f"{name}, {kind}": result["corruption"][name][kind]["correlation"]
+                    for kind in reversed(REPLACEMENTS)
+                    for name in NAMES.values()
+                },
+                "occlusion AUC": result["occlusion"]["auc"],
+                "occlusion correlation": result["occlusion"]["correlation"],
+                **{f"UA {name}": figures["UA"] for name, figures in result["missing"].items()},
+            }
+        )
+    found = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        found[name] = None if None in values else float(np.mean(values))
+    return found
 
 
 def format_gate_truth(result: dict[str, Any]) -> str:

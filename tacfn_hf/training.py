@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     AutoModelForSequenceClassification,
@@ -32,6 +31,8 @@ from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator, as_features
 from .features import processor_of
 from .files import write_json
+from .gate_truth import complete_rows, measure_gate_truth
+from .labels import label_names_of, labels_as, match_labels
 from .metrics import EmotionMetric
 from .model.configuration_tacfn import TacfnConfig
 from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
@@ -251,65 +252,6 @@ def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequ
     return [float(weight) for weight in len(labels) / (len(label_names) * counts)]
 
 
-def labels_as(dataset: Dataset, label_names: Sequence[str]) -> np.ndarray:
-    """
-    The dataset's labels as indices into `label_names`, matched by name: int64 `[N]`.
-
-    Raises:
-        ValueError: the dataset has a label that is not among `label_names`.
-    """
-    names = dataset.features["label"].names
-    unknown = [name for name in names if name not in label_names]
-    if unknown:
-        raise ValueError(
-            f"The model does not know the dataset's label {', '.join(unknown)}: the dataset has {', '.join(names)}, "
-            f"the model {', '.join(label_names)}. evaluate.py can test on those that both have, with shared_labels."
-        )
-    index = np.array([list(label_names).index(name) for name in names])
-    return index[np.asarray(dataset.with_format(None)["label"][:])]
-
-
-def match_labels(dataset: Dataset, label_names: Sequence[str]) -> Dataset:
-    """The dataset with its labels renumbered, by name, in the order of `label_names`; raises as `labels_as`."""
-    if list(dataset.features["label"].names) == list(label_names):
-        return dataset
-    return relabelled(dataset, labels_as(dataset, label_names), label_names)
-
-
-def relabelled(dataset: Dataset, labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> Dataset:
-    """The dataset with other labels, giving numpy rows."""
-    feature = ClassLabel(names=list(label_names))
-    plain = dataset.with_format("arrow").remove_columns("label")  # a selection is copied then, as it is stored
-    return plain.add_column("label", list(labels), feature=feature).with_format("numpy")
-
-
-def share_labels(dataset: Dataset, label_names: Sequence[str]) -> tuple[Dataset, list[str], dict[str, int]]:
-    """
-    The rows whose labels a model with `label_names` knows too.
-
-    Returns:
-        These rows, the labels that both have in the order of the model's, and how many rows of each other label were
-        left out.
-
-    Raises:
-        ValueError: no label is in both.
-    """
-    names = dataset.features["label"].names
-    shared = [name for name in label_names if name in names]
-    if not shared:
-        raise ValueError(
-            f"Dataset and model have no label in common: the dataset has {', '.join(names)}, the model "
-            f"{', '.join(label_names)}."
-        )
-    labels = [names[i] for i in dataset.with_format(None)["label"][:]]
-    kept = [i for i, name in enumerate(labels) if name in shared]
-    if not kept:
-        raise ValueError(f"No row of the dataset has one of the labels that the model has too, {', '.join(shared)}.")
-    left_out = Counter(name for name in labels if name not in shared)
-    rows = relabelled(dataset.select(kept), [shared.index(labels[i]) for i in kept], shared)
-    return rows, shared, dict(left_out)
-
-
 def check_features(dataset: Dataset, config: TacfnConfig, name: str) -> None:
     """
     The dataset's features are those that the model takes.
@@ -402,11 +344,6 @@ def load_processor(name_or_path: str, config: TacfnConfig) -> TacfnProcessor:
         source = f"the processor {name_or_path}"
         check_provenance(getattr(processor, name), getattr(config, name), source, "the model")
     return processor
-
-
-def label_names_of(config: TacfnConfig) -> list[str]:
-    """The model's label names, in the order of its logits."""
-    return [config.id2label[i] for i in range(config.num_labels)]
 
 
 def make_compute_metrics(config: TacfnConfig) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -502,7 +439,8 @@ def run_training(
     flatters; that of the test part is the one that counts. Without a validation part the temperature stays as it is.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
-    `write_results`, and the model card with its pictures.
+    `write_results`, and the model card with its pictures. metrics.json also says whether beta tells the truth on the
+    test part (or else the validation part), as `measure_gate_truth` has it.
 
     Args:
         about: what else "about" of metrics.json is to say.
@@ -557,6 +495,7 @@ def run_training(
             "num_parameters": model.num_parameters(),
             "temperature": model.config.temperature,
             "temperature_fitted_on": "valid" if fitted else None,
+            "gate_truth": None,
             "world_size": args.world_size,
             "epochs": trainer.state.epoch,
             "training_loss": trained.training_loss,
@@ -568,6 +507,9 @@ def run_training(
             ),
             **describe_data(parts),
         }
+        part = next((name for name in ("test", "valid") if name in metrics), None)
+        if part is not None and complete_rows(parts[part]).sum() > 1:
+            about["gate_truth"] = {"part": part, **measure_gate_truth(model, parts[part])}
         write_results(args.output_dir, metrics, tables, about)
         write_card(args.output_dir, repo_id=args.hub_model_id)
         if args.push_to_hub:

@@ -50,6 +50,10 @@ ARGUMENTS = (
 )
 VERSIONS = r"- versions: (?:[\w-]+ [\w.+ ]+(?:, |\n))+"
 LICENSE = r"## License\n\n[^\n]+\n"
+GATE = (
+    rf"(?:### What beta is worth \(\w+\)\n\n\| measure \|[^\n]+\n{RULE}(?:\| [^\n|]+ \| [+-]?\d+\.\d+ \|\n)+\n"
+    r"Rows with both modalities[^\n]+\n\n)?"
+)
 CARD = re.compile(
     r"---\n(?P<data>.+?)\n---\n\n# [\w.-]+\n\n"
     r"A TACFN-inspired network of [^\n]+ emotions apart: [^\n]+\n\n"
@@ -62,7 +66,7 @@ CARD = re.compile(
     rf"(?:### Classes \(\w+\)\n\n\| class \|[^\n]+\n{RULE}"
     rf"(?:\| [^\n]+ \| \d+ (?:\| (?:{NUMBER})? ){{3}}\| (?:{BETA})? \|\n)+\n"
     r"!\[Confusion matrix\]\(confusion\.png\)\n\n!\[Beta by class\]\(beta\.png\)\n\n)?"
-    rf"## Training\n\n{ARGUMENTS}(?:- [a-z ]+: [^\n]+\n)+{VERSIONS}\n{LICENSE}",
+    rf"{GATE}## Training\n\n{ARGUMENTS}(?:- [a-z ]+: [^\n]+\n)+{VERSIONS}\n{LICENSE}",
     re.DOTALL,
 )
 CROSS_VALIDATION_CARD = re.compile(
@@ -77,7 +81,7 @@ CROSS_VALIDATION_CARD = re.compile(
     rf"### Classes \(pooled\)\n\n\| class \|[^\n]+\n{RULE}"
     rf"(?:\| [^\n]+ \| \d+ \| (?:{OVER_SEEDS})? \| (?:{BETA_OVER_SEEDS})? \|\n)+\n(?:The pictures [^\n]+\n\n)?"
     r"!\[Confusion matrix\]\((?P=name)-confusion\.png\)\n\n!\[Beta by class\]\((?P=name)-beta\.png\)\n\n"
-    rf"## Training\n\n{ARGUMENTS}(?:- [a-z ]+: [^\n]+\n)+{VERSIONS}\n"
+    rf"{GATE}## Training\n\n{ARGUMENTS}(?:- [a-z ]+: [^\n]+\n)+{VERSIONS}\n"
     rf"```bash\n(?P<command>python scripts/cross_validate\.py [^\n]+)\n```\n\n{LICENSE}",
     re.DOTALL,
 )
@@ -122,6 +126,15 @@ def text_of(folder: Path) -> str:
 
 def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_the_card_says_what_the_run_measured_of_beta(run):
+    truth = metrics_of(run)["about"]["gate_truth"]
+    shown = dict(re.findall(r"^\| (.+?) \| ([+-]?\d+\.\d+) \|$", text_of(run), re.MULTILINE))
+    correlation = truth["corruption"]["text"]["noise"]["correlation"]
+    assert shown["correlation with the share of text that is noise (should be 1)"] == f"{correlation:+.2f}"
+    assert shown["UA in % without text"] == f"{100 * truth['missing']['audio only']['UA']:.1f}"
+    assert truth["part"] == "test"
 
 
 def section(text: str, name: str) -> str:

@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
 from tacfn_hf.calibration import expected_calibration_error
+from tacfn_hf.labels import match_labels, share_labels
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
     ModelArguments,
@@ -26,10 +27,8 @@ from tacfn_hf.training import (
     load_model,
     load_processor,
     make_compute_metrics,
-    match_labels,
     parse_arguments,
     run_training,
-    share_labels,
 )
 
 

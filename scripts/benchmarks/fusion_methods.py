@@ -46,7 +46,8 @@ from tacfn_hf.cross_validation import (
     pool,
 )
 from tacfn_hf.files import write_json
-from tacfn_hf.gate_truth import measure_gate_truth, measure_missing
+from tacfn_hf.gate_truth import measure_gate_truth, measure_missing, summarize_gate_truth
+from tacfn_hf.labels import label_names_of
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.significance import paired_permutation_test
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset, without_unlabelled
@@ -58,7 +59,6 @@ from tacfn_hf.training import (
     calibrate,
     evaluate_split,
     full_metrics,
-    label_names_of,
     parse_arguments,
     set_statistics,
     with_recipe,
@@ -76,7 +76,7 @@ SIZES = {
     "MulT": {**SEQUENCES, "num_hidden_layers": 1},
     "first implementation": {**SEQUENCES, "num_hidden_layers": 2},
 }
-TRUTH = ("audio noise", "text noise", "audio other", "text other", "occlusion AUC", "occlusion correlation")
+TRUTH = ("audio, noise", "text, noise", "audio, other", "text, other", "occlusion AUC", "occlusion correlation")
 GATED = (NETWORK, "GMU", "first implementation")
 # What belongs to the network of this package.
 OWN = {"noise_prob": 0.0, "modality_dropout_prob": 0.0, "unimodal_loss_weight": 0.0, "gate_loss_weight": 0.0}
@@ -221,12 +221,16 @@ def summarize(output_dir: Path, methods: list[str], folds: dict[str, list[str]],
             figures[seed] = pool(table, abouts[-1]["label_names"])
             tables[method].append(table.sort_values("id"))
         seconds = [about["training_seconds"] for about in abouts if about["training_seconds"] is not None]
+        truths, missing = ([about[name] for about in abouts] for name in ("gate_truth", "missing"))
         found[method] = {
             **over_seeds(figures),
             "num_parameters": round(np.mean([about["num_parameters"] for about in abouts])),
             "training_seconds": float(np.mean(seconds)) if seconds else None,
-            "gate_truth": mean_truth([about["gate_truth"] for about in abouts]),
-            "missing": mean_missing([about["missing"] for about in abouts]),
+            "gate_truth": summarize_gate_truth(truths) if all(truths) else None,
+            "missing": {
+                f"UA {name}": float(np.mean([of[name]["UA"] for of in missing])) if all(missing) else None
+                for name in ("audio only", "text only")
+            },
         }
     if NETWORK in methods:
         labels = tables[NETWORK][0]["label"].to_numpy()
@@ -235,28 +239,6 @@ def summarize(output_dir: Path, methods: list[str], folds: dict[str, list[str]],
             if method != NETWORK:
                 found[method]["network_above"] = paired_permutation_test(right[NETWORK], right[method], labels)
     return {"methods": found, "seeds": seeds, "folds": folds}
-
-
-def mean_truth(truths: list[dict[str, Any] | None]) -> dict[str, float | None] | None:
-    """The means over runs of the figures that the table has; None where the method has no beta, or it is constant."""
-    if truths[0] is None:
-        return None
-    figures = {
-        "audio noise": [truth["corruption"]["audio"]["noise"]["correlation"] for truth in truths],
-        "text noise": [truth["corruption"]["text"]["noise"]["correlation"] for truth in truths],
-        "audio other": [truth["corruption"]["audio"]["other"]["correlation"] for truth in truths],
-        "text other": [truth["corruption"]["text"]["other"]["correlation"] for truth in truths],
-        "occlusion AUC": [truth["occlusion"]["auc"] for truth in truths],
-        "occlusion correlation": [truth["occlusion"]["correlation"] for truth in truths],
-    }
-    return {name: None if None in values else float(np.mean(values)) for name, values in figures.items()}
-
-
-def mean_missing(found: list[dict[str, Any] | None]) -> dict[str, float] | None:
-    """The mean UA over runs where text, or audio, is missing."""
-    if found[0] is None:
-        return None
-    return {f"UA {name}": float(np.mean([run[name]["UA"] for run in found])) for name in ("audio only", "text only")}
 
 
 def format_methods(report: dict[str, Any]) -> str:
@@ -282,11 +264,12 @@ def format_methods(report: dict[str, Any]) -> str:
                 "p": "-" if above is None else f"{above['p']:.4f}",
             }
         )
-        if method["missing"] is not None:
+        if all(method["missing"].values()):
             missing = {figure: f"{100 * value:.1f}" for figure, value in method["missing"].items()}
             truth = method["gate_truth"] or {}
-            beta = {figure: number(truth.get(figure), "+.2f") for figure in TRUTH}
-            truths.append({"method": name, **missing, **beta})
+            truths.append(
+                {"method": name, **missing, **{figure: number(truth.get(figure), "+.2f") for figure in TRUTH}}
+            )
     return (
         f"Test rows of all folds together, in %; mean ± standard deviation (n - 1) over the seeds "
         f"{' '.join(map(str, report['seeds']))}.\n{pd.DataFrame(rows).to_string(index=False)}\n\n"
