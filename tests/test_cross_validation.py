@@ -141,7 +141,9 @@ def test_a_finished_run_is_not_run_again_and_seeds_can_be_added(whole, features,
 def test_killed_and_started_again_it_ends_the_same(whole, features, tmp_path):
     folder, _ = whole
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "scripts/cross_validate.py", *arguments(features, tmp_path)]
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text("{}")  # in the place of the default one
+    command = [sys.executable, "scripts/cross_validate.py", recipe, *arguments(features, tmp_path)]
     with open(tmp_path / "printed", "w") as file:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=file, stderr=file)
     while process.poll() is None and not (

@@ -269,7 +269,9 @@ def one_process(tmp_path_factory) -> tuple[list, Path]:
     """Arguments of a training on 24 rows, and what it gives in one process with a batch of 12."""
     folder = tmp_path_factory.mktemp("processes")
     make_features().save_to_disk(folder / "features")
-    arguments = ["scripts/train.py", "--dataset", folder / "features", *SPLIT, *TINY]
+    # Without what is drawn: each process draws on its own.
+    drawn = ["--feature_dropout_prob", "0", "--noise_prob", "0", "--train_sampling_strategy", "random"]
+    arguments = ["scripts/train.py", "--dataset", folder / "features", *SPLIT, *TINY, *drawn]
     arguments += ["--num_train_epochs", "3", "--hidden_dropout_prob", "0", "--learning_rate", "3e-3"]
     arguments += ["--use_cpu", "true", "--disable_tqdm", "true"]
     succeed([sys.executable, *arguments, BATCH, "12", "--output_dir", folder / "one"])
