@@ -407,8 +407,8 @@ def training_section(about: dict[str, Any]) -> str:
 def arguments_lines(arguments: dict[str, Any], script: str) -> list[str]:
     own = [[f"`{name}`", shown(value)] for name, value in arguments.items() if name not in SPLIT_ARGUMENTS]
     if not own:
-        return [f"With the defaults of {script}."]
-    return [f"Arguments of {script} that are not its defaults:", "", markdown_table(["argument", "value"], own)]
+        return [f"With the arguments of configs/plain.json in {script}."]
+    return [f"Arguments of {script}, beside configs/plain.json:", "", markdown_table(["argument", "value"], own)]
 
 
 def versions_of(about: dict[str, Any]) -> str:

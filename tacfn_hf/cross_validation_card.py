@@ -170,10 +170,13 @@ def training_section(
 
 
 def command(report: dict[str, Any], dataset: str, arguments: dict[str, Any]) -> str:
-    """The command line that made the report, but for where the features lie and the results go."""
+    """
+    The command line that made the report, but for where the features lie and the results go. The recipe that stood in
+    front is among the arguments: it may be another one by now.
+    """
     given = {"dataset": f"features/{dataset}", **arguments}
     folds = report["folds"]
     if any(fold["test_groups"] != [name] for name, fold in folds.items()):
         given["num_folds"] = len(folds)
     given |= {"seeds": list(report["pooled"]["seeds"]), "output_dir": f"runs/{dataset}"}
-    return shlex.join(["python", "scripts/cross_validate.py", *flags(given)])
+    return shlex.join(["python", "scripts/cross_validate.py", "scripts/configs/plain.json", *flags(given)])

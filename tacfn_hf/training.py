@@ -168,7 +168,7 @@ def with_recipe(argv: Sequence[str], default: str | os.PathLike) -> list[str]:
     if argv and argv[0].endswith(".json"):
         return argv
     recipe = json.loads(Path(default).read_text(encoding="utf-8"))
-    if "--model_name_or_path" in argv:
+    if any(argument.split("=")[0] == "--model_name_or_path" for argument in argv):
         recipe = {name: value for name, value in recipe.items() if name not in ModelArguments.__dataclass_fields__}
     return [*flags(recipe), *argv]
 

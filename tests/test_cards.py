@@ -44,9 +44,9 @@ LIMITS = (
     r"- Language of the data: [^\n]+\. Speakers: [^\n]+\. Other languages[^\n]+\n- Scores are [^\n]+\n\n"
 )
 ARGUMENTS = (
-    r"(?:Arguments of \w+\.py that are not its defaults:\n\n"
+    r"(?:Arguments of \w+\.py, beside configs/plain\.json:\n\n"
     rf"\| argument \| value \|\n{RULE}(?:\| `\w+` \| [^\n]+ \|\n)+"
-    r"|With the defaults of \w+\.py\.\n)\n"
+    r"|With the arguments of configs/plain\.json in \w+\.py\.\n)\n"
 )
 VERSIONS = r"- versions: (?:[\w-]+ [\w.+ ]+(?:, |\n))+"
 LICENSE = r"## License\n\n[^\n]+\n"
@@ -420,7 +420,8 @@ def test_the_card_of_a_cross_validation(cross_validated, tmp_path):
         "corpus-y-folds-beta.png",
     }
     # The command is the one that was given, but for places.
-    script = shlex.split(match["command"])[2:]
+    _, _, recipe, *script = shlex.split(match["command"])
+    assert json.loads((ROOT / recipe).read_text()) == {}
     given = parse_arguments((*CLASSES, CrossValidationArguments), [*script, "--use_cpu", "true"])
     assert (given[3].num_folds, given[3].seeds, given[0].dataset) == (2, [0, 3], "features/corpus-y")
     settings = json.loads((folder / "cross_validation.json").read_text())["settings"]

@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
 from tacfn_hf.calibration import expected_calibration_error
+from tacfn_hf.collation import as_features
 from tacfn_hf.labels import match_labels, share_labels
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
@@ -24,11 +25,14 @@ from tacfn_hf.training import (
     check_features,
     check_output_dir,
     evaluate_split,
+    feature_lengths,
+    feature_statistics,
     load_model,
     load_processor,
     make_compute_metrics,
     parse_arguments,
     run_training,
+    with_recipe,
 )
 
 
@@ -440,6 +444,71 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path):
     assert resumed.state.global_step == whole.state.global_step == 9
     for (name, weight), other in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(weight, other), name
+
+
+def test_grouping_by_length_trains_on_every_row_and_keeps_the_order_of_predictions(tmp_path):
+    parts = {**session_parts(), "train": make(320)}  # of fewer rows transformers groups none
+    none = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = trainer_for(tmp_path, parts, train_sampling_strategy="group_by_length", num_train_epochs=1, **none)
+    order = list(trainer._get_train_sampler())
+    assert sorted(order) == list(range(len(parts["train"])))
+    lengths = feature_lengths(parts["train"])[order]
+    spread = [np.ptp(lengths[i : i + 8]) for i in range(0, len(lengths), 8)]
+    assert np.mean(spread) < np.ptp(lengths) / 2
+    trainer.train()
+    _, table = evaluate_split(trainer, parts["test"])
+    assert list(table["id"]) == plain(parts["test"], "id")
+    for i, row in table.iterrows():
+        alone = evaluate_split(trainer, parts["test"].select([i]))[1].iloc[0]
+        assert np.allclose(
+            row.filter(like="score_").astype(float), alone.filter(like="score_").astype(float), atol=1e-6
+        )
+
+
+def test_lengths_are_those_of_the_longer_modality():
+    dataset = make(12)
+    lengths = {
+        name: [0 if (h := as_features(row, name, 0)) is None else len(h) for row in dataset] for name in ("h_a", "h_t")
+    }
+    assert feature_lengths(dataset).tolist() == np.max([lengths["h_a"], lengths["h_t"]], axis=0).tolist()
+    assert feature_lengths(dataset.remove_columns("h_a")).tolist() == lengths["h_t"]
+
+
+def test_statistics_are_those_of_all_positions():
+    generator = np.random.default_rng(0)
+    h_a = [generator.normal(size=(i % 4, 3)) * 1e-3 + 1e4 if i % 4 else None for i in range(600)]
+    dataset = Dataset.from_dict({"h_a": h_a}, features=Features({"h_a": Array2D(shape=(None, 3), dtype="float64")}))
+    positions = np.concatenate([h for h in h_a if h is not None]).astype(np.float32).astype(np.float64)
+    mean, std = feature_statistics(dataset.with_format("numpy"), "h_a")
+    assert np.allclose(mean, positions.mean(axis=0), rtol=1e-12)
+    assert np.allclose(std, positions.std(axis=0), rtol=1e-6)
+
+
+def test_a_new_model_is_standardised_by_the_training_part():
+    train = session_parts()["train"]
+    standardizer = tiny(train, standardize_features=True).model.text_standardizer
+    positions = torch.cat([h for row in train if (h := as_features(row, "h_t", 0)) is not None]).double().numpy()
+    assert np.allclose(standardizer.mean, positions.mean(axis=0), atol=1e-5)
+    assert np.allclose(standardizer.std, positions.std(axis=0), rtol=1e-4)
+
+
+def test_a_recipe_goes_in_front(tmp_path):
+    recipe = tmp_path / "default.json"
+    recipe.write_text('{"hidden_size": 8, "learning_rate": 0.5, "standardize_features": true}')
+
+    def parsed(*argv):
+        return parse_arguments(
+            (ModelArguments, TacfnTrainingArguments), [*with_recipe(argv, recipe), "--output_dir", "x"]
+        )
+
+    model_args, args = parsed("--learning_rate", "0.1")
+    assert (model_args.hidden_size, model_args.standardize_features, args.learning_rate) == (8, True, 0.1)
+    model_args, args = parsed("--model_name_or_path=x")
+    assert (model_args.hidden_size, model_args.standardize_features, args.learning_rate) == (None, None, 0.5)
+    own = tmp_path / "own.json"
+    own.write_text('{"hidden_size": 16}')
+    model_args, args = parsed(str(own))
+    assert (model_args.hidden_size, args.learning_rate) == (16, TacfnTrainingArguments.learning_rate)
 
 
 def test_early_stopping(tmp_path):

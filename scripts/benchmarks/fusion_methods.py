@@ -70,11 +70,11 @@ NETWORK, SVM = "tacfn", "SVM"
 METHODS = (NETWORK, *BASELINES, SVM)
 # What suits each on validation sessions: an MLP on means wants to be wide, attention over tokens overfits then.
 MEANS = {"hidden_size": 1024, "feature_dropout_prob": 0.5}
-SEQUENCES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "gate_hidden_size": 64}
+SEQUENCES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "hidden_dropout_prob": 0.2}
 SIZES = {
     **dict.fromkeys(BASELINES, MEANS),
     "MulT": {**SEQUENCES, "num_hidden_layers": 1},
-    "first implementation": {**SEQUENCES, "num_hidden_layers": 2},
+    "first implementation": {**SEQUENCES, "num_hidden_layers": 2, "num_classifier_layers": 2, "gate_hidden_size": 64},
 }
 TRUTH = ("audio, noise", "text, noise", "audio, other", "text, other", "occlusion AUC", "occlusion correlation")
 GATED = (NETWORK, "GMU", "first implementation")

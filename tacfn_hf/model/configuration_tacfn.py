@@ -45,7 +45,7 @@ class TacfnConfig(PreTrainedConfig):
         gate_hidden_size (`int`, *optional*, defaults to 256):
             Inner size of the gate's MLP.
         num_classifier_layers (`int`, *optional*, defaults to 2):
-            Linear layers of the classifier: 2 with a layer norm in front, or 1 on the fused vector as it is.
+            Linear layers of the classifier: 2 with a layer norm in front, or 1 behind the ReLU alone.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.2):
             Dropout on the output of each sublayer and in the classifier.
         attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
