@@ -136,7 +136,7 @@ def main() -> None:
             write_results(folder, {"test": result}, {"test": table}, {**about, "settings": settings})
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     report = summarize(output_dir, method_args.methods, folds, cv_args.seeds)
-    write_json(output_dir / "methods.json", {**report, "settings": settings})
+    write_json(output_dir / "methods.json", finite({**report, "settings": settings}))
     print(format_methods(report))
 
 
