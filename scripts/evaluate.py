@@ -19,12 +19,11 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datasets import concatenate_datasets
 from transformers import TrainingArguments
 
 from tacfn_hf.labels import label_names_of, match_labels, share_labels
 from tacfn_hf.metrics import format_table
-from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
+from tacfn_hf.splits import DataArguments, open_part
 from tacfn_hf.training import (
     build_trainer,
     check_features,
@@ -67,12 +66,7 @@ def main() -> None:
         report_to="none",
     )
     check_output_dir(args)
-    parts = split_dataset(open_dataset(data_args.dataset), data_args)
-    if eval_args.split == "all":
-        parts["all"] = concatenate_datasets(list(parts.values()))
-    if eval_args.split not in parts:
-        raise ValueError(f"The dataset {data_args.dataset} has no part {eval_args.split!r}: it has {', '.join(parts)}.")
-    part = parts[eval_args.split]
+    part = open_part(data_args, eval_args.split)
 
     model = load_model(eval_args.model)
     check_features(part, model.config, f"the dataset {data_args.dataset}")

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate import PartialState
-from datasets import concatenate_datasets
 
 from tacfn_hf.files import write_json
 from tacfn_hf.gate_truth import format_gate_truth, measure_gate_truth
-from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
+from tacfn_hf.splits import DataArguments, open_part
 from tacfn_hf.training import check_features, load_model, parse_arguments, versions
 
 
@@ -48,12 +47,7 @@ def main() -> None:
     path = Path(args.output_dir, "gate_truth.json")
     if path.exists():
         raise ValueError(f"output_dir {args.output_dir} already holds {path.name}: choose another folder.")
-    parts = split_dataset(open_dataset(data_args.dataset), data_args)
-    if args.split == "all":
-        parts["all"] = concatenate_datasets(list(parts.values()))
-    if args.split not in parts:
-        raise ValueError(f"The dataset {data_args.dataset} has no part {args.split!r}: it has {', '.join(parts)}.")
-    part = parts[args.split]
+    part = open_part(data_args, args.split)
 
     model = load_model(args.model)
     check_features(part, model.config, f"the dataset {data_args.dataset}")

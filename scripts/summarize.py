@@ -11,7 +11,7 @@ import sys
 import pandas as pd
 
 
-COLUMNS = ["WA", "UA", "wF1", "macro_F1", "beta_mean"]
+COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]
 
 
 def main() -> None:

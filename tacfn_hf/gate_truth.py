@@ -9,14 +9,13 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from tqdm.auto import tqdm
 
 from .collation import MODALITIES, TacfnDataCollator, as_features
+from .feature_columns import complete_rows, feature_statistics
 from .labels import label_names_of, match_labels
 from .metrics import EmotionMetric
-from .splits import lacking_rows
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -75,7 +74,7 @@ def measure_gate_truth(
     label_names = label_names_of(model.config)
     rows = match_labels(rows_with_both(dataset), label_names)
     labels = labels_of(rows)
-    scales = means_and_stds(dataset, batch_size)
+    scales = {column: feature_statistics(dataset, column) for column in MODALITIES}
     order = np.random.default_rng(seed).permutation(len(rows))
     donors = np.empty_like(order)
     donors[order] = np.roll(order, 1)  # one cycle through all rows: nobody is its own donor
@@ -221,15 +220,6 @@ def with_and_without(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[
         yield name, [{key: value for key, value in row.items() if key != missing} for row in batch]
 
 
-def complete_rows(dataset: Dataset) -> np.ndarray:
-    """Boolean `[N]`: the rows that lack neither h_a nor h_t. Features are not decoded."""
-    if not set(MODALITIES) <= set(dataset.column_names):
-        return np.zeros(len(dataset), dtype=bool)
-    tables = dataset.select_columns(list(MODALITIES)).with_format("arrow").iter(batch_size=1000)
-    lacking = [np.logical_or.reduce([lacking_rows(table.column(column)) for column in MODALITIES]) for table in tables]
-    return ~np.concatenate([*lacking, np.zeros(0, dtype=bool)])
-
-
 def rows_with_both(dataset: Dataset) -> Dataset:
     """The rows that lack neither h_a nor h_t."""
     for column in (*MODALITIES, "label"):
@@ -256,18 +246,6 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[int, list[dict[
     rows = dataset.with_format("numpy", columns=names)
     for start in range(0, len(rows), batch_size):
         yield start, list(rows.select(range(start, min(start + batch_size, len(rows)))))
-
-
-def means_and_stds(dataset: Dataset, batch_size: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and standard deviation `[d]` of h_a and of h_t, over all positions of all rows that have them."""
-    scalers = {column: StandardScaler() for column in MODALITIES}
-    collate = TacfnDataCollator()
-    for _, rows in batches(dataset, batch_size):
-        batch = collate(rows)
-        for column, mask in MODALITIES.items():
-            if column in batch:
-                scalers[column].partial_fit(batch[column][~batch[mask]].double().numpy())
-    return {column: (scaler.mean_, np.sqrt(scaler.var_)) for column, scaler in scalers.items()}
 
 
 @torch.no_grad()

@@ -3,15 +3,14 @@
 import glob
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
 from sklearn.model_selection import GroupShuffleSplit
 from transformers.utils import logging
 
 from .collation import MODALITIES
+from .feature_columns import lacking_rows
 
 
 logger = logging.get_logger(__name__)
@@ -98,6 +97,21 @@ def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
                 f"The dataset {path_or_id} is no folder or file here, and loading it from the Hub failed: {error}"
             ) from error
     return unparted(loaded)
+
+
+def open_part(data_args: DataArguments, name: str) -> Dataset:
+    """
+    One part of a dataset: "train", "valid", "test", or "all" its rows.
+
+    Raises:
+        ValueError: there is no such part, and whatever `split_dataset` raises.
+    """
+    parts = split_dataset(open_dataset(data_args.dataset), data_args)
+    if name == "all":
+        return concatenate_datasets(list(parts.values()))
+    if name not in parts:
+        raise ValueError(f"The dataset {data_args.dataset} has no part {name!r}: it has {', '.join(parts)}.")
+    return parts[name]
 
 
 def unparted(dataset: DatasetDict) -> Dataset | DatasetDict:
@@ -289,20 +303,6 @@ def check_rows(parts: dict[str, Dataset]) -> None:
                 row_id = ids[offset + int(np.argmax(lacking))]
                 raise ValueError(f"The row with id {row_id!r} ({part_name}) has neither h_a nor h_t.")
             offset += len(table)
-
-
-def row_lengths(column: Any) -> np.ndarray:
-    """The lengths of the rows of an Arrow column of features, int64 `[N]`; 0 where it is null."""
-    lengths = []
-    for chunk in column.chunks:
-        storage = getattr(chunk, "storage", chunk)  # Array2D is an extension type around lists
-        lengths.append(pc.fill_null(pc.list_value_length(storage), 0).to_numpy(zero_copy_only=False))
-    return np.concatenate(lengths).astype(np.int64)
-
-
-def lacking_rows(column: Any) -> np.ndarray:
-    """Boolean `[N]`: where an Arrow column of features is null or has length 0."""
-    return row_lengths(column) == 0
 
 
 def check_groups(parts: dict[str, Dataset], column: str, apart: tuple[str, ...]) -> None:

@@ -28,10 +28,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .calibration import class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
-from .collation import TacfnDataCollator, as_features
+from .collation import TacfnDataCollator
+from .feature_columns import complete_rows, feature_lengths, feature_size, feature_statistics
 from .features import processor_of
 from .files import write_json
-from .gate_truth import complete_rows, measure_gate_truth
+from .gate_truth import measure_gate_truth
 from .labels import label_names_of, labels_as, match_labels
 from .metrics import EmotionMetric
 from .model.configuration_tacfn import TacfnConfig
@@ -39,7 +40,7 @@ from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
 from .sharing import push_checkpoint
-from .splits import DataArguments, lacking_rows, open_dataset, row_lengths, split_dataset
+from .splits import DataArguments, open_dataset, split_dataset
 from .storage import PROVENANCE_COLUMNS, provenance_of
 
 
@@ -183,55 +184,11 @@ def flags(arguments: dict[str, Any]) -> list[str]:
     return found
 
 
-def feature_size(dataset: Dataset, column: str) -> int | None:
-    """The size of one feature vector, from the first row that has any; None where the column is not there."""
-    if column not in dataset.column_names:
-        return None
-    offset = 0
-    for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000):
-        there = np.flatnonzero(~lacking_rows(table.column(column)))
-        if len(there):
-            return np.shape(dataset.with_format("numpy")[offset + int(there[0])][column])[-1]
-        offset += len(table)
-    return None
-
-
-def feature_lengths(dataset: Dataset) -> np.ndarray:
-    """The length of each row's longer modality, in positions: int64 `[N]`. Features are not decoded."""
-    lengths = np.zeros(len(dataset), dtype=np.int64)
-    for column in ("h_a", "h_t"):
-        if column in dataset.column_names:
-            offset = 0
-            for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000):
-                there = lengths[offset : offset + len(table)]
-                np.maximum(there, row_lengths(table.column(column)), out=there)
-                offset += len(table)
-    return lengths
-
-
-def feature_statistics(dataset: Dataset, column: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation `[d]` of a column of features, over all positions of all rows that have it."""
-    count, mean, squares = 0, 0.0, 0.0
-    for batch in dataset.select_columns([column]).with_format("numpy").iter(batch_size=256):
-        rows = [
-            h
-            for i in range(len(batch[column]))
-            if (h := as_features({column: batch[column][i]}, column, i)) is not None
-        ]
-        if rows:
-            # Merged batch by batch (Chan et al., 1979): a difference of large sums would round small deviations away.
-            h = torch.cat(rows).double()
-            total, difference = count + len(h), h.mean(dim=0) - mean
-            squares = squares + h.var(dim=0, correction=0) * len(h) + difference**2 * (count * len(h) / total)
-            count, mean = total, mean + difference * (len(h) / total)
-    return mean, (squares / count).sqrt()
-
-
 def set_statistics(model: TacfnModel, train: Dataset) -> None:
     """Gives a model with `standardize_features` the statistics of its training part."""
     for column, standardizer in (("h_a", model.audio_standardizer), ("h_t", model.text_standardizer)):
         if feature_size(train, column) is not None:
-            standardizer.set_statistics(*feature_statistics(train, column))
+            standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, column)))
 
 
 def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:

@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
 from tacfn_hf.calibration import expected_calibration_error
 from tacfn_hf.collation import as_features
+from tacfn_hf.feature_columns import feature_lengths, feature_statistics
 from tacfn_hf.labels import match_labels, share_labels
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
@@ -25,8 +26,6 @@ from tacfn_hf.training import (
     check_features,
     check_output_dir,
     evaluate_split,
-    feature_lengths,
-    feature_statistics,
     load_model,
     load_processor,
     make_compute_metrics,

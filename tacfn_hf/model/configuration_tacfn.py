@@ -86,7 +86,8 @@ class TacfnConfig(PreTrainedConfig):
     `num_labels` is 4 unless `num_labels` or `id2label` says otherwise.
 
     Raises:
-        ValueError: a size that is not positive, heads that do not divide `hidden_size`, a dropout outside [0, 1),
+        ValueError: a size that is not positive, heads that do not divide `hidden_size`, a classifier of other than 1 or
+            2 layers, a probability outside [0, 1), noise without standardised features, a negative weight of a loss,
             class weights that are not one positive number per label, or a temperature that is not positive.
 
     ```python

@@ -58,9 +58,12 @@ def test_standardising_inside_is_standardising_outside(config, tmp_path):
 
 
 def test_a_constant_dimension_is_not_scaled():
-    standardizer = FeatureStandardizer(3)
-    standardizer.set_statistics(torch.tensor([5.0, 1e4, 0.0]), torch.tensor([0.0, 0.5, 1e-9]))
-    assert torch.equal(standardizer(torch.tensor([[6.0, 1e4, 1.0]])), torch.tensor([[1.0, 0.0, 1e9]]))
+    """Constant: to the last bit, but for float32's steps at 1e4, but for float16's steps at 0. Not constant: two."""
+    standardizer = FeatureStandardizer(5)
+    mean, std = torch.tensor([5.0, 1e4, 1e-7, 1e4, 1e-3]), torch.tensor([0.0, 1e-3, 2e-8, 0.5, 1e-4])
+    standardizer.set_statistics(mean, std)
+    expected = torch.tensor([[1.0, 1.0, 1.0, 2.0, 1e4]])
+    assert torch.allclose(standardizer(mean + 1), expected, rtol=1e-3)
 
 
 def test_a_dropped_dimension_is_dropped_at_all_positions():
@@ -156,6 +159,16 @@ def test_noise_lowers_what_a_modality_is_worth(config):
     noisy_a, noisy_t = add_noise(h[0], h[2], 0.999)[0], add_noise(h[1], h[3], 0.999)[0]
     found = model.model.fuse(noisy_a, noisy_t, h[2], h[3]).beta[:, 0]
     assert torch.allclose((beta - found).abs().min(dim=0).values, torch.zeros(500), atol=1e-4)
+
+
+def test_the_gate_is_taught_on_features_without_dropout(config):
+    model = build(config, gate_loss_weight=1.0, hidden_dropout_prob=0.5, feature_dropout_prob=0.5).train()
+    features = tuple(value[[2, 4, 5]] for value in model.model.prepare(**batch()))  # these have both
+    equal = torch.ones(3)
+    errors = model._gate_errors(features, equal, equal)
+    assert all(module.training for module in model.modules())
+    beta = model.eval().model.fuse(*features).beta[:, 0]
+    assert torch.allclose(errors, (beta - 0.5) ** 2, atol=1e-6)
 
 
 def test_only_the_gate_learns_from_the_gate_loss(config):
