@@ -83,6 +83,9 @@ class ModelArguments:
         default=None,
         metadata={"help": "Standardise the features by the training part's mean and deviation (default: no)."},
     )
+    pool_features: bool | None = field(
+        default=None, metadata={"help": "Average the features over time in front of the projections (default: no)."}
+    )
     unimodal_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the losses of audio alone and of text alone (default: 0)."}
     )

@@ -79,7 +79,13 @@ SIZES = {
 TRUTH = ("audio, noise", "text, noise", "audio, other", "text, other", "occlusion AUC", "occlusion correlation")
 GATED = (NETWORK, "GMU", "first implementation")
 # What belongs to the network of this package.
-OWN = {"noise_prob": 0.0, "modality_dropout_prob": 0.0, "unimodal_loss_weight": 0.0, "gate_loss_weight": 0.0}
+OWN = {
+    "pool_features": False,
+    "noise_prob": 0.0,
+    "modality_dropout_prob": 0.0,
+    "unimodal_loss_weight": 0.0,
+    "gate_loss_weight": 0.0,
+}
 
 
 @dataclass

@@ -53,6 +53,10 @@ class TacfnConfig(PreTrainedConfig):
         modality_dropout_prob (`float`, *optional*, defaults to 0.0):
             In training, how likely a sample that has both modalities loses one of them, either as often. It teaches the
             network to do with one, and the gate to lean on the one that helps.
+        pool_features (`bool`, *optional*, defaults to `False`):
+            Whether features are averaged over time in front of the projections, each position's scaled to a root mean
+            square of 1, so that the network sees one vector of either modality. Cross-modal blocks have nothing to
+            attend to then.
         feature_dropout_prob (`float`, *optional*, defaults to 0.0):
             Dropout on the features, of whole dimensions: the same at all positions of a sample.
         standardize_features (`bool`, *optional*, defaults to `False`):
@@ -127,6 +131,7 @@ class TacfnConfig(PreTrainedConfig):
     noise_prob: float | int = 0.0
     feature_dropout_prob: float | int = 0.0
     standardize_features: bool = False
+    pool_features: bool = False
     unimodal_loss_weight: float | int = 0.0
     gate_loss_weight: float | int = 0.0
     layer_norm_eps: float = 1e-5

@@ -10,7 +10,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .augmentation_tacfn import add_noise, drop_dimensions, drop_modalities
-from .beta_gate_tacfn import BetaGate
+from .beta_gate_tacfn import BetaGate, masked_mean
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalTransformer
 from .standardization_tacfn import FeatureStandardizer
@@ -116,6 +116,22 @@ def check_features(
     return h, mask
 
 
+def pool(h: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The mean over the valid positions of `h [B, L, feature_size]`, each scaled to a root mean square of 1, as a sequence
+    of one, `[B, 1, feature_size]`, with its mask `[B, 1]`. The more the positions agree, the longer their mean is.
+    """
+    mean = masked_mean(F.rms_norm(h, h.shape[-1:]), mask)
+    return mean.unsqueeze(1), mask.all(dim=1, keepdim=True)
+
+
+class MeanProjection(nn.Linear):
+    """
+    Projection of the means of `pool`. Its bias starts as large as the product with one position's features: the gate's
+    layer norm, which forgets how long a vector is, then still shows how long the mean was.
+    """
+
+
 class TacfnPreTrainedModel(PreTrainedModel):
     """What the models share: their configuration, how weights start, and how a folder is written."""
 
@@ -152,6 +168,8 @@ class TacfnPreTrainedModel(PreTrainedModel):
         if isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
             init.ones_(module.std)
+        if isinstance(module, MeanProjection):
+            init.normal_(module.bias, std=self.config.initializer_range * module.in_features**0.5)
 
     def save_pretrained(self, save_directory, **kwargs):
         """
@@ -176,10 +194,14 @@ class TacfnModel(TacfnPreTrainedModel):
             self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
             self.text_standardizer = FeatureStandardizer(config.text_feature_size)
         self.audio_projection = nn.Identity()
-        if config.audio_feature_size != d:
+        if config.pool_features:
+            self.audio_projection = MeanProjection(config.audio_feature_size, d)
+        elif config.audio_feature_size != d:
             self.audio_projection = nn.Linear(config.audio_feature_size, d)
         self.text_projection = nn.Identity()
-        if config.text_feature_size != d:
+        if config.pool_features:
+            self.text_projection = MeanProjection(config.text_feature_size, d)
+        elif config.text_feature_size != d:
             self.text_projection = nn.Linear(config.text_feature_size, d)
         self.cross_modal = CrossModalTransformer(config)
         self.beta_gate = BetaGate(config)
@@ -285,7 +307,7 @@ class TacfnModel(TacfnPreTrainedModel):
                 f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
                 'weights: call model.set_attn_implementation("eager") first.'
             )
-        h_a_tilde, h_t_tilde, *recorded = self.encode(
+        h_a_tilde, h_t_tilde, mask_a, mask_t, *recorded = self.encode(
             h_a, h_t, mask_a, mask_t, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         h_fused, gate, beta, fused_sequence, fused_mask = self.beta_gate(
@@ -306,11 +328,20 @@ class TacfnModel(TacfnPreTrainedModel):
     def encode(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor, **options: bool
     ) -> tuple[torch.Tensor, ...]:
-        """What comes in front of the gate. Results and options are those of [`CrossModalTransformer`]."""
+        """
+        What comes in front of the gate: results and options are those of [`CrossModalTransformer`], with the masks of
+        the results behind the first two.
+        """
+        if self.config.pool_features:
+            h_a, mask_a = pool(h_a, mask_a)
+            h_t, mask_t = pool(h_t, mask_t)
         if self.training and self.config.feature_dropout_prob > 0:
             h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
             h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)
-        return self.cross_modal(self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t, **options)
+        h_a, h_t, *recorded = self.cross_modal(
+            self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t, **options
+        )
+        return h_a, h_t, mask_a, mask_t, *recorded
 
 
 class ClassificationHead(nn.Module):
@@ -481,9 +512,9 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         h_t, noise_t = add_noise(h_t, mask_t, self.config.noise_prob)
         self.model.eval()
         with torch.no_grad():
-            h_a_tilde, h_t_tilde = self.model.encode(h_a, h_t, mask_a, mask_t)
+            encoded = self.model.encode(h_a, h_t, mask_a, mask_t)
         self.model.train()
-        beta = self.model.beta_gate(h_a_tilde, h_t_tilde, mask_a, mask_t)[2][:, 0].float()
+        beta = self.model.beta_gate(*encoded)[2][:, 0].float()
         worth_a = (1 - noise_a).log() - losses_a.view(len(beta), -1).sum(dim=1)
         worth_t = (1 - noise_t).log() - losses_t.view(len(beta), -1).sum(dim=1)
         return (beta - torch.sigmoid(worth_a - worth_t)) ** 2
