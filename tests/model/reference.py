@@ -31,7 +31,9 @@ def logits_beta_gate(model, h_a, h_t):
     weights = {name: value.double() for name, value in model.state_dict().items()}
     state = {"audio": h_a, "text": h_t}
     state = {name: h.double() for name, h in state.items() if h is not None}
-    for name in state:
+    for name, h in state.items():
+        if config.pool_features:
+            state[name] = (h / (h**2).mean(-1, keepdim=True).sqrt()).mean(0, keepdim=True)
         if f"model.{name}_projection.weight" in weights:
             state[name] = linear(weights, f"model.{name}_projection", state[name])
 

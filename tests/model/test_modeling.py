@@ -59,6 +59,40 @@ def test_padding_and_batch_mates_change_nothing(model, implementation, content, 
             assert_same(model(a[None], t[None]), expected, 0)
 
 
+@pytest.mark.parametrize("num_hidden_layers", [0, 2])
+@pytest.mark.parametrize("where", ["right-padded", "left-padded", "holes"])
+def test_pooled_features_are_those_of_the_formula_however_they_are_padded(config, where, num_hidden_layers):
+    config.pool_features, config.num_hidden_layers = True, num_hidden_layers
+    model = TacfnForSequenceClassification(config).eval()
+    pairs = samples()
+    h_a, mask_a = place([a for a, _ in pairs], 37, where, float("nan"))
+    h_t, mask_t = place([t for _, t in pairs], 11, where, float("nan"))
+    mask_t[1] = True
+    pairs[1] = (pairs[1][0], None)
+    with torch.no_grad():
+        batch = model(h_a, h_t, mask_a, mask_t, output_fused_sequence=True)
+        for i, (a, t) in enumerate(pairs):
+            assert_same(batch, logits_beta_gate(model, a, t), i)
+    assert batch.beta[1] == 1.0
+    torch.testing.assert_close(batch.fused_sequence[:, 0], batch.h_fused)
+    model.train()(h_a, h_t, mask_a, mask_t, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+def test_a_new_pooled_network_sees_how_far_positions_agree(config):
+    """Two sequences whose means point the same way: layer norm alone would make them equal."""
+    config.pool_features, config.num_hidden_layers, config.hidden_size = True, 0, 16  # a projection in any case
+    torch.manual_seed(0)
+    model = TacfnForSequenceClassification(config).eval()
+    direction, across = torch.zeros(16), torch.zeros(16)
+    direction[0], across[1] = 4.0, 4.0
+    agreeing = torch.stack([direction, direction])[None]
+    disagreeing = torch.stack([direction + across, direction - across])[None]
+    with torch.no_grad():
+        difference = model(h_t=agreeing).h_fused - model(h_t=disagreeing).h_fused
+    assert difference.abs().max() > 0.1
+
+
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize("modality", ["audio", "text"])
 def test_a_missing_modality_is_the_same_everywhere(model, implementation, modality):
