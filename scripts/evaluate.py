@@ -88,6 +88,7 @@ def main() -> None:
         "left_out_rows": left_out,
         "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
         "split_seed": data_args.split_seed,
+        "temperature": model.config.temperature,
         "num_parameters": model.num_parameters(),
         "world_size": args.world_size,
     }

@@ -72,6 +72,19 @@ def test_the_network_is_the_one_of_cross_validation(compared, tmp_path):
         pd.testing.assert_frame_equal(table, other, atol=1e-5)
 
 
+def test_a_baseline_is_kept_when_only_the_network_changes(compared):
+    folder, _ = compared
+    place = ["--dataset", folder / "features", "--output_dir", folder / "run", "--seeds", "0", "1"]
+    runs = sorted(folder.glob("run/concatenation/*/*/metrics.json"))
+    made = [path.stat().st_mtime_ns for path in runs]
+    done = compare(*place, "--methods", "concatenation", "--gate_loss_weight", "1", "--hidden_size", "32")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.stat().st_mtime_ns for path in runs] == made
+    assert len(made) == 4
+    done = compare(*place, "--methods", "tacfn", "--gate_loss_weight", "1")
+    assert "holds a run with other arguments" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -126,6 +126,8 @@ def test_evaluation_gives_the_same_metrics(trained, tmp_path):
     pd.testing.assert_frame_equal(
         table, trained_table[trained_table["split"] == "test"].reset_index(drop=True), atol=1e-6
     )
+    temperature = AutoModelForSequenceClassification.from_pretrained(output).config.temperature
+    assert metrics["about"]["temperature"] == trained_metrics["about"]["temperature"] == temperature
     for name in ("WA", "UA", "wF1", "macro_F1", "confusion"):
         assert metrics["test"][name] == trained_metrics["test"][name]
     assert metrics["test"]["beta_mean"] == pytest.approx(trained_metrics["test"]["beta_mean"], abs=1e-6)

@@ -7,8 +7,8 @@ features, collator, trainer and selection, with several seeds.
     python scripts/benchmarks/fusion_methods.py recipe.json --methods tacfn concatenation ...
 
 Arguments are those of cross_validate.py. All methods get the recipe's arguments of training, and its standardisation
-and dropout of features, but not what is particular to the network (losses, noise, sizes). Their sizes are SIZES.
-A run that is there already is not made again, so that several processes can make the methods of one output_dir.
+and dropout of features, but not what is particular to the network (pooling, losses, noise, sizes). Their sizes are
+SIZES. A run that is there already is not made again, so that several processes can make the methods of one output_dir.
 output_dir gets `methods.json`, and for each method, fold and seed `metrics.json` and `predictions.parquet`.
 """
 
