@@ -127,9 +127,9 @@ def main() -> None:
         for method, fold, seed in bar:
             bar.set_postfix_str(f"{method}, fold {fold}, seed {seed}")
             folder = run_folder(output_dir, method, fold, seed)
-            own = settings if method == NETWORK else {**settings, **OWN, **SIZES.get(method, {})}
+            used = settings if method == NETWORK else {**settings, **OWN, **SIZES.get(method, {})}
             if (folder / "metrics.json").is_file():
-                if json.loads((folder / "metrics.json").read_text())["about"]["settings"] != own:
+                if json.loads((folder / "metrics.json").read_text())["about"]["settings"] != used:
                     raise ValueError(f"{folder} holds a run with other arguments: choose another output_dir.")
                 continue
             # Anew for each run, since a Trainer changes its arguments.
@@ -139,7 +139,7 @@ def main() -> None:
             if "valid" not in parts:
                 raise ValueError("There is no validation part to select on: give valid_fraction.")
             result, table, about = svm(parts, args) if method == SVM else train(method, parts, model_args, args)
-            write_results(folder, {"test": result}, {"test": table}, {**about, "settings": own})
+            write_results(folder, {"test": result}, {"test": table}, {**about, "settings": used})
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     report = summarize(output_dir, method_args.methods, folds, cv_args.seeds)
     write_json(output_dir / "methods.json", finite({**report, "settings": settings}))

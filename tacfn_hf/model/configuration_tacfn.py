@@ -35,7 +35,7 @@ class TacfnConfig(PreTrainedConfig):
         text_feature_size (`int`, *optional*, defaults to 768):
             Size of one text feature vector (the hidden size of the text encoder).
         hidden_size (`int`, *optional*, defaults to 768):
-            Size d of the network. Where a feature size differs from it, and only there, a linear layer projects.
+            Size d of the network. A linear layer projects features of another size, or with `pool_features` any.
         num_hidden_layers (`int`, *optional*, defaults to 2):
             Number of cross-modal blocks. 0 leaves the gate alone with the projected features.
         num_attention_heads (`int`, *optional*, defaults to 8):

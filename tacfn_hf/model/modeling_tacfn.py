@@ -29,7 +29,8 @@ class TacfnModelOutput(ModelOutput):
     gate (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
         How far audio was trusted, per dimension.
     h_a_tilde (`torch.FloatTensor` of shape `(batch_size, audio_length, hidden_size)`):
-        Audio after the cross-modal blocks, before the gate. Positions behind the mask hold no information.
+        Audio after the cross-modal blocks, before the gate. Positions behind the mask hold no information. With
+        `pool_features` all lengths of this output are 1.
     h_t_tilde (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`):
         Text, likewise.
     fused_sequence (`torch.FloatTensor` of shape `(batch_size, fused_length, hidden_size)`):
@@ -132,6 +133,13 @@ class MeanProjection(nn.Linear):
     """
 
 
+def feature_projection(feature_size: int, config: TacfnConfig) -> nn.Module:
+    """`[B, L, feature_size] -> [B, L, hidden_size]`; nothing where the sizes are equal and features are not pooled."""
+    if config.pool_features:
+        return MeanProjection(feature_size, config.hidden_size)
+    return nn.Identity() if feature_size == config.hidden_size else nn.Linear(feature_size, config.hidden_size)
+
+
 class TacfnPreTrainedModel(PreTrainedModel):
     """What the models share: their configuration, how weights start, and how a folder is written."""
 
@@ -189,20 +197,11 @@ class TacfnModel(TacfnPreTrainedModel):
 
     def __init__(self, config: TacfnConfig):
         super().__init__(config)
-        d = config.hidden_size
         if config.standardize_features:
             self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
             self.text_standardizer = FeatureStandardizer(config.text_feature_size)
-        self.audio_projection = nn.Identity()
-        if config.pool_features:
-            self.audio_projection = MeanProjection(config.audio_feature_size, d)
-        elif config.audio_feature_size != d:
-            self.audio_projection = nn.Linear(config.audio_feature_size, d)
-        self.text_projection = nn.Identity()
-        if config.pool_features:
-            self.text_projection = MeanProjection(config.text_feature_size, d)
-        elif config.text_feature_size != d:
-            self.text_projection = nn.Linear(config.text_feature_size, d)
+        self.audio_projection = feature_projection(config.audio_feature_size, config)
+        self.text_projection = feature_projection(config.text_feature_size, config)
         self.cross_modal = CrossModalTransformer(config)
         self.beta_gate = BetaGate(config)
         self.post_init()
