@@ -1,5 +1,6 @@
 """What the columns of features of a dataset hold: lengths, sizes, gaps, statistics."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,28 @@ def feature_lengths(dataset: Dataset) -> np.ndarray:
     return lengths
 
 
-def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of a column over all positions of the rows that have features: float64 `[d]`."""
-    scaler = StandardScaler()
+def positions(dataset: Dataset, column: str) -> Iterator[np.ndarray]:
+    """All positions of the rows that have features, float64 `[n, d]` a batch of rows."""
     for batch in dataset.select_columns([column]).with_format("numpy").iter(batch_size=256):
         rows = [as_features({column: h}, column, i) for i, h in enumerate(batch[column])]
         rows = [h for h in rows if h is not None]
         if rows:
-            scaler.partial_fit(torch.cat(rows).double().numpy())
+            yield torch.cat(rows).double().numpy()
+
+
+def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of a column over all positions of the rows that have features: float64 `[d]`."""
+    scaler = StandardScaler()
+    for h in positions(dataset, column):
+        scaler.partial_fit(h)
     return scaler.mean_, np.sqrt(scaler.var_)
+
+
+def feature_covariance(dataset: Dataset, column: str, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Covariance of `(h - mean) / scale` over the positions of `feature_statistics`, around 0: float64 `[d, d]`."""
+    total, count = np.zeros((len(mean), len(mean))), 0
+    for h in positions(dataset, column):
+        h = (h - mean) / scale
+        total += h.T @ h
+        count += len(h)
+    return total / count

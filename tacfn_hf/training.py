@@ -29,7 +29,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from .calibration import class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator
-from .feature_columns import complete_rows, feature_lengths, feature_size, feature_statistics
+from .feature_columns import complete_rows, feature_covariance, feature_lengths, feature_size, feature_statistics
 from .features import processor_of
 from .files import write_json
 from .gate_truth import measure_gate_truth
@@ -85,6 +85,10 @@ class ModelArguments:
     )
     pool_features: bool | None = field(
         default=None, metadata={"help": "Average the features over time in front of the projections (default: no)."}
+    )
+    gate_reads_distance: bool | None = field(
+        default=None,
+        metadata={"help": "Let the gate read how far features lie from those of the training part (default: no)."},
     )
     unimodal_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the losses of audio alone and of text alone (default: 0)."}
@@ -189,9 +193,15 @@ def flags(arguments: dict[str, Any]) -> list[str]:
 
 def set_statistics(model: TacfnModel, train: Dataset) -> None:
     """Gives a model with `standardize_features` the statistics of its training part."""
-    for column, standardizer in (("h_a", model.audio_standardizer), ("h_t", model.text_standardizer)):
-        if feature_size(train, column) is not None:
-            standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, column)))
+    for column, modality in (("h_a", "audio"), ("h_t", "text")):
+        if feature_size(train, column) is None:
+            continue
+        standardizer = getattr(model, f"{modality}_standardizer")
+        standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, column)))
+        if model.config.gate_reads_distance:
+            mean, std = standardizer.mean.double().numpy(), standardizer.std.double().numpy()
+            covariance = torch.from_numpy(feature_covariance(train, column, mean, std))
+            getattr(model, f"{modality}_distance").set_covariance(covariance)
 
 
 def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
 from tacfn_hf.calibration import expected_calibration_error
 from tacfn_hf.collation import as_features
-from tacfn_hf.feature_columns import feature_lengths, feature_statistics
+from tacfn_hf.feature_columns import feature_covariance, feature_lengths, feature_statistics
 from tacfn_hf.labels import match_labels, share_labels
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
@@ -481,14 +481,20 @@ def test_statistics_are_those_of_all_positions():
     mean, std = feature_statistics(dataset.with_format("numpy"), "h_a")
     assert np.allclose(mean, positions.mean(axis=0), rtol=1e-12)
     assert np.allclose(std, positions.std(axis=0), rtol=1e-6)
+    covariance = feature_covariance(dataset.with_format("numpy"), "h_a", mean, std)
+    assert np.allclose(covariance, np.corrcoef(positions.T), atol=1e-6)
 
 
-def test_a_new_model_is_standardised_by_the_training_part():
+def test_a_new_model_has_the_statistics_of_the_training_part():
     train = session_parts()["train"]
-    standardizer = tiny(train, standardize_features=True).model.text_standardizer
+    model = tiny(train, standardize_features=True, gate_reads_distance=True).model
     positions = torch.cat([h for row in train if (h := as_features(row, "h_t", 0)) is not None]).double().numpy()
-    assert np.allclose(standardizer.mean, positions.mean(axis=0), atol=1e-5)
-    assert np.allclose(standardizer.std, positions.std(axis=0), rtol=1e-4)
+    assert np.allclose(model.text_standardizer.mean, positions.mean(axis=0), atol=1e-5)
+    assert np.allclose(model.text_standardizer.std, positions.std(axis=0), rtol=1e-4)
+    whitening = model.text_distance.whitening.double().numpy()
+    precision = np.linalg.inv(0.9 * np.corrcoef(positions.T) + 0.1 * np.eye(positions.shape[1]))
+    assert np.allclose(whitening.T @ whitening, precision, atol=1e-4)
+    assert not np.allclose(precision, np.diag(np.diag(precision)), atol=1e-2)
 
 
 def test_a_recipe_goes_in_front(tmp_path):

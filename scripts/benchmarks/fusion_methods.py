@@ -81,6 +81,7 @@ GATED = (NETWORK, "GMU", "first implementation")
 # What belongs to the network of this package.
 OWN = {
     "pool_features": False,
+    "gate_reads_distance": False,
     "noise_prob": 0.0,
     "modality_dropout_prob": 0.0,
     "unimodal_loss_weight": 0.0,

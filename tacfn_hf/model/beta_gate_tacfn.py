@@ -6,6 +6,10 @@ from torch import nn
 from .configuration_tacfn import TacfnConfig
 
 
+# Two numbers among 4d: as they are, the gate learns too slowly to read them.
+DISTANCE_SCALE = 4.0
+
+
 def masked_mean(h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean over time of `h [B, L, d]` where `mask [B, L]` is False; 0 for a sample without such a position. `[B, d]`"""
     total = h.masked_fill(mask.unsqueeze(-1), 0.0).sum(dim=1, dtype=torch.promote_types(h.dtype, torch.float32))
@@ -45,7 +49,8 @@ class BetaGate(nn.Module):
 
     With `a`, `t` the means over the valid positions of `LN_a(h_a)` and `LN_t(h_t)`, and `g = [a, t, |a - t|, a * t]`:
     `w = sigmoid(MLP(g))`, `h_fused = w * a + (1 - w) * t`, `beta = mean_j w_j` (near 1: audio, near 0: text). A sample
-    whose mask is True throughout lacks the modality; its gate is exactly 1 or 0 on the one that is there.
+    whose mask is True throughout lacks the modality; its gate is exactly 1 or 0 on the one that is there. With
+    `gate_reads_distance` g also has two numbers that say how unlike the training features either modality is.
     """
 
     def __init__(self, config: TacfnConfig):
@@ -53,7 +58,7 @@ class BetaGate(nn.Module):
         self.audio_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.text_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = nn.Sequential(
-            nn.Linear(4 * config.hidden_size, config.gate_hidden_size),
+            nn.Linear(4 * config.hidden_size + 2 * config.gate_reads_distance, config.gate_hidden_size),
             nn.ReLU(),
             nn.Linear(config.gate_hidden_size, config.hidden_size),
         )
@@ -64,12 +69,14 @@ class BetaGate(nn.Module):
         h_t: torch.Tensor,
         mask_a: torch.Tensor,
         mask_t: torch.Tensor,
+        distances: torch.Tensor | None = None,
         output_fused_sequence: bool = False,
     ) -> tuple[torch.Tensor | None, ...]:
         """
         Args:
             h_a, h_t: `[B, L_a, d]` and `[B, L_t, d]`.
             mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD.
+            distances: `[B, 2]`, of audio and of text, with `gate_reads_distance`: see [`FeatureDistance`].
             output_fused_sequence: also resample both to one time axis (by area) and fuse them there.
 
         Returns:
@@ -80,7 +87,10 @@ class BetaGate(nn.Module):
         h_a = self.audio_norm(h_a.masked_fill(mask_a.unsqueeze(-1), 0.0))
         h_t = self.text_norm(h_t.masked_fill(mask_t.unsqueeze(-1), 0.0))
         a, t = masked_mean(h_a, mask_a), masked_mean(h_t, mask_t)
-        gate = torch.sigmoid(self.mlp(torch.cat([a, t, (a - t).abs(), a * t], dim=-1)))
+        g = [a, t, (a - t).abs(), a * t]
+        if distances is not None:
+            g.append(DISTANCE_SCALE * distances)
+        gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
         gate = gate.masked_fill(mask_a.all(dim=1, keepdim=True), 0.0)
         gate = gate.masked_fill(mask_t.all(dim=1, keepdim=True), 1.0)
         beta = gate.mean(dim=-1, keepdim=True)

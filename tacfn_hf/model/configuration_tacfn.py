@@ -62,6 +62,9 @@ class TacfnConfig(PreTrainedConfig):
         standardize_features (`bool`, *optional*, defaults to `False`):
             Whether features are standardised per dimension, by statistics that are stored with the weights. Training
             takes them from the training part.
+        gate_reads_distance (`bool`, *optional*, defaults to `False`):
+            Whether the gate also reads how far the features of either modality lie from those of the training part, by
+            statistics that are stored with the weights. Needs `standardize_features`.
         unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
             Weight, beside the loss, of the losses of audio alone and of text alone, through the same network, with
             logits halved.
@@ -91,8 +94,8 @@ class TacfnConfig(PreTrainedConfig):
 
     Raises:
         ValueError: a size that is not positive, heads that do not divide `hidden_size`, a classifier of other than 1 or
-            2 layers, a probability outside [0, 1), noise without standardised features, a negative weight of a loss,
-            class weights that are not one positive number per label, or a temperature that is not positive.
+            2 layers, a probability outside [0, 1), noise or distances without standardised features, a negative weight
+            of a loss, class weights that are not one positive number per label, or a temperature that is not positive.
 
     ```python
     >>> from tacfn_hf import TacfnConfig
@@ -132,6 +135,7 @@ class TacfnConfig(PreTrainedConfig):
     feature_dropout_prob: float | int = 0.0
     standardize_features: bool = False
     pool_features: bool = False
+    gate_reads_distance: bool = False
     unimodal_loss_weight: float | int = 0.0
     gate_loss_weight: float | int = 0.0
     layer_norm_eps: float = 1e-5
@@ -200,6 +204,12 @@ class TacfnConfig(PreTrainedConfig):
             raise ValueError(
                 f"noise_prob is {self.noise_prob} without standardize_features: the noise is as large as standardised "
                 "features."
+            )
+
+    def validate_distance(self):
+        if self.gate_reads_distance and not self.standardize_features:
+            raise ValueError(
+                "gate_reads_distance is True without standardize_features: distances are of standardised features."
             )
 
     def validate_loss_weights(self):

@@ -13,6 +13,7 @@ from .augmentation_tacfn import add_noise, drop_dimensions, drop_modalities
 from .beta_gate_tacfn import BetaGate, masked_mean
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalTransformer
+from .distance_tacfn import FeatureDistance
 from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
@@ -176,6 +177,8 @@ class TacfnPreTrainedModel(PreTrainedModel):
         if isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
             init.ones_(module.std)
+        if isinstance(module, FeatureDistance):
+            init.eye_(module.whitening)
         if isinstance(module, MeanProjection):
             init.normal_(module.bias, std=self.config.initializer_range * module.in_features**0.5)
 
@@ -200,6 +203,9 @@ class TacfnModel(TacfnPreTrainedModel):
         if config.standardize_features:
             self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
             self.text_standardizer = FeatureStandardizer(config.text_feature_size)
+        if config.gate_reads_distance:
+            self.audio_distance = FeatureDistance(config.audio_feature_size)
+            self.text_distance = FeatureDistance(config.text_feature_size)
         self.audio_projection = feature_projection(config.audio_feature_size, config)
         self.text_projection = feature_projection(config.text_feature_size, config)
         self.cross_modal = CrossModalTransformer(config)
@@ -306,11 +312,11 @@ class TacfnModel(TacfnPreTrainedModel):
                 f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
                 'weights: call model.set_attn_implementation("eager") first.'
             )
-        h_a_tilde, h_t_tilde, mask_a, mask_t, *recorded = self.encode(
+        h_a_tilde, h_t_tilde, mask_a, mask_t, distances, *recorded = self.encode(
             h_a, h_t, mask_a, mask_t, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         h_fused, gate, beta, fused_sequence, fused_mask = self.beta_gate(
-            h_a_tilde, h_t_tilde, mask_a, mask_t, output_fused_sequence=output_fused_sequence
+            h_a_tilde, h_t_tilde, mask_a, mask_t, distances, output_fused_sequence=output_fused_sequence
         )
         output = TacfnModelOutput(
             beta=beta,
@@ -326,11 +332,14 @@ class TacfnModel(TacfnPreTrainedModel):
 
     def encode(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor, **options: bool
-    ) -> tuple[torch.Tensor, ...]:
+    ) -> tuple[torch.Tensor | None, ...]:
         """
         What comes in front of the gate: results and options are those of [`CrossModalTransformer`], with the masks of
-        the results behind the first two.
+        the results and the distances `[B, 2]`, or None, behind the first two.
         """
+        distances = None
+        if self.config.gate_reads_distance:
+            distances = torch.cat([self.audio_distance(h_a, mask_a), self.text_distance(h_t, mask_t)], dim=-1)
         if self.config.pool_features:
             h_a, mask_a = pool(h_a, mask_a)
             h_t, mask_t = pool(h_t, mask_t)
@@ -340,7 +349,7 @@ class TacfnModel(TacfnPreTrainedModel):
         h_a, h_t, *recorded = self.cross_modal(
             self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t, **options
         )
-        return h_a, h_t, mask_a, mask_t, *recorded
+        return h_a, h_t, mask_a, mask_t, distances, *recorded
 
 
 class ClassificationHead(nn.Module):

@@ -31,7 +31,14 @@ def logits_beta_gate(model, h_a, h_t):
     weights = {name: value.double() for name, value in model.state_dict().items()}
     state = {"audio": h_a, "text": h_t}
     state = {name: h.double() for name, h in state.items() if h is not None}
+    distances = []
     for name, h in state.items():
+        if config.standardize_features:
+            mean, std = (weights[f"model.{name}_standardizer.{kind}"] for kind in ("mean", "std"))
+            h = state[name] = (h - mean) / std
+        if config.gate_reads_distance:
+            square = ((h @ weights[f"model.{name}_distance.whitening"].T) ** 2).mean(-1)
+            distances.append((square + 1e-6).log().mean())
         if config.pool_features:
             state[name] = (h / (h**2).mean(-1, keepdim=True).sqrt()).mean(0, keepdim=True)
         if f"model.{name}_projection.weight" in weights:
@@ -60,7 +67,7 @@ def logits_beta_gate(model, h_a, h_t):
     means = {n: layer_norm(weights, f"model.beta_gate.{n}_norm", h, eps).mean(0) for n, h in state.items()}
     if len(means) == 2:
         a, t = means["audio"], means["text"]
-        g = torch.cat([a, t, (a - t).abs(), a * t])
+        g = torch.cat([a, t, (a - t).abs(), a * t, *(4 * d.view(1) for d in distances)])
         gate = torch.sigmoid(
             linear(weights, "model.beta_gate.mlp.2", F.relu(linear(weights, "model.beta_gate.mlp.0", g)))
         )

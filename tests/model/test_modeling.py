@@ -7,6 +7,7 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification, TacfnModel
+from tacfn_hf.model.beta_gate_tacfn import masked_mean
 
 
 LENGTHS = [(9, 4), (1, 6), (30, 1), (5, 5)]
@@ -60,11 +61,19 @@ def test_padding_and_batch_mates_change_nothing(model, implementation, content, 
 
 
 @pytest.mark.parametrize("num_hidden_layers", [0, 2])
+@pytest.mark.parametrize("pool_features", [False, True])
 @pytest.mark.parametrize("where", ["right-padded", "left-padded", "holes"])
-def test_pooled_features_are_those_of_the_formula_however_they_are_padded(config, where, num_hidden_layers):
-    config.pool_features, config.num_hidden_layers = True, num_hidden_layers
+def test_means_and_distances_are_those_of_the_formula_however_they_are_padded(
+    config, where, pool_features, num_hidden_layers
+):
+    config.pool_features, config.num_hidden_layers = pool_features, num_hidden_layers
+    config.standardize_features = config.gate_reads_distance = True
     model = TacfnForSequenceClassification(config).eval()
     pairs = samples()
+    for i, name in enumerate(("audio", "text")):
+        positions = torch.cat([pair[i] for pair in pairs])
+        getattr(model.model, f"{name}_standardizer").set_statistics(positions.mean(dim=0), positions.std(dim=0))
+        getattr(model.model, f"{name}_distance").set_covariance(positions.T.corrcoef())
     h_a, mask_a = place([a for a, _ in pairs], 37, where, float("nan"))
     h_t, mask_t = place([t for _, t in pairs], 11, where, float("nan"))
     mask_t[1] = True
@@ -74,7 +83,7 @@ def test_pooled_features_are_those_of_the_formula_however_they_are_padded(config
         for i, (a, t) in enumerate(pairs):
             assert_same(batch, logits_beta_gate(model, a, t), i)
     assert batch.beta[1] == 1.0
-    torch.testing.assert_close(batch.fused_sequence[:, 0], batch.h_fused)
+    torch.testing.assert_close(masked_mean(batch.fused_sequence, batch.fused_mask), batch.h_fused)
     model.train()(h_a, h_t, mask_a, mask_t, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 

@@ -204,7 +204,8 @@ def test_other_kinds_of_labels_teach_the_gate_too(config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"noise_prob": 0.5}, "without standardize_features"),
+        ({"noise_prob": 0.5}, "noise_prob is 0.5 without standardize_features"),
+        ({"gate_reads_distance": True}, "gate_reads_distance is True without standardize_features"),
         ({"noise_prob": 1.0, "standardize_features": True}, "noise_prob is 1.0"),
         ({"feature_dropout_prob": -0.1}, "feature_dropout_prob is -0.1"),
         ({"unimodal_loss_weight": -1.0}, "unimodal_loss_weight is -1.0"),
