@@ -62,3 +62,13 @@ def test_distances_move_beta_and_come_back_from_disk(config, tmp_path):
     model.save_pretrained(tmp_path)
     again = TacfnForSequenceClassification.from_pretrained(tmp_path).eval()
     assert torch.equal(again(**inputs).logits, after.logits)
+
+
+def test_statistics_that_a_checkpoint_lacks_change_nothing(config, tmp_path):
+    TacfnForSequenceClassification(config).save_pretrained(tmp_path)
+    model = TacfnForSequenceClassification.from_pretrained(
+        tmp_path, standardize_features=True, gate_reads_distance=True, ignore_mismatched_sizes=True
+    )
+    assert torch.equal(model.model.text_distance.whitening, torch.eye(16))
+    h = torch.randn(2, 5, 16)
+    assert torch.equal(model.model.text_standardizer(h), h)
