@@ -79,7 +79,10 @@ def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.nd
 
 
 def feature_covariance(dataset: Dataset, column: str, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Covariance of `(h - mean) / scale` over the positions of `feature_statistics`, around 0: float64 `[d, d]`."""
+    """
+    Mean of `z z^T`, `z = (h - mean) / scale`, over the positions of `feature_statistics`: float64 `[d, d]`, which is
+    the covariance of z where `mean [d]` is theirs; `scale [d]`.
+    """
     total, count = np.zeros((len(mean), len(mean))), 0
     for h in positions(dataset, column):
         h = (h - mean) / scale
