@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -349,6 +349,24 @@ def full_metrics(
     return {**result, "ECE": error, "beta_mean": float(beta.mean()), "beta_std": float(beta.std())}
 
 
+class LengthSampler(LengthGroupedSampler):
+    """
+    transformers' sampler, with an order of its own for each epoch that depends on nothing but the seed: it is the same
+    in all processes, and in training that is resumed.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int):
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return super().__iter__()
+
+
 class FeatureTrainer(Trainer):
     """
     transformers' `Trainer`, whose `train_sampling_strategy="group_by_length"` knows how long rows of features are, and
@@ -359,8 +377,10 @@ class FeatureTrainer(Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(batch_size, lengths=feature_lengths(dataset).tolist())
+        args = self.args
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        return LengthSampler(batch_size, feature_lengths(dataset).tolist(), seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         # Transformers groups these too: predictions would come in another order than the rows.

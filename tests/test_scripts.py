@@ -272,7 +272,7 @@ def one_process(tmp_path_factory) -> tuple[list, Path]:
     folder = tmp_path_factory.mktemp("processes")
     make_features().save_to_disk(folder / "features")
     # Without what is drawn: each process draws on its own.
-    drawn = ["--feature_dropout_prob", "0", "--noise_prob", "0", "--train_sampling_strategy", "random"]
+    drawn = ["--feature_dropout_prob", "0", "--noise_prob", "0"]
     arguments = ["scripts/train.py", "--dataset", folder / "features", *SPLIT, *TINY, *drawn]
     arguments += ["--num_train_epochs", "3", "--hidden_dropout_prob", "0", "--learning_rate", "3e-3"]
     arguments += ["--use_cpu", "true", "--disable_tqdm", "true"]

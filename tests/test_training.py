@@ -423,9 +423,11 @@ class Break(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def test_resumed_training_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize("strategy", ["random", "group_by_length"])
+def test_resumed_training_ends_with_the_same_weights(tmp_path, strategy):
     parts = session_parts()
     values = {
+        "train_sampling_strategy": strategy,
         "num_train_epochs": 3,
         "save_strategy": "steps",
         "save_steps": 4,  # inside of the second epoch, which has 3 steps like the others
