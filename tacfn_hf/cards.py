@@ -43,6 +43,8 @@ GATE_FIGURES = {
     "carrier AUC": "AUC of beta for audio, not text, carrying the emotion",
     "audio, noise": "correlation with the share of audio that is noise (should be -1)",
     "text, noise": "correlation with the share of text that is noise (should be 1)",
+    "audio, mean": "correlation with the share of audio that is the mean of all (should be -1)",
+    "text, mean": "correlation with the share of text that is the mean of all (should be 1)",
     "audio, other": "correlation with the share of audio that is another utterance's (should be -1)",
     "text, other": "correlation with the share of text that is another utterance's (should be 1)",
     "occlusion AUC": "AUC of beta for audio, not text, hurting more when it is removed",

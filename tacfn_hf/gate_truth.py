@@ -1,4 +1,4 @@
-"""Whether beta tells the truth: does it follow what carries the emotion, what is damaged, and what the model uses?"""
+"""Whether beta tells the truth: does it follow what carries the emotion, what is damaged, and what says more?"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from .metrics import EmotionMetric
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 NAMES = {"h_a": "audio", "h_t": "text"}
-REPLACEMENTS = ("other", "noise")
+REPLACEMENTS = ("noise", "mean", "other")
 # The batch without one modality, by what is left.
 ONE_LEFT = {"audio only": "h_t", "text only": "h_a"}
 
@@ -44,8 +44,10 @@ def measure_gate_truth(
     - Corruption: a growing share of one modality is replaced. Of L > 1 positions `round(share * L)` are, of a single
       vector so many of its dimensions; those of a smaller share are among those of a larger one. `other` puts the
       features of another row there (its position i modulo its length), `noise` Gaussian noise with mean and standard
-      deviation of each dimension over all positions of all rows that have the modality. See `corruption_correlation`:
-      beta tells the truth where it is negative for audio and positive for text.
+      deviation of each dimension over all positions of all rows that have the modality, `mean` that mean itself, as
+      where nothing was recorded. The network's training option `noise_prob` makes noise of this kind, so that `noise`
+      is what such a gate was taught, and `mean` what it was not. See `corruption_correlation`: beta tells the truth
+      where it is negative for audio and positive for text.
     - Missing: WA and UA with both modalities, with audio only, with text only.
     - Occlusion: see `occlusion_agreement`.
 
@@ -60,7 +62,7 @@ def measure_gate_truth(
 
     Returns:
         A dict of plain numbers: `rows`, and `left_out_rows` that lack a modality; `seed`, `shares`; `missing`, WA and
-        UA by `both`, `audio only` and `text only`; `corruption`, by `audio` and `text` and then `other` and `noise`:
+        UA by `both`, `audio only` and `text only`; `corruption`, by `audio` and `text` and then `noise`, `mean` and `other`:
         `correlation`, and `beta_mean` and `UA` for each share; `occlusion`; and `carrier`, None where the dataset has
         no such column or not both values: `auc`, the numbers of `audio_rows` and `text_rows`, and `left_out_rows` with
         another value.
@@ -91,7 +93,9 @@ def measure_gate_truth(
                 positions = rng.permutation(len(h) if len(h) > 1 else h.shape[1])
                 mean, std = scales[column]
                 noise = (mean + std * rng.standard_normal(h.shape)).astype(np.float32)
-                drawn.append((h, positions, {"other": other[np.arange(len(h)) % len(other)], "noise": noise}))
+                nothing = np.broadcast_to(mean.astype(np.float32), h.shape)
+                donated = other[np.arange(len(h)) % len(other)]
+                drawn.append((h, positions, {"noise": noise, "mean": nothing, "other": donated}))
             for kind in REPLACEMENTS:
                 for share in shares:
                     changed = [replaced(h, by[kind], positions, share) for h, positions, by in drawn]
@@ -168,7 +172,8 @@ def corruption_correlation(beta: np.ndarray, shares: Sequence[float]) -> float:
 
 def occlusion_agreement(beta: np.ndarray | None, audio_drop: np.ndarray, text_drop: np.ndarray) -> dict[str, Any]:
     """
-    How far beta agrees with what the model used: what the true class's probability loses when a modality is removed.
+    How far beta agrees with which modality says more: what the true class's probability loses when it is removed. The
+    difference of both drops is that of the probabilities by either modality alone; those by both have no part in it.
 
     Args:
         beta: `[N]`, or None for a model without a gate.
@@ -314,7 +319,7 @@ def summarize_gate_truth(results: Sequence[dict[str, Any]]) -> dict[str, float |
                 "carrier AUC": None if result["carrier"] is None else result["carrier"]["auc"],
                 **{
                     f"{name}, {kind}": result["corruption"][name][kind]["correlation"]
-                    for kind in reversed(REPLACEMENTS)
+                    for kind in REPLACEMENTS
                     for name in NAMES.values()
                 },
                 "occlusion AUC": result["occlusion"]["auc"],

@@ -1,4 +1,4 @@
-"""Whether one model's UA or WA is above another's by more than chance, on the same utterances."""
+"""Whether one method's UA or WA is above another's by more than chance, on the same utterances."""
 
 from typing import Any
 
@@ -6,18 +6,26 @@ import numpy as np
 
 
 def paired_permutation_test(
-    right: np.ndarray, other_right: np.ndarray, labels: np.ndarray, num_draws: int = 10_000, seed: int = 0
+    right: np.ndarray,
+    other_right: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    num_draws: int = 10_000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """
     Approximate randomisation of paired predictions (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses).
 
-    If the two models were alike, the predictions of an utterance could be exchanged between them. That is drawn, for
-    each utterance on its own and in all of its seeds at once, since seeds are no new utterances.
+    If the two methods were alike, their predictions could be exchanged. That is drawn, for each group of utterances on
+    its own, since those of a dialogue or a speaker are right or wrong together, and in all seeds at once, since seeds
+    are no new utterances. p says whether these trained models would differ on other groups; models that are trained
+    again, with other seeds, differ a little too, which it does not count.
 
     Args:
         right, other_right: whether each prediction is right, boolean `[S, N]` for S seeds and N utterances. The two may
             differ in S.
         labels: the true classes `[N]`.
+        groups: the group of each utterance `[N]`; without, each is a group of its own.
 
     Returns:
         For "WA" and "UA" the `difference` of the means over the seeds (a fraction, positive where the first is better)
@@ -27,19 +35,21 @@ def paired_permutation_test(
         ValueError: shapes that do not fit each other.
     """
     right, other_right, labels = np.atleast_2d(right), np.atleast_2d(other_right), np.asarray(labels)
-    if not right.shape[1] == other_right.shape[1] == len(labels) > 0:
+    groups = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if not right.shape[1] == other_right.shape[1] == len(labels) == len(groups) > 0:
         raise ValueError(
-            f"The models have {right.shape[1]} and {other_right.shape[1]} utterances, the labels {len(labels)}: they "
-            "must be the same, and at least one."
+            f"The models have {right.shape[1]} and {other_right.shape[1]} utterances, the labels {len(labels)}, the "
+            f"groups {len(groups)}: they must be the same, and at least one."
         )
-    # Both figures are sums over utterances: an exchange turns the sign of an utterance's share in the difference.
+    # Both figures are sums over utterances: an exchange turns the sign of a group's share in the difference.
     gain = right.mean(axis=0) - other_right.mean(axis=0)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     shares = {"WA": gain / len(labels), "UA": gain / (counts[classes] * len(counts))}
+    shares = {name: np.bincount(groups, weights=share) for name, share in shares.items()}
     generator = np.random.default_rng(seed)
     reached = dict.fromkeys(shares, 0)
     for start in range(0, num_draws, 1000):
-        signs = generator.choice([-1.0, 1.0], size=(min(1000, num_draws - start), len(labels)))
+        signs = generator.choice([-1.0, 1.0], size=(min(1000, num_draws - start), groups.max() + 1))
         for name, share in shares.items():
             reached[name] += int((np.abs(signs @ share) >= abs(share.sum()) - 1e-12).sum())
     return {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,24 @@ def test_a_baseline_is_kept_when_only_the_network_changes(compared):
     assert len(made) == 4
     done = compare(*place, "--methods", "tacfn", "--gate_loss_weight", "1")
     assert "holds a run with other arguments" in done.stderr
+
+
+def test_runs_on_other_data_are_not_taken(compared, tmp_path):
+    """The same folder, whose labels have changed since."""
+    folder, _ = compared
+    shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.move(folder / "features", tmp_path / "before")
+    rows = make_features()
+    labels = np.roll(rows.with_format(None)["label"][:], 1)
+    try:
+        rows.remove_columns("label").add_column("label", labels).cast(rows.features).save_to_disk(folder / "features")
+        place = ["--dataset", folder / "features", "--output_dir", tmp_path / "run", "--seeds", "0", "1"]
+        done = compare(*place, "--methods", "SVM")
+    finally:
+        shutil.rmtree(folder / "features")
+        shutil.move(tmp_path / "before", folder / "features")
+    assert done.returncode != 0
+    assert "holds a run with other arguments or data" in done.stderr
 
 
 @pytest.mark.parametrize(

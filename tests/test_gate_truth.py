@@ -87,13 +87,13 @@ def inputs_of(model: torch.nn.Module, dataset: Dataset, **settings) -> dict[str,
     hook = model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
     measure_gate_truth(model, dataset, batch_size=1000, **settings)
     hook.remove()
-    assert len(seen) == 23
+    assert len(seen) == 33
+    kinds = [f"{modality} {kind}" for modality in ("audio", "text") for kind in ("noise", "mean", "other")]
     return {
         "both": seen[:1],
         "audio only": seen[1:2],
         "text only": seen[2:3],
-        **{name: seen[3 + 5 * i : 8 + 5 * i] for i, name in enumerate(["audio other", "audio noise", "text other"])},
-        "text noise": seen[18:],
+        **{name: seen[3 + 5 * i : 8 + 5 * i] for i, name in enumerate(kinds)},
     }
 
 
@@ -168,7 +168,7 @@ def test_what_is_corrupted_and_what_is_not(column):
     other_column = {"h_a": "h_t", "h_t": "h_a"}[column]
     mask = plain[f"mask_{column[-1]}"]
     changed = {}
-    for kind in ("other", "noise"):
+    for kind in ("noise", "mean", "other"):
         batches = given[f"{'audio' if column == 'h_a' else 'text'} {kind}"]
         for batch in batches:
             assert torch.equal(batch[other_column], plain[other_column])
@@ -181,7 +181,8 @@ def test_what_is_corrupted_and_what_is_not(column):
         long = (~mask).sum(1) > 1
         assert torch.equal(differs[-1][long], ~mask[long])
         changed[kind] = [each[long] for each in differs]
-    assert all(map(torch.equal, changed["other"], changed["noise"]))  # by either, the same positions
+    for kind in ("noise", "mean"):
+        assert all(map(torch.equal, changed["other"], changed[kind]))  # the same positions
 
 
 def test_other_features_come_once_from_each_other_row():
@@ -223,6 +224,9 @@ def test_noise_has_mean_and_deviation_of_all_positions():
     assert (np.abs(noise.mean(axis=0)[:3] - everything.mean(axis=0)[:3]) < 4 * error).all()
     assert noise.std(axis=0)[:3] == pytest.approx(everything.std(axis=0)[:3], rel=0.05)
     assert torch.equal(given["text noise"][-1]["h_t"], given["both"][0]["h_t"])  # constant in every dimension
+    batch = given["audio mean"][-1]
+    expected = torch.from_numpy(everything.mean(axis=0)).float().expand(len(noise), D)
+    assert torch.allclose(batch["h_a"][~batch["mask_a"]], expected, rtol=1e-6)
 
 
 def test_a_gate_on_agreement_follows_the_share_exactly():

@@ -60,6 +60,22 @@ def test_equal_models_and_a_better_one():
     assert paired_permutation_test(np.ones(400, dtype=bool), right, labels)["UA"]["p"] < 0.001
 
 
+def test_utterances_of_a_group_are_exchanged_together():
+    """Each utterance five times, as a group of five: p is that of the utterances once."""
+    generator = np.random.default_rng(4)
+    labels = generator.integers(0, 4, size=60)
+    right, other = generator.random((2, 60)) < np.array([[0.75], [0.6]])
+    once = paired_permutation_test(right, other, labels)
+    order = generator.permutation(300)
+    copies = [np.repeat(values, 5)[order] for values in (right, other, labels)]
+    names = np.repeat([f"dialogue {i}" for i in range(60)], 5)[order]
+    grouped, alone = paired_permutation_test(*copies, names), paired_permutation_test(*copies)
+    for name in ("WA", "UA"):
+        assert np.isclose(grouped[name]["difference"], once[name]["difference"])
+        assert abs(grouped[name]["p"] - once[name]["p"]) < 4 * np.sqrt(2 * 0.25 / 10_000)
+        assert alone[name]["p"] < grouped[name]["p"] / 2
+
+
 def test_other_utterances():
     with pytest.raises(ValueError, match="The models have 3 and 4 utterances, the labels 3"):
         paired_permutation_test(np.ones(3, bool), np.ones(4, bool), np.zeros(3))

@@ -388,6 +388,10 @@ class FirstFusion(Baseline):
         self.classifier = ClassificationHead(config)
 
     def fuse(self, h_a, h_t, mask_a, mask_t):
+        if mask_a.all():
+            h_a, mask_a = h_a.new_zeros(*h_t.shape[:2], h_a.shape[2]), torch.ones_like(mask_t)
+        if mask_t.all():
+            h_t, mask_t = h_t.new_zeros(*h_a.shape[:2], h_t.shape[2]), torch.ones_like(mask_a)
         h_a, h_t = self.cross_modal(self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t)
         length = min(h_a.shape[1], h_t.shape[1])
         h_a, h_t = self.audio_norm(h_a[:, :length]), self.text_norm(h_t[:, :length])

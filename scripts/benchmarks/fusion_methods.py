@@ -46,11 +46,11 @@ from tacfn_hf.cross_validation import (
     pool,
 )
 from tacfn_hf.files import write_json
-from tacfn_hf.gate_truth import measure_gate_truth, measure_missing, summarize_gate_truth
+from tacfn_hf.gate_truth import REPLACEMENTS, measure_gate_truth, measure_missing, summarize_gate_truth
 from tacfn_hf.labels import label_names_of
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.significance import paired_permutation_test
-from tacfn_hf.splits import DataArguments, open_dataset, split_dataset, without_unlabelled
+from tacfn_hf.splits import DataArguments, groups_of, open_dataset, split_dataset, without_unlabelled
 from tacfn_hf.training import (
     ModelArguments,
     TacfnTrainingArguments,
@@ -76,7 +76,11 @@ SIZES = {
     "MulT": {**SEQUENCES, "num_hidden_layers": 1},
     "first implementation": {**SEQUENCES, "num_hidden_layers": 2, "num_classifier_layers": 2, "gate_hidden_size": 64},
 }
-TRUTH = ("audio, noise", "text, noise", "audio, other", "text, other", "occlusion AUC", "occlusion correlation")
+TRUTH = (
+    *(f"{modality}, {kind}" for kind in REPLACEMENTS for modality in ("audio", "text")),
+    "occlusion AUC",
+    "occlusion correlation",
+)
 GATED = (NETWORK, "GMU", "first implementation")
 # What belongs to the network of this package.
 OWN = {
@@ -128,21 +132,25 @@ def main() -> None:
         for method, fold, seed in bar:
             bar.set_postfix_str(f"{method}, fold {fold}, seed {seed}")
             folder = run_folder(output_dir, method, fold, seed)
+            parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
+            if "valid" not in parts:
+                raise ValueError("There is no validation part to select on: give valid_fraction.")
+            made_of = {name: part._fingerprint for name, part in parts.items()}
             used = settings if method == NETWORK else {**settings, **OWN, **SIZES.get(method, {})}
             if (folder / "metrics.json").is_file():
-                if json.loads((folder / "metrics.json").read_text())["about"]["settings"] != used:
-                    raise ValueError(f"{folder} holds a run with other arguments: choose another output_dir.")
+                found = json.loads((folder / "metrics.json").read_text())["about"]
+                if (found["settings"], found["made_of"]) != (used, made_of):
+                    raise ValueError(f"{folder} holds a run with other arguments or data: choose another output_dir.")
                 continue
             # Anew for each run, since a Trainer changes its arguments.
             place = ["--output_dir", str(folder / "checkpoints"), "--seed", str(seed)]
             args = parse_arguments(classes, [*argv, *place])[2]
-            parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
-            if "valid" not in parts:
-                raise ValueError("There is no validation part to select on: give valid_fraction.")
             result, table, about = svm(parts, args) if method == SVM else train(method, parts, model_args, args)
-            write_results(folder, {"test": result}, {"test": table}, {**about, "settings": used})
+            write_results(folder, {"test": result}, {"test": table}, {**about, "settings": used, "made_of": made_of})
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    report = summarize(output_dir, method_args.methods, folds, cv_args.seeds)
+    groups = groups_of(dataset, data_args.valid_group_column or data_args.group_column, "group_column")
+    groups = dict(zip(dataset.with_format(None)["id"][:], groups, strict=True))
+    report = summarize(output_dir, method_args.methods, folds, cv_args.seeds, groups)
     write_json(output_dir / "methods.json", finite({**report, "settings": settings}))
     print(format_methods(report))
 
@@ -156,12 +164,16 @@ def train(
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """A method trained and calibrated on its parts: its figures and predictions of the test part."""
     set_seed(args.seed)
-    model: nn.Module = build_model(parts["train"], model_args, args.class_weights)
-    if method != NETWORK:
-        config = TacfnConfig.from_dict({**model.config.to_dict(), **OWN, **SIZES[method]})
+    if method == NETWORK:
+        model: nn.Module = build_model(parts["train"], model_args, args.class_weights)
+    else:
+        bare = replace(model_args, **OWN, standardize_features=False)
+        config = build_model(parts["train"], bare, args.class_weights).config.to_dict()
+        standardize = bool(model_args.standardize_features)
+        config = TacfnConfig.from_dict({**config, **SIZES[method], "standardize_features": standardize})
         set_seed(args.seed)
         model = BASELINES[method](config)
-        if config.standardize_features:
+        if standardize:
             set_statistics(model, parts["train"])
     trainer = build_trainer(model, args, parts)
     trainer.remove_callback(ProgressCallback)
@@ -213,11 +225,13 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def summarize(output_dir: Path, methods: list[str], folds: dict[str, list[str]], seeds: list[int]) -> dict[str, Any]:
+def summarize(
+    output_dir: Path, methods: list[str], folds: dict[str, list[str]], seeds: list[int], groups: dict[str, str]
+) -> dict[str, Any]:
     """
     For each method the figures of all folds' test rows together by seed, with mean and standard deviation; parameters
     and seconds of training (means over the runs); beta's truth (mean over the runs); and how far the network is above
-    it, with p.
+    it, with p of an exchange by `groups`, each utterance's by its id.
     """
     found, tables = {}, {}
     for method in methods:
@@ -242,10 +256,13 @@ def summarize(output_dir: Path, methods: list[str], folds: dict[str, list[str]],
         }
     if NETWORK in methods:
         labels = tables[NETWORK][0]["label"].to_numpy()
+        group_of = tables[NETWORK][0]["id"].map(groups).to_numpy()
         right = {name: np.stack([t["label"].eq(t["prediction"]) for t in tables[name]]) for name in methods}
         for method in methods:
             if method != NETWORK:
-                found[method]["network_above"] = paired_permutation_test(right[NETWORK], right[method], labels)
+                found[method]["network_above"] = paired_permutation_test(
+                    right[NETWORK], right[method], labels, group_of
+                )
     return {"methods": found, "seeds": seeds, "folds": folds}
 
 

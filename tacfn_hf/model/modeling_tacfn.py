@@ -150,6 +150,8 @@ class TacfnPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
     _no_split_modules = ["CrossModalBlock"]
+    # Statistics of features as they come, which may be larger than half precision holds.
+    _keep_in_fp32_modules_strict = ["audio_standardizer", "text_standardizer", "audio_distance", "text_distance"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -241,9 +243,9 @@ class TacfnModel(TacfnPreTrainedModel):
             raise ValueError(f"h_a has {h_a.shape[0]} samples and h_t has {h_t.shape[0]}: they must be the same batch.")
         if self.training and self.config.modality_dropout_prob > 0:
             mask_a, mask_t = drop_modalities(mask_a, mask_t, self.config.modality_dropout_prob)
-        h_a, h_t = h_a.to(self.dtype), h_t.to(self.dtype)
         if self.config.standardize_features:
             h_a, h_t = self.audio_standardizer(h_a), self.text_standardizer(h_t)
+        h_a, h_t = h_a.to(self.dtype), h_t.to(self.dtype)
         # Before the projections: NaN behind the mask would reach the gradient of their weights.
         return h_a.masked_fill(mask_a.unsqueeze(-1), 0.0), h_t.masked_fill(mask_t.unsqueeze(-1), 0.0), mask_a, mask_t
 
@@ -479,9 +481,9 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         """
         The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities.
 
-        Logits by one modality are halved here. Evidence from both adds up (Hinton, 2002, Training Products of Experts
-        by Minimizing Contrastive Divergence), while h_fused is a mean of the two: only if either alone is sharper than
-        it should be, both together can be as sharp as they should.
+        Logits of classes by one modality are halved here. Evidence from both adds up (Hinton, 2002, Training Products
+        of Experts by Minimizing Contrastive Divergence), while h_fused is a mean of the two: only if either alone is
+        sharper than it should be, both together can be as sharp as they should. Values of a regression do not add up.
         """
         h_a, h_t, mask_a, mask_t = features
         both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
@@ -493,7 +495,8 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         absent = torch.ones_like(mask_a[:, :1])
         audio = self.model.fuse(h_a, h_t[:, :1], mask_a, absent, return_dict=True)
         text = self.model.fuse(h_a[:, :1], h_t, absent, mask_t, return_dict=True)
-        logits_a, logits_t = self.classifier(audio.h_fused) / 2, self.classifier(text.h_fused) / 2
+        evidence = 1.0 if self.config.problem_type == "regression" else 0.5
+        logits_a, logits_t = evidence * self.classifier(audio.h_fused), evidence * self.classifier(text.h_fused)
         total = self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
         total = self.config.unimodal_loss_weight * total
         if self.config.gate_loss_weight > 0:
@@ -501,7 +504,8 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
             errors = self._gate_errors((h_a, h_t, mask_a, mask_t), losses_a.detach(), losses_t.detach())
             not_labelled = (labels == -100).view(len(labels), -1).all(dim=1)
             errors = errors.masked_fill(not_labelled, 0.0)
-            total = total + self.config.gate_loss_weight * errors.sum() / num_items
+            # num_items counts labels, of which a sample may have several; errors are one a sample.
+            total = total + self.config.gate_loss_weight * errors.sum() * labels[0].numel() / num_items
         return total
 
     def _gate_errors(
@@ -518,10 +522,13 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         h_a, h_t, mask_a, mask_t = features
         h_a, noise_a = add_noise(h_a, mask_a, self.config.noise_prob)
         h_t, noise_t = add_noise(h_t, mask_t, self.config.noise_prob)
-        self.model.eval()
+        training = [module for module in self.model.modules() if module.training]  # some may be frozen
+        for module in training:
+            module.training = False
         with torch.no_grad():
             encoded = self.model.encode(h_a, h_t, mask_a, mask_t)
-        self.model.train()
+        for module in training:
+            module.training = True
         beta = self.model.beta_gate(*encoded)[2][:, 0].float()
         worth_a = (1 - noise_a).log() - losses_a.view(len(beta), -1).sum(dim=1)
         worth_t = (1 - noise_t).log() - losses_t.view(len(beta), -1).sum(dim=1)

@@ -22,4 +22,5 @@ class FeatureStandardizer(nn.Module):
         self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1.0), std, 1.0))
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        return (h - self.mean.to(h.dtype)) / self.std.to(h.dtype)
+        """In float32 at least: a mean that is large beside its deviation would take most of half precision's digits."""
+        return (h.to(torch.promote_types(self.mean.dtype, torch.float32)) - self.mean) / self.std

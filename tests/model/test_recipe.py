@@ -57,6 +57,19 @@ def test_standardising_inside_is_standardising_outside(config, tmp_path):
     assert torch.equal(inside(**garbage).logits, inside(**inputs).logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_sees_features_whose_mean_is_large(config, dtype, tmp_path):
+    """More than float16 holds, and a deviation that is smaller than its steps there."""
+    inputs = batch()
+    inputs["h_a"] = inputs["h_a"] * 30 + 1e5
+    model = with_statistics(build(config, standardize_features=True), inputs).eval()
+    model.save_pretrained(tmp_path)
+    half = TacfnForSequenceClassification.from_pretrained(tmp_path, dtype=dtype).eval()
+    assert half.classifier.out_proj.weight.dtype == dtype
+    expected = model(**inputs).h_fused
+    assert torch.allclose(half(**inputs).h_fused.float(), expected, atol=0.05 * expected.std().item() + 0.02)
+
+
 def test_a_constant_dimension_is_not_scaled():
     """Constant: to the last bit, but for float32's steps at 1e4, but for float16's steps at 0. Not constant: two."""
     standardizer = FeatureStandardizer(5)
@@ -96,6 +109,23 @@ def test_one_layer_classifies_the_fused_vector_as_it_is(config):
     output = model(**batch())
     linear = model.classifier.out_proj
     assert torch.allclose(output.logits, output.h_fused.clamp(min=0) @ linear.weight.T + linear.bias, atol=1e-6)
+
+
+def test_values_by_one_modality_are_as_large_as_by_both(config):
+    """Each modality tells the whole value: a regression by either alone, or by both, has the labels' mean."""
+    changes = {"num_labels": 1, "problem_type": "regression", "unimodal_loss_weight": 1.0}
+    model = build(config, **changes).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        labels = torch.randn(32, 1, generator=generator)
+        inputs = {"h_a": labels.expand(32, 12), "h_t": labels.expand(32, 16)}
+        optimizer.zero_grad()
+        model(**inputs, labels=labels + 3).loss.backward()
+        optimizer.step()
+    model.eval()
+    for given in (inputs, {"h_a": inputs["h_a"]}, {"h_t": inputs["h_t"]}):
+        assert (model(**given).logits - labels - 3).abs().mean() < 0.5
 
 
 def alone(model, inputs, name):
@@ -199,6 +229,31 @@ def test_other_kinds_of_labels_teach_the_gate_too(config):
         model = build(config, problem_type=problem_type, unimodal_loss_weight=0.5, gate_loss_weight=2.0).train()
         model(**inputs, labels=torch.rand(6, 4)).loss.backward()
         assert model.model.beta_gate.mlp[0].weight.grad.abs().max() > 0
+
+
+def test_the_gate_loss_does_not_depend_on_how_many_labels_a_sample_has(config):
+    """Where both modalities say the same, beta's target is a half, whatever the labels are."""
+    inputs = batch()
+    terms = []
+    for problem_type, labels in (("single_label_classification", LABELS.abs() % 4), ("regression", torch.rand(6, 4))):
+        losses = []
+        for weight in (0.0, 3.0):
+            model = build(config, problem_type=problem_type, gate_loss_weight=weight).train()
+            with torch.no_grad():
+                model.classifier.out_proj.weight.zero_()
+            losses.append(model(**inputs, labels=labels).loss)
+        terms.append(losses[1] - losses[0])
+    assert terms[0] > 1e-4
+    assert torch.allclose(terms[0], terms[1], rtol=1e-3)
+
+
+def test_a_part_that_is_frozen_in_evaluation_stays_so(config):
+    model = build(config, gate_loss_weight=1.0).train()
+    model.model.cross_modal.eval()
+    model(**batch(), labels=LABELS)
+    assert not any(module.training for module in model.model.cross_modal.modules())
+    assert model.model.training
+    assert model.model.beta_gate.training
 
 
 @pytest.mark.parametrize(
