@@ -62,10 +62,10 @@ def measure_gate_truth(
 
     Returns:
         A dict of plain numbers: `rows`, and `left_out_rows` that lack a modality; `seed`, `shares`; `missing`, WA and
-        UA by `both`, `audio only` and `text only`; `corruption`, by `audio` and `text` and then `noise`, `mean` and `other`:
-        `correlation`, and `beta_mean` and `UA` for each share; `occlusion`; and `carrier`, None where the dataset has
-        no such column or not both values: `auc`, the numbers of `audio_rows` and `text_rows`, and `left_out_rows` with
-        another value.
+        UA by `both`, `audio only` and `text only`; `corruption`, by `audio` and `text` and then `noise`, `mean` and
+        `other`: `correlation`, and `beta_mean` and `UA` for each share; `occlusion`; and `carrier`, None where the
+        dataset has no such column or not both values: `auc`, the numbers of `audio_rows` and `text_rows`, and
+        `left_out_rows` with another value.
 
     Raises:
         ValueError: shares that are not such, a dataset without one of the columns, with fewer than two rows that have

@@ -151,8 +151,9 @@ def test_a_modality_that_a_batch_lacks_is_padding_of_the_same_length_in_the_firs
     model, (audio, text) = make("first implementation"), samples()[0]
     for given, missing, size in (("a", "t", D_T), ("t", "a", D_A)):
         h = (audio if given == "a" else text)[None]
-        padding = {f"h_{missing}": h.new_zeros(1, h.shape[1], size), f"mask_{missing}": torch.ones(1, h.shape[1]).bool()}
-        assert_same(model(**{f"h_{given}": h}), model(**{f"h_{given}": h}, **padding))
+        absent = torch.ones(1, h.shape[1], dtype=torch.bool)
+        padded = {f"h_{given}": h, f"h_{missing}": h.new_zeros(1, h.shape[1], size), f"mask_{missing}": absent}
+        assert_same(model(**{f"h_{given}": h}), model(**padded))
         assert not torch.allclose(model(**{f"h_{given}": h})["logits"], model(**{f"h_{given}": h[:, :1]})["logits"])
 
 

@@ -7,13 +7,16 @@ from .beta_gate_tacfn import masked_mean
 
 
 SHRINKAGE = 0.1
+# The mean of |W h|^2 / feature_size over the training features is near 1. What lies nearer than this, as a constant
+# does, is no more to be trusted.
+NEAREST = 0.5
 
 
 class FeatureDistance(nn.Module):
     """
-    `log(|W h|^2 / feature_size)` of standardised features `h`, averaged over time: the logarithm of the squared
-    Mahalanobis distance to the mean of the training features, which tells what is unlike them (Lee et al., 2018, A
-    Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks). It sees what no
+    `log max(1/2, |W h|^2 / feature_size)` of standardised features `h`, averaged over time: the logarithm of the
+    squared Mahalanobis distance to the mean of the training features, which tells what is unlike them (Lee et al.,
+    2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks). It sees what no
     dimension shows on its own: values that each occur, and do not occur together. W of a new one is the identity, until
     `set_covariance`.
     """
@@ -34,5 +37,6 @@ class FeatureDistance(nn.Module):
 
     def forward(self, h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`h [B, L, feature_size]`, `mask [B, L]` -> `[B, 1]`, 0 for a sample without a valid position."""
-        square = (h.float() @ self.whitening.float()).square().mean(dim=-1, keepdim=True)  # half precision overflows
-        return masked_mean((square + 1e-6).log(), mask).to(h.dtype)
+        with torch.autocast(h.device.type, enabled=False):  # half precision overflows
+            square = (h.float() @ self.whitening.float()).square().mean(dim=-1, keepdim=True)
+        return masked_mean(square.clamp(min=NEAREST).log(), mask).to(h.dtype)

@@ -38,7 +38,7 @@ def logits_beta_gate(model, h_a, h_t):
             h = state[name] = (h - mean) / std
         if config.gate_reads_distance:
             square = ((h @ weights[f"model.{name}_distance.whitening"].T) ** 2).mean(-1)
-            distances.append((square + 1e-6).log().mean())
+            distances.append(square.clamp(min=0.5).log().mean())
         if config.pool_features:
             state[name] = (h / (h**2).mean(-1, keepdim=True).sqrt()).mean(0, keepdim=True)
         if f"model.{name}_projection.weight" in weights:

@@ -27,7 +27,16 @@ def test_distances_are_mahalanobis_with_a_tenth_of_the_identity():
     points, covariance = h[:, 0].double().numpy(), np.cov(train.double().numpy().T, bias=True)
     squares = [point @ np.linalg.solve(0.9 * covariance + 0.1 * np.eye(6), point) for point in points]
     found = distance_to(train)(h, torch.zeros(4, 1, dtype=torch.bool))[:, 0]
-    assert np.allclose(found, np.log(np.array(squares) / 6), atol=1e-4)
+    assert np.allclose(found, np.log(np.maximum(np.array(squares) / 6, 0.5)), atol=1e-4)
+    assert (np.array(squares) / 6 > 0.5).sum() >= 2
+
+
+def test_constant_features_are_no_nearer_than_the_training_features():
+    train, mask = correlated(500), torch.zeros(500, 1, dtype=torch.bool)
+    distance = distance_to(train)
+    typical = distance(train.unsqueeze(1), mask)[:, 0]
+    constant = distance(torch.zeros(1, 1, 6), mask[:1])
+    assert constant.item() > typical.mean() - 1.5 * typical.std()
 
 
 def test_values_that_do_not_occur_together_are_far():
@@ -48,6 +57,8 @@ def test_a_direction_without_variance_and_half_precision_stay_finite():
         exact = distance(h, mask)
         assert torch.isfinite(exact).all()
         assert torch.allclose(distance(h.half(), mask).float(), exact, atol=0.02)
+        with torch.autocast("cpu", dtype=torch.float16):
+            assert torch.allclose(distance(h, mask).float(), exact, atol=0.02)
 
 
 def test_distances_move_beta_and_come_back_from_disk(config, tmp_path):
