@@ -67,11 +67,11 @@ class TacfnConfig(PreTrainedConfig):
             statistics that are stored with the weights. Needs `standardize_features`.
         unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
             Weight, beside the loss, of the losses of audio alone and of text alone, through the same network, with
-            logits halved.
+            logits of classes halved.
         gate_loss_weight (`float`, *optional*, defaults to 0.0):
             Weight of the squared difference of beta from `r_a / (r_a + r_t)`, where a modality is worth r: the
-            probability of the true class by it alone, times the share of it that is not noise. Only the gate learns
-            from it. 0 leaves the gate to the classifier's loss.
+            probability of the true class by it alone, times the share of it that is not noise. Only the gate, with its
+            layer norms, learns from it. 0 leaves the gate to the classifier's loss.
         noise_prob (`float`, *optional*, defaults to 0.0):
             How likely a share of a modality is noise in what `gate_loss_weight` trains on, for either on its own: of
             its positions, or of the dimensions of the only one. Needs `standardize_features`.

@@ -516,8 +516,8 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
 
         With the losses `l` of a sample by one modality alone, and the share `s` of that which became noise, a modality
         is worth `r = (1 - s) exp(-l)`, and the target is `r_a / (r_a + r_t)`. Of single labels `exp(-l)` is the
-        probability of the true class. Only the gate learns from it: what it reads are the features of the classifier,
-        as they are in use, without dropout.
+        probability of the true class. Only the gate learns from it, with its layer norms: what it reads are the
+        features of the classifier, as they are in use, without dropout.
         """
         h_a, h_t, mask_a, mask_t = features
         h_a, noise_a = add_noise(h_a, mask_a, self.config.noise_prob)
