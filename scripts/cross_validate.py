@@ -31,7 +31,7 @@ def main() -> None:
     # What every run would print among the progress: a bar for each checkpoint, and that there is no GPU to pin for.
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="'pin_memory' argument")
-    print(format_report(cross_validate(with_recipe(sys.argv[1:], RECIPE))))
+    print(format_report(cross_validate(with_recipe(sys.argv[1:], RECIPE), __doc__)))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class EvaluationArguments:
 
 
 def main() -> None:
-    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), sys.argv[1:])
+    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), sys.argv[1:], __doc__)
     args = TrainingArguments(
         output_dir=eval_args.output_dir,
         per_device_eval_batch_size=eval_args.batch_size,

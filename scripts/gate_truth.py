@@ -43,7 +43,7 @@ class GateTruthArguments:
 
 
 def main() -> None:
-    data_args, args = parse_arguments((DataArguments, GateTruthArguments), sys.argv[1:])
+    data_args, args = parse_arguments((DataArguments, GateTruthArguments), sys.argv[1:], __doc__)
     path = Path(args.output_dir, "gate_truth.json")
     if path.exists():
         raise ValueError(f"output_dir {args.output_dir} already holds {path.name}: choose another folder.")

@@ -7,6 +7,7 @@ Either of the two may be left out.
 """
 
 import argparse
+import os
 
 from transformers import pipeline
 
@@ -22,10 +23,13 @@ def main() -> None:
     parser.add_argument("--truncation", action="store_true", help="cut audio and text that is too long")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
     args = parser.parse_args()
-    if args.audio is None and args.text is None:
+    if not args.audio and not args.text:
         parser.error("give --audio, --text or both")
+    if os.path.isdir(args.model) and not os.path.isfile(os.path.join(args.model, "processor_config.json")):
+        parser.error(f"{args.model} has no processor: it takes features, not audio and text; see scripts/evaluate.py")
     recognizer = pipeline("multimodal-emotion-recognition", model=args.model, device=args.device)
-    found = recognizer({"audio": args.audio, "text": args.text}, top_k=args.top_k, truncation=args.truncation)
+    given = {"audio": args.audio or None, "text": args.text or None}
+    found = recognizer(given, top_k=args.top_k, truncation=args.truncation)
     width = max(len(row["label"]) for row in found["scores"])
     for row in found["scores"]:
         print(f"{row['label']:<{width}}  {row['score']:6.1%}")

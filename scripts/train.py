@@ -6,7 +6,8 @@ Trains the fusion network on features, and evaluates it on the validation and te
     python scripts/train.py recipe.json --learning_rate 3e-4
     accelerate launch --multi_gpu --num_processes 2 scripts/train.py recipe.json
 
-A JSON file of arguments comes first, configs/default.json where there is none; flags after it override it. Every
+A JSON file of arguments comes first, configs/default.json, the recipe, where there is none; flags after it override
+it. The defaults that are listed here hold for what neither says; all of them are the plain network's. Every
 `TrainingArguments` flag works; `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir.
 output_dir gets the model, the processor that made the features, `metrics.json` and `predictions.parquet`.
 """
@@ -38,7 +39,8 @@ RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "d
 
 def main() -> None:
     argv = with_recipe(sys.argv[1:], RECIPE)
-    data_args, model_args, args = parse_arguments((DataArguments, ModelArguments, TacfnTrainingArguments), argv)
+    classes = (DataArguments, ModelArguments, TacfnTrainingArguments)
+    data_args, model_args, args = parse_arguments(classes, argv, __doc__)
     check_output_dir(args)
     checkpoint = args.resume_from_checkpoint
     if checkpoint is not None and checkpoint.lower() == "true":

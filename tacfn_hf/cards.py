@@ -118,7 +118,9 @@ def read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         ValueError: they are not there.
     """
     if not (folder / "metrics.json").is_file():
-        raise ValueError(f"{folder} has no metrics.json: it is not the folder of a finished run.")
+        whole = (folder / "cross_validation.json").is_file()
+        hint = "for the card of a cross-validation give --output NAME.md" if whole else "it is not a finished run's"
+        raise ValueError(f"{folder} has no metrics.json: {hint}.")
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     if set(results) == {"about"}:  # nothing was evaluated
         return results, pd.DataFrame(columns=["id", "split"])

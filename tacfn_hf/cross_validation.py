@@ -39,14 +39,14 @@ class CrossValidationArguments:
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Training seeds, each over all folds."})
 
 
-def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
+def cross_validate(argv: Sequence[str], description: str | None = None) -> dict[str, Any]:
     """
     Trains and tests on each fold with each seed, in `output_dir/fold-<name>/seed-<seed>` as train.py would, and writes
     `output_dir/cross_validation.json`. A run that is there already, of the same arguments and data, is taken as it is;
     one that was interrupted is made anew.
 
     Args:
-        argv: the arguments of a command line; see `parse_arguments`.
+        argv, description: the arguments of a command line, and what its `--help` says; see `parse_arguments`.
 
     Returns:
         The report: for every fold its groups and its rows; WA, UA, wF1, ECE and mean beta for each seed, with mean and
@@ -58,7 +58,7 @@ def cross_validate(argv: Sequence[str]) -> dict[str, Any]:
             of other arguments or data, and whatever a training raises.
     """
     classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments)
-    data_args, model_args, training_args, cv_args = parse_arguments(classes, argv)
+    data_args, model_args, training_args, cv_args = parse_arguments(classes, argv, description)
     if training_args.world_size > 1:
         raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
     check_arguments(data_args, training_args, cv_args)

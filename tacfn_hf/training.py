@@ -1,5 +1,6 @@
 """What training adds to transformers' `Trainer`: arguments, class weights, metrics, results on disk."""
 
+import argparse
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -153,9 +154,14 @@ class TacfnTrainingArguments(TrainingArguments):
     )
 
 
-def parse_arguments(classes: tuple[type, ...], argv: Sequence[str]) -> tuple[Any, ...]:
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, and defaults."""
+
+
+def parse_arguments(classes: tuple[type, ...], argv: Sequence[str], description: str | None = None) -> tuple[Any, ...]:
     """
     One instance of each dataclass from a command line: flags, or a JSON file of arguments and flags that override it.
+    `--help` prints the description first.
 
     Raises:
         ValueError: an argument that does not exist.
@@ -164,7 +170,8 @@ def parse_arguments(classes: tuple[type, ...], argv: Sequence[str]) -> tuple[Any
     if argv and argv[0].endswith(".json"):
         with open(argv.pop(0), encoding="utf-8") as file:
             argv = [*flags(json.load(file)), *argv]
-    return HfArgumentParser(classes, allow_abbrev=False).parse_args_into_dataclasses(argv)
+    parser = HfArgumentParser(classes, allow_abbrev=False, description=description, formatter_class=HelpFormatter)
+    return parser.parse_args_into_dataclasses(argv)
 
 
 def with_recipe(argv: Sequence[str], default: str | os.PathLike) -> list[str]:
@@ -246,11 +253,18 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
     A trained classifier from a folder or the Hub.
 
     Raises:
-        ValueError: a checkpoint whose weights are not exactly this model's, or of another kind of model.
+        ValueError: nothing there, a checkpoint whose weights are not exactly this model's, or another kind of model.
     """
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        name_or_path, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            name_or_path, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except OSError as error:
+        if os.path.isdir(name_or_path):
+            raise
+        raise ValueError(
+            f"The model {name_or_path} is no folder here, and loading it from the Hub failed: {error}"
+        ) from error
     if not isinstance(model, TacfnForSequenceClassification):
         raise ValueError(f"{name_or_path} is a {type(model).__name__}: it must be a TacfnForSequenceClassification.")
     wrong = {
@@ -397,7 +411,7 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
     """
     if args.eval_strategy != "no" and "valid" not in parts:
         raise ValueError(
-            "There is no validation part to select on: give one (valid_groups or valid_fraction), or train without "
+            "There is no validation part to evaluate on: give one (valid_groups or valid_fraction), or train without "
             "with --eval_strategy no --save_strategy no --load_best_model_at_end false."
         )
     patience = getattr(args, "early_stopping_patience", None)

@@ -457,7 +457,7 @@ def svm_rows(n: int, seed: int, classes: int = 3, scale: float = 1.0) -> list[di
     return made
 
 
-def by_hand(parts):
+def by_hand(parts, weights):
     """Standardised means by the formula, then one SVC for each C, and the UA of each on the second part."""
     means = [
         np.array(
@@ -468,16 +468,17 @@ def by_hand(parts):
     labels = [[r["label"] for r in part] for part in parts]
     centre, spread = means[0].mean(0), means[0].std(0)
     train, valid, test = ((x - centre) / spread for x in means)
-    machines = [SVC(C=c, class_weight="balanced").fit(train, labels[0]) for c in (0.1, 1, 10)]
+    machines = [SVC(C=c, class_weight=weights).fit(train, labels[0]) for c in (0.1, 1, 10)]
     scores = [(m.decision_function(valid), m.decision_function(test), m) for m in machines]
     return scores, [recall_score(labels[1], s[0].argmax(1), average="macro") for s in scores]
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 4.0]])
 @pytest.mark.parametrize("seed", range(4))
-def test_svm_is_the_one_that_is_best_on_the_validation_rows(seed):
+def test_svm_is_the_one_that_is_best_on_the_validation_rows(seed, weights):
     parts = [svm_rows(n, 10 * seed + k) for k, n in enumerate((60, 30, 20))]
-    valid, test, size = svm_scores(make_config(), *parts)
-    scores, ua = by_hand(parts)
+    valid, test, size = svm_scores(make_config(class_weights=weights), *parts)
+    scores, ua = by_hand(parts, None if weights is None else dict(enumerate(weights)))
     assert max(ua) > min(ua)
     expected_valid, expected_test, machine = scores[int(np.argmax(ua))]
     assert valid.shape == (30, 3)

@@ -526,7 +526,7 @@ def test_early_stopping(tmp_path):
 
 def test_no_validation_part(tmp_path):
     parts = {"train": session_parts()["train"]}
-    with pytest.raises(ValueError, match="no validation part to select on"):
+    with pytest.raises(ValueError, match="no validation part to evaluate on"):
         trainer_for(tmp_path, parts)
     none = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     trainer_for(tmp_path, parts, num_train_epochs=1, **none).train()

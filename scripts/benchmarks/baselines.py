@@ -422,11 +422,11 @@ def svm_scores(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """
     A support vector machine with RBF kernel on the standardised means over time of audio and text, concatenated (0 for
-    a missing one, before it is standardised), with balanced class weights; C of 0.1, 1 and 10 that has the best UA on
-    the validation rows, the smallest of several.
+    a missing one, before it is standardised); C of 0.1, 1 and 10 that has the best UA on the validation rows, the
+    smallest of several.
 
     Args:
-        config: gives `audio_feature_size`, `text_feature_size` and `id2label`.
+        config: gives `audio_feature_size`, `text_feature_size`, `id2label` and `class_weights`.
         train_rows, valid_rows, test_rows: rows as `TacfnDataCollator` takes them, labelled.
 
     Returns:
@@ -443,10 +443,11 @@ def svm_scores(
     absent = [name for i, name in enumerate(names) if i not in y_train]
     if absent:
         raise ValueError(f"No training row has the label {', '.join(absent)}: the machine needs every class.")
+    weights = None if config.class_weights is None else dict(enumerate(config.class_weights))
     best_ua = -1.0
     for strength in (0.1, 1, 10):
         machine = make_pipeline(
-            StandardScaler(), SVC(C=strength, kernel="rbf", class_weight="balanced", decision_function_shape="ovr")
+            StandardScaler(), SVC(C=strength, kernel="rbf", class_weight=weights, decision_function_shape="ovr")
         ).fit(x_train, y_train)
         scores = decision_scores(machine, x_valid)
         metric = EmotionMetric(keep_in_memory=True)

@@ -108,7 +108,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="'pin_memory' argument")
     argv = with_recipe(sys.argv[1:], Path(__file__).parents[1] / "configs" / "default.json")
     classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments, MethodArguments)
-    data_args, model_args, args, cv_args, method_args = parse_arguments(classes, argv)
+    data_args, model_args, args, cv_args, method_args = parse_arguments(classes, argv, __doc__)
     unknown = [name for name in method_args.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"methods names {', '.join(unknown)}: there are {', '.join(METHODS)}.")
@@ -134,7 +134,7 @@ def main() -> None:
             folder = run_folder(output_dir, method, fold, seed)
             parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
             if "valid" not in parts:
-                raise ValueError("There is no validation part to select on: give valid_fraction.")
+                raise ValueError("There is no validation part to calibrate on: give valid_fraction.")
             made_of = {name: part._fingerprint for name, part in parts.items()}
             used = settings if method == NETWORK else {**settings, **OWN, **SIZES.get(method, {})}
             if (folder / "metrics.json").is_file():
@@ -300,7 +300,7 @@ def format_methods(report: dict[str, Any]) -> str:
         f"{' '.join(map(str, report['seeds']))}.\n{pd.DataFrame(rows).to_string(index=False)}\n\n"
         "UA in % with one modality (means over the runs); of beta the rank correlation with the corrupted share, which "
         "should be near -1 for audio and 1 for text, and its agreement with occlusion.\n"
-        f"{pd.DataFrame(truths).to_string(index=False)}"
+        f"{pd.DataFrame(truths).to_string(index=False) if truths else '-'}"
     )
 
 

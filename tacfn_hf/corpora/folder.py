@@ -252,9 +252,9 @@ def utterances(
 
 
 def texts(table: pa.Table, column: str, where: str) -> list[str | None]:
-    """The cells of a column of strings or integers as strings; an empty one is None."""
+    """The cells of a column of strings or integers as strings; an empty or blank one is None."""
     try:
-        return [cell or None for cell in as_text(table, where, column)]
+        return [cell if cell and cell.strip() else None for cell in as_text(table, where, column)]
     except TypeError as error:
         raise ValueError(str(error)) from error
 

@@ -124,7 +124,7 @@ def attach_audio(corpus: str, rows: list[dict[str, Any]], allow_missing: bool, k
     if missing and not allow_missing:
         raise ValueError(
             f"{len(missing)} of {len(rows)} audio files of {corpus} are missing, the first is {missing[0]}: complete "
-            "the corpus, or say allow_missing to take these as utterances without audio."
+            "the corpus, or say allow_missing=true to take these as utterances without audio."
         )
     if missing:
         some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

@@ -55,8 +55,8 @@ class TacfnConfig(PreTrainedConfig):
             network to do with one, and the gate to lean on the one that helps.
         pool_features (`bool`, *optional*, defaults to `False`):
             Whether features are averaged over time in front of the projections, each position's scaled to a root mean
-            square of 1, so that the network sees one vector of either modality. Cross-modal blocks have nothing to
-            attend to then.
+            square of 1 (standardised ones that are near 0 stay shorter), so that the network sees one vector of either
+            modality. Cross-modal blocks have nothing to attend to then.
         feature_dropout_prob (`float`, *optional*, defaults to 0.0):
             Dropout on the features, of whole dimensions: the same at all positions of a sample.
         standardize_features (`bool`, *optional*, defaults to `False`):

@@ -118,12 +118,15 @@ def check_features(
     return h, mask
 
 
-def pool(h: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def pool(h: torch.Tensor, mask: torch.Tensor, standardized: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The mean over the valid positions of `h [B, L, feature_size]`, each scaled to a root mean square of 1, as a sequence
     of one, `[B, 1, feature_size]`, with its mask `[B, 1]`. The more the positions agree, the longer their mean is.
+
+    Standardised features are divided by the root of their mean square plus 1/4: typical ones, whose mean square is 1,
+    nearly as the others, while constant ones, which are near 0 and agree in all positions, do not become long.
     """
-    mean = masked_mean(F.rms_norm(h, h.shape[-1:]), mask)
+    mean = masked_mean(F.rms_norm(h, h.shape[-1:], eps=0.25 if standardized else None), mask)
     return mean.unsqueeze(1), mask.all(dim=1, keepdim=True)
 
 
@@ -343,8 +346,8 @@ class TacfnModel(TacfnPreTrainedModel):
         if self.config.gate_reads_distance:
             distances = torch.cat([self.audio_distance(h_a, mask_a), self.text_distance(h_t, mask_t)], dim=-1)
         if self.config.pool_features:
-            h_a, mask_a = pool(h_a, mask_a)
-            h_t, mask_t = pool(h_t, mask_t)
+            h_a, mask_a = pool(h_a, mask_a, self.config.standardize_features)
+            h_t, mask_t = pool(h_t, mask_t, self.config.standardize_features)
         if self.training and self.config.feature_dropout_prob > 0:
             h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
             h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)

@@ -123,7 +123,7 @@ def test_missing_audio(tmp_path):
     rows = [row(f"{i}", str(tmp_path / f"{i}.wav")) for i in range(5)]
     write_wav(tmp_path / "1.wav")
     with pytest.raises(
-        ValueError, match="^4 of 5 audio files of Toy are missing, the first is .*0.wav: .* say allow_missing"
+        ValueError, match="^4 of 5 audio files of Toy are missing, the first is .*0.wav: .* say allow_missing=true"
     ):
         build(rows)
     with pytest.warns(UserWarning, match=r"^4 of 5 audio files of Toy are missing: .*0.wav, .*2.wav, .*3.wav, ...\.$"):

@@ -40,7 +40,8 @@ def logits_beta_gate(model, h_a, h_t):
             square = ((h @ weights[f"model.{name}_distance.whitening"].T) ** 2).mean(-1)
             distances.append(square.clamp(min=0.5).log().mean())
         if config.pool_features:
-            state[name] = (h / (h**2).mean(-1, keepdim=True).sqrt()).mean(0, keepdim=True)
+            size = ((h**2).mean(-1, keepdim=True) + 0.25 * config.standardize_features).sqrt()
+            state[name] = (h / size).mean(0, keepdim=True)
         if f"model.{name}_projection.weight" in weights:
             state[name] = linear(weights, f"model.{name}_projection", state[name])
 

@@ -8,6 +8,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification, TacfnModel
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
+from tacfn_hf.model.modeling_tacfn import pool
 
 
 LENGTHS = [(9, 4), (1, 6), (30, 1), (5, 5)]
@@ -100,6 +101,16 @@ def test_a_new_pooled_network_sees_how_far_positions_agree(config):
     with torch.no_grad():
         difference = model(h_t=agreeing).h_fused - model(h_t=disagreeing).h_fused
     assert difference.abs().max() > 0.1
+
+
+def test_constant_features_do_not_look_as_if_positions_agreed(config):
+    """Near the mean of the training features at all positions, as where nothing was recorded."""
+    h, mask = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 8, dtype=torch.bool)
+    constant = 0.1 * torch.ones(1, 8, 16)
+    agreeing = h[:, :1].expand(1, 8, 16)
+    typical, nothing, certain = (pool(each, mask, standardized=True)[0].norm() for each in (h, constant, agreeing))
+    assert nothing < typical < certain
+    assert torch.allclose(pool(agreeing, mask, standardized=False)[0].square().mean(), torch.tensor(1.0), rtol=1e-4)
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
