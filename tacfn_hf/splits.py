@@ -23,6 +23,7 @@ SPLIT_NAMES = {
     "val": "valid",
     "test": "test",
 }
+BESIDE_AUDIO = "A table beside audio files is read by extract_features.py --corpus folder."
 
 
 @dataclass
@@ -81,14 +82,18 @@ def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
         if any(os.path.isfile(os.path.join(path_or_id, name)) for name in ("dataset_dict.json", "state.json")):
             return load_from_disk(path_or_id)
         if not glob.glob(os.path.join(glob.escape(path_or_id), "**", "*.parquet"), recursive=True):
-            raise ValueError(f"The folder {path_or_id} holds neither a dataset of save_to_disk nor a .parquet file.")
+            raise ValueError(
+                f"The folder {path_or_id} holds neither a dataset of save_to_disk nor a .parquet file. {BESIDE_AUDIO}"
+            )
         loaded = load_dataset("parquet", data_dir=path_or_id)
     elif path_or_id.endswith(".parquet"):
         if not glob.glob(path_or_id, recursive=True):
             raise ValueError(f"No file matches the dataset {path_or_id}.")
         loaded = load_dataset("parquet", data_files=path_or_id)
     elif os.path.exists(path_or_id):
-        raise ValueError(f"The dataset {path_or_id} is a file that is not .parquet: give a folder or Parquet.")
+        raise ValueError(
+            f"The dataset {path_or_id} is a file that is not .parquet: give a folder or Parquet. {BESIDE_AUDIO}"
+        )
     else:
         try:
             loaded = load_dataset(path_or_id)
