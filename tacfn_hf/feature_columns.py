@@ -10,6 +10,7 @@ from datasets import Dataset
 from sklearn.preprocessing import StandardScaler
 
 from .collation import MODALITIES, as_features
+from .storage import feature_arrays
 
 
 def row_lengths(column: Any) -> np.ndarray:
@@ -63,11 +64,11 @@ def feature_lengths(dataset: Dataset) -> np.ndarray:
 
 def positions(dataset: Dataset, column: str) -> Iterator[np.ndarray]:
     """All positions of the rows that have features, float64 `[n, d]` a batch of rows."""
-    for batch in dataset.select_columns([column]).with_format("numpy").iter(batch_size=256):
-        rows = [as_features({column: h}, column, i) for i, h in enumerate(batch[column])]
+    for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=256):
+        rows = [as_features({column: h}, column, i) for i, h in enumerate(feature_arrays(table.column(column)))]
         rows = [h for h in rows if h is not None]
         if rows:
-            yield torch.cat(rows).double().numpy()
+            yield torch.cat(rows).float().double().numpy()  # in float32, as the collator gives them to the model
 
 
 def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:

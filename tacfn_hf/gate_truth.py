@@ -16,6 +16,7 @@ from .collation import MODALITIES, TacfnDataCollator, as_features
 from .feature_columns import complete_rows, feature_statistics
 from .labels import label_names_of, match_labels
 from .metrics import EmotionMetric
+from .storage import FeatureRows
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -80,11 +81,11 @@ def measure_gate_truth(
     order = np.random.default_rng(seed).permutation(len(rows))
     donors = np.empty_like(order)
     donors[order] = np.roll(order, 1)  # one cycle through all rows: nobody is its own donor
-    features = rows.with_format("numpy", columns=list(MODALITIES))
+    features = FeatureRows(rows)
 
     def variants(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         yield from with_and_without(batch, start)
-        given = list(features.select(donors[start : start + len(batch)]))
+        given = features.take(donors[start : start + len(batch)])
         for number, column in enumerate(MODALITIES):
             drawn = []
             for i, (row, donor) in enumerate(zip(batch, given, strict=True)):
@@ -247,10 +248,9 @@ def array_of(row: dict[str, Any], column: str) -> np.ndarray:
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The number of each batch's first row, and its rows, with what the collator takes of them but the labels."""
-    names = [name for name in ("id", *MODALITIES) if name in dataset.column_names]
-    rows = dataset.with_format("numpy", columns=names)
+    rows = FeatureRows(dataset.remove_columns("label"))
     for start in range(0, len(rows), batch_size):
-        yield start, list(rows.select(range(start, min(start + batch_size, len(rows)))))
+        yield start, rows.take(range(start, min(start + batch_size, len(rows))))
 
 
 @torch.no_grad()

@@ -1,12 +1,14 @@
 """How features lie in a dataset: lists of [L, d] in Arrow, and beside them what made them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 
 # The column of features, and that of what made them, as JSON. In every row, so that it stays with the rows wherever
@@ -26,6 +28,63 @@ def nested_array(values: list[np.ndarray | None], dtype: str, size: int) -> pa.A
     offsets = np.cumsum([0] + [0 if value is None else len(value) for value in values], dtype=np.int32)
     rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), size)
     return pa.ListArray.from_arrays(pa.array(offsets), rows, mask=pa.array([value is None for value in values]))
+
+
+def feature_arrays(column: pa.ChunkedArray) -> list[Any]:
+    """
+    The rows of an Arrow column of features as arrays `[L, d]`, or `[d]`, without a Python number in between; None where
+    it is null. A row of another shape is as `to_pylist` has it.
+    """
+    chunks = [getattr(chunk, "storage", chunk) for chunk in column.chunks]  # Array2D is an extension type around lists
+    return [to_array(row) for chunk in chunks for row in chunk]
+
+
+def to_array(row: pa.Scalar) -> Any:
+    values = getattr(row, "values", None)  # None where the row is null, or no list
+    if values is None:
+        return row.as_py()
+    shape = [len(values)]
+    if is_list(values.type):
+        sizes = pc.unique(pc.list_value_length(values)).to_pylist()
+        if len(sizes) > 1 or sizes == [None]:
+            return row.as_py()
+        shape += sizes
+        values = values.flatten()
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        return row.as_py()
+    return np.array(values.to_numpy(zero_copy_only=False)).reshape(shape)  # a copy: torch wants to write to it
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+class FeatureRows(torch.utils.data.Dataset):
+    """
+    Rows of a dataset for `TacfnDataCollator`: what it takes of them, with features as arrays whatever the dataset's
+    format. The formats of datasets take a step in Python for each position.
+    """
+
+    def __init__(self, dataset: datasets.Dataset):
+        names = [name for name in ("id", "h_a", "h_t", "label", "labels") if name in dataset.column_names]
+        self.rows = dataset.select_columns(names).with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.take([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:  # what torch's DataLoader calls
+        return self.take(indices)
+
+    def take(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        table = self.rows[indices]
+        columns = {
+            name: feature_arrays(table.column(name)) if name in PROVENANCE_COLUMNS else table.column(name).to_pylist()
+            for name in table.column_names
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def provenance_of(dataset: datasets.Dataset, column: str) -> dict[str, Any] | None:

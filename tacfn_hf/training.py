@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import (
     AutoModelForSequenceClassification,
     EarlyStoppingCallback,
@@ -42,7 +42,7 @@ from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
 from .sharing import push_checkpoint
 from .splits import DataArguments, open_dataset, split_dataset
-from .storage import PROVENANCE_COLUMNS, provenance_of
+from .storage import PROVENANCE_COLUMNS, FeatureRows, provenance_of
 
 
 PACKAGES = ("tacfn-hf", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
@@ -387,14 +387,16 @@ class FeatureTrainer(Trainer):
     which evaluates rows in their order whatever the strategy.
     """
 
+    def _get_dataloader(self, dataset: Dataset, *args: Any, **kwargs: Any) -> DataLoader:
+        return super()._get_dataloader(FeatureRows(dataset), *args, **kwargs)
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        dataset = self.train_dataset if train_dataset is None else train_dataset
         args = self.args
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
-        return LengthSampler(batch_size, feature_lengths(dataset).tolist(), seed)
+        return LengthSampler(batch_size, feature_lengths(self.train_dataset).tolist(), seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         # Transformers groups these too: predictions would come in another order than the rows.

@@ -289,12 +289,27 @@ class TacfnModel(TacfnPreTrainedModel):
             TypeError: a mask that is not boolean.
         """
         return self.fuse(
-            *self.prepare(h_a, h_t, mask_a, mask_t),
+            *self.condense(*self.prepare(h_a, h_t, mask_a, mask_t)),
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             output_fused_sequence=output_fused_sequence,
             return_dict=return_dict,
         )
+
+    def condense(
+        self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        """
+        What `fuse` takes, from what `prepare` gives: features and masks, pooled with `pool_features`, and the distances
+        `[B, 2]` of audio and text, None without `gate_reads_distance`.
+        """
+        distances = None
+        if self.config.gate_reads_distance:
+            distances = torch.cat([self.audio_distance(h_a, mask_a), self.text_distance(h_t, mask_t)], dim=-1)
+        if self.config.pool_features:
+            h_a, mask_a = pool(h_a, mask_a, self.config.standardize_features)
+            h_t, mask_t = pool(h_t, mask_t, self.config.standardize_features)
+        return h_a, h_t, mask_a, mask_t, distances
 
     def fuse(
         self,
@@ -302,12 +317,13 @@ class TacfnModel(TacfnPreTrainedModel):
         h_t: torch.Tensor,
         mask_a: torch.Tensor,
         mask_t: torch.Tensor,
+        distances: torch.Tensor | None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         output_fused_sequence: bool = False,
         return_dict: bool | None = None,
     ) -> TacfnModelOutput | tuple:
-        """The network behind `prepare`, whose results are its inputs. The options are those of `forward`."""
+        """The network behind `condense`, whose results are its inputs. The options are those of `forward`."""
         config = self.config
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -317,7 +333,7 @@ class TacfnModel(TacfnPreTrainedModel):
                 f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
                 'weights: call model.set_attn_implementation("eager") first.'
             )
-        h_a_tilde, h_t_tilde, mask_a, mask_t, distances, *recorded = self.encode(
+        h_a_tilde, h_t_tilde, *recorded = self.encode(
             h_a, h_t, mask_a, mask_t, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         h_fused, gate, beta, fused_sequence, fused_mask = self.beta_gate(
@@ -338,23 +354,11 @@ class TacfnModel(TacfnPreTrainedModel):
     def encode(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor, **options: bool
     ) -> tuple[torch.Tensor | None, ...]:
-        """
-        What comes in front of the gate: results and options are those of [`CrossModalTransformer`], with the masks of
-        the results and the distances `[B, 2]`, or None, behind the first two.
-        """
-        distances = None
-        if self.config.gate_reads_distance:
-            distances = torch.cat([self.audio_distance(h_a, mask_a), self.text_distance(h_t, mask_t)], dim=-1)
-        if self.config.pool_features:
-            h_a, mask_a = pool(h_a, mask_a, self.config.standardize_features)
-            h_t, mask_t = pool(h_t, mask_t, self.config.standardize_features)
+        """What comes in front of the gate: results and options are those of [`CrossModalTransformer`]."""
         if self.training and self.config.feature_dropout_prob > 0:
             h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
             h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)
-        h_a, h_t, *recorded = self.cross_modal(
-            self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t, **options
-        )
-        return h_a, h_t, mask_a, mask_t, distances, *recorded
+        return self.cross_modal(self.audio_projection(h_a), self.text_projection(h_t), mask_a, mask_t, **options)
 
 
 class ClassificationHead(nn.Module):
@@ -424,8 +428,9 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         features = self.model.prepare(h_a, h_t, mask_a, mask_t)
+        condensed = self.model.condense(*features)
         outputs = self.model.fuse(
-            *features,
+            *condensed,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             output_fused_sequence=output_fused_sequence,
@@ -437,7 +442,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         if labels is not None:
             loss = self._loss(logits, labels, num_items_in_batch)
             if self.training and self.config.unimodal_loss_weight + self.config.gate_loss_weight > 0:
-                loss = loss + self._unimodal_and_gate_loss(features, labels, num_items_in_batch)
+                loss = loss + self._unimodal_and_gate_loss(features, condensed, labels, num_items_in_batch)
         output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)
         return output if return_dict else output.to_tuple()
 
@@ -479,7 +484,11 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
 
     def _unimodal_and_gate_loss(
-        self, features: tuple[torch.Tensor, ...], labels: torch.Tensor, num_items: torch.Tensor | int | None
+        self,
+        features: tuple[torch.Tensor, ...],
+        condensed: tuple[torch.Tensor | None, ...],
+        labels: torch.Tensor,
+        num_items: torch.Tensor | int | None,
     ) -> torch.Tensor:
         """
         The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities.
@@ -488,23 +497,25 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         of Experts by Minimizing Contrastive Divergence), while h_fused is a mean of the two: only if either alone is
         sharper than it should be, both together can be as sharp as they should. Values of a regression do not add up.
         """
-        h_a, h_t, mask_a, mask_t = features
+        _, _, mask_a, mask_t = features
         both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
         if not both.any():
-            return h_a.new_zeros(())
+            return features[0].new_zeros(())
         if num_items is None:
             num_items = (labels != -100).sum().clamp(min=1)
-        h_a, h_t, mask_a, mask_t, labels = (values[both] for values in (*features, labels))
+        labels = labels[both]
+        h_a, h_t, mask_a, mask_t, distances = (None if values is None else values[both] for values in condensed)
         absent = torch.ones_like(mask_a[:, :1])
-        audio = self.model.fuse(h_a, h_t[:, :1], mask_a, absent, return_dict=True)
-        text = self.model.fuse(h_a[:, :1], h_t, absent, mask_t, return_dict=True)
+        audio = self.model.fuse(h_a, h_t[:, :1], mask_a, absent, distances, return_dict=True)
+        text = self.model.fuse(h_a[:, :1], h_t, absent, mask_t, distances, return_dict=True)
         evidence = 1.0 if self.config.problem_type == "regression" else 0.5
         logits_a, logits_t = evidence * self.classifier(audio.h_fused), evidence * self.classifier(text.h_fused)
         total = self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
         total = self.config.unimodal_loss_weight * total
         if self.config.gate_loss_weight > 0:
             losses_a, losses_t = self._losses(logits_a, labels), self._losses(logits_t, labels)
-            errors = self._gate_errors((h_a, h_t, mask_a, mask_t), losses_a.detach(), losses_t.detach())
+            features = tuple(values[both] for values in features)
+            errors = self._gate_errors(features, losses_a.detach(), losses_t.detach())
             not_labelled = (labels == -100).view(len(labels), -1).all(dim=1)
             errors = errors.masked_fill(not_labelled, 0.0)
             # num_items counts labels, of which a sample may have several; errors are one a sample.
@@ -529,10 +540,11 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         for module in training:
             module.training = False
         with torch.no_grad():
-            encoded = self.model.encode(h_a, h_t, mask_a, mask_t)
+            h_a, h_t, mask_a, mask_t, distances = self.model.condense(h_a, h_t, mask_a, mask_t)
+            h_a_tilde, h_t_tilde, *_ = self.model.encode(h_a, h_t, mask_a, mask_t)
         for module in training:
             module.training = True
-        beta = self.model.beta_gate(*encoded)[2][:, 0].float()
+        beta = self.model.beta_gate(h_a_tilde, h_t_tilde, mask_a, mask_t, distances)[2][:, 0].float()
         worth_a = (1 - noise_a).log() - losses_a.view(len(beta), -1).sum(dim=1)
         worth_t = (1 - noise_t).log() - losses_t.view(len(beta), -1).sum(dim=1)
         return (beta - torch.sigmoid(worth_a - worth_t)) ** 2

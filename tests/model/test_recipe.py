@@ -187,7 +187,7 @@ def test_noise_lowers_what_a_modality_is_worth(config):
     model.eval()
     torch.manual_seed(0)
     noisy_a, noisy_t = add_noise(h[0], h[2], 0.999)[0], add_noise(h[1], h[3], 0.999)[0]
-    found = model.model.fuse(noisy_a, noisy_t, h[2], h[3]).beta[:, 0]
+    found = model.model.fuse(*model.model.condense(noisy_a, noisy_t, h[2], h[3])).beta[:, 0]
     assert torch.allclose((beta - found).abs().min(dim=0).values, torch.zeros(500), atol=1e-4)
 
 
@@ -197,7 +197,7 @@ def test_the_gate_is_taught_on_features_without_dropout(config):
     equal = torch.ones(3)
     errors = model._gate_errors(features, equal, equal)
     assert all(module.training for module in model.modules())
-    beta = model.eval().model.fuse(*features).beta[:, 0]
+    beta = model.eval().model.fuse(*model.model.condense(*features)).beta[:, 0]
     assert torch.allclose(errors, (beta - 0.5) ** 2, atol=1e-6)
 
 
