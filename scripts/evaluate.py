@@ -21,6 +21,7 @@ from typing import Literal
 
 from transformers import TrainingArguments
 
+from tacfn_hf.calibration import TEMPERATURES
 from tacfn_hf.labels import label_names_of, match_labels, share_labels
 from tacfn_hf.metrics import format_table
 from tacfn_hf.splits import DataArguments, open_part
@@ -88,7 +89,7 @@ def main() -> None:
         "left_out_rows": left_out,
         "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
         "split_seed": data_args.split_seed,
-        "temperature": model.config.temperature,
+        **{name: getattr(model.config, name) for name in TEMPERATURES},
         "num_parameters": model.num_parameters(),
         "world_size": args.world_size,
     }

@@ -12,7 +12,7 @@ from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from .calibration import NUM_BINS
+from .calibration import NUM_BINS, TEMPERATURES
 from .collation import MODALITIES
 from .files import replacing
 from .gate_truth import summarize_gate_truth
@@ -52,6 +52,9 @@ GATE_FIGURES = {
     "UA both": "UA in % with both modalities",
     "UA audio only": "UA in % without text",
     "UA text only": "UA in % without audio",
+    "ECE both": "ECE in % with both modalities",
+    "ECE audio only": "ECE in % without text",
+    "ECE text only": "ECE in % without audio",
 }
 
 
@@ -246,7 +249,7 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
             "",
             f"model = AutoModel.from_pretrained({json.dumps(model_id)}).eval()",
             f"output = model({given})  # [utterances, length, size]: put features here",
-            "print((output.logits / model.config.temperature).softmax(-1), output.beta)",
+            "print((output.logits / model.config.temperature_of(output.beta.item())).softmax(-1), output.beta)",
         ]
         after = (
             "It takes features, not wav files and sentences: the processor that made those of the training is not "
@@ -260,7 +263,7 @@ def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) 
     speakers = about.get("speakers")
     scores = "Scores are not calibrated probabilities"
     if about["temperature_fitted_on"] is not None:
-        scores = "Scores are calibrated on the validation rows, by one temperature: on other data they may be far off"
+        scores = "Scores are calibrated on the validation rows: on other data they may be far off"
     return "\n".join(
         [
             "## Intended use and limits",
@@ -357,20 +360,24 @@ def gate_section(truths: Sequence[dict[str, Any] | None]) -> str:
 
 
 def gate_figure(name: str, value: float) -> str:
-    """UA in %, AUCs and correlations as they are."""
-    if name.startswith("UA"):
+    """UA and ECE in %, AUCs and correlations as they are."""
+    if name.startswith(("UA", "ECE")):
         return percent(value)
     return f"{value:.3f}" if name.endswith("AUC") else f"{value:+.2f}"
 
 
 def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
-    """What the scores of these runs are, and what their temperature was fitted on."""
-    values = [about["temperature"] for about in abouts]
-    spread = f" to {max(values):.3g}" if max(values) > min(values) else ""
-    text = f"Scores are softmax(logits / T), T = {min(values):.3g}{spread}"
+    """What the scores of these runs are, and what their temperatures were fitted on."""
+    spreads = []
+    for name, of in zip(TEMPERATURES, ("", " with audio alone", " with text alone"), strict=True):
+        values = [about[name] for about in abouts if about[name] is not None]
+        if values:
+            low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+            spreads.append((low if low == high else f"{low} to {high}") + of)
+    text = f"Scores are softmax(logits / T), T = {', '.join(spreads)}"
     if abouts[0]["temperature_fitted_on"] is None:
         return f"{text}: there were no validation rows to fit it on."
-    return f"{text}, fitted on the validation rows. The ECE of test rows is the one that counts."
+    return f"{text}; fitted on the validation rows. The ECE of test rows is the one that counts."
 
 
 def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, part: str) -> str:

@@ -29,11 +29,15 @@ def lacking_rows(column: Any) -> np.ndarray:
 
 def complete_rows(dataset: Dataset) -> np.ndarray:
     """Boolean `[N]`: the rows that lack neither h_a nor h_t. Features are not decoded."""
-    if not set(MODALITIES) <= set(dataset.column_names):
+    return np.logical_and.reduce([rows_with(dataset, column) for column in MODALITIES])
+
+
+def rows_with(dataset: Dataset, column: str) -> np.ndarray:
+    """Boolean `[N]`: the rows that have features in a column. They are not decoded."""
+    if column not in dataset.column_names:
         return np.zeros(len(dataset), dtype=bool)
-    tables = dataset.select_columns(list(MODALITIES)).with_format("arrow").iter(batch_size=1000)
-    lacking = [np.logical_or.reduce([lacking_rows(table.column(column)) for column in MODALITIES]) for table in tables]
-    return ~np.concatenate([*lacking, np.zeros(0, dtype=bool)])
+    tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+    return ~np.concatenate([np.zeros(0, dtype=bool), *(lacking_rows(table.column(column)) for table in tables)])
 
 
 def feature_size(dataset: Dataset, column: str) -> int | None:

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm.auto import tqdm
 
+from .calibration import class_scores, expected_calibration_error, temperatures_of
 from .collation import MODALITIES, TacfnDataCollator, as_features
 from .feature_columns import complete_rows, feature_statistics
 from .labels import label_names_of, match_labels
 from .metrics import EmotionMetric
+from .model.configuration_tacfn import TacfnConfig
 from .storage import FeatureRows
 
 
@@ -27,9 +30,9 @@ ONE_LEFT = {"audio only": "h_t", "text only": "h_a"}
 
 
 class Predictions(NamedTuple):
-    """Softmax `[N, C]` and beta `[N]`; beta is None for a model without a gate."""
+    """Logits `[N, C]` and beta `[N]`; beta is None for a model without a gate."""
 
-    probabilities: np.ndarray
+    logits: np.ndarray
     beta: np.ndarray | None
 
 
@@ -49,7 +52,7 @@ def measure_gate_truth(
       where nothing was recorded. The network's training option `noise_prob` makes noise of this kind, so that `noise`
       is what such a gate was taught, and `mean` what it was not. See `corruption_correlation`: beta tells the truth
       where it is negative for audio and positive for text.
-    - Missing: WA and UA with both modalities, with audio only, with text only.
+    - Missing: WA, UA and ECE with both modalities, with audio only, with text only.
     - Occlusion: see `occlusion_agreement`.
 
     Args:
@@ -62,11 +65,11 @@ def measure_gate_truth(
         batch_size: rows that are held, and predicted, at a time.
 
     Returns:
-        A dict of plain numbers: `rows`, and `left_out_rows` that lack a modality; `seed`, `shares`; `missing`, WA and
-        UA by `both`, `audio only` and `text only`; `corruption`, by `audio` and `text` and then `noise`, `mean` and
-        `other`: `correlation`, and `beta_mean` and `UA` for each share; `occlusion`; and `carrier`, None where the
-        dataset has no such column or not both values: `auc`, the numbers of `audio_rows` and `text_rows`, and
-        `left_out_rows` with another value.
+        A dict of plain numbers: `rows`, and `left_out_rows` that lack a modality; `seed`, `shares`; `missing`, WA, UA
+        and ECE (of scores at the config's temperatures) by `both`, `audio only` and `text only`; `corruption`, by
+        `audio` and `text` and then `noise`, `mean` and `other`: `correlation`, and `beta_mean` and `UA` for each share;
+        `occlusion`; and `carrier`, None where the dataset has no such column or not both values: `auc`, the numbers of
+        `audio_rows` and `text_rows`, and `left_out_rows` with another value.
 
     Raises:
         ValueError: shares that are not such, a dataset without one of the columns, with fewer than two rows that have
@@ -115,7 +118,7 @@ def measure_gate_truth(
                 "UA": [accuracy(predictions, labels, label_names)["UA"] for predictions in at],
             }
     each = np.arange(len(labels))
-    true = {name: found[name].probabilities[each, labels] for name in ("both", *ONE_LEFT)}
+    true = {name: softmax(found[name].logits, axis=1)[each, labels] for name in ("both", *ONE_LEFT)}
     return {
         "rows": len(rows),
         "left_out_rows": len(dataset) - len(rows),
@@ -123,20 +126,19 @@ def measure_gate_truth(
         "shares": [float(share) for share in shares],
         "carrier": carrier_figures(rows, beta),
         "corruption": corruption,
-        "missing": {name: accuracy(found[name], labels, label_names) for name in true},
+        "missing": {name: with_calibration(found[name], labels, model.config) for name in true},
         "occlusion": occlusion_agreement(beta, true["both"] - true["text only"], true["both"] - true["audio only"]),
     }
 
 
 def measure_missing(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> dict[str, dict[str, float]]:
     """
-    WA and UA on the rows that have both modalities, by `both`, `audio only` and `text only`, which is what
+    WA, UA and ECE on the rows that have both modalities, by `both`, `audio only` and `text only`, which is what
     the model is given. Arguments and errors are those of `measure_gate_truth`.
     """
-    label_names = label_names_of(model.config)
-    rows = match_labels(rows_with_both(dataset), label_names)
+    rows = match_labels(rows_with_both(dataset), label_names_of(model.config))
     found = predict(model, rows, with_and_without, batch_size)
-    return {name: accuracy(predictions, labels_of(rows), label_names) for name, predictions in found.items()}
+    return {name: with_calibration(predictions, labels_of(rows), model.config) for name, predictions in found.items()}
 
 
 def carrier_auc(beta: np.ndarray, carrier: Sequence[str]) -> float:
@@ -275,24 +277,30 @@ def predict(
         for start, batch in batches(rows, batch_size):
             for name, changed in variants(batch, start):
                 output = model(**{key: value.to(device) for key, value in collate(changed).items()})
-                probabilities = output.logits.float().softmax(dim=-1)
-                found[name].append((probabilities.cpu().numpy(), output.beta[:, 0].float().cpu().numpy()))
+                found[name].append([values.float().cpu().numpy() for values in (output.logits, output.beta[:, 0])])
             bar.update(len(batch))
     predictions = {}
     for name, parts in found.items():
-        probabilities, beta = (np.concatenate(values).astype(np.float64) for values in zip(*parts, strict=True))
+        logits, beta = (np.concatenate(values).astype(np.float64) for values in zip(*parts, strict=True))
         without = np.isnan(beta)
         if without.any() and not without.all():
             raise ValueError(f"beta is NaN in {without.sum()} of {len(beta)} rows: a model has a gate or has none.")
-        predictions[name] = Predictions(probabilities, None if without.all() else beta)
+        predictions[name] = Predictions(logits, None if without.all() else beta)
     return predictions
 
 
 def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, float]:
     result = EmotionMetric(keep_in_memory=True).compute(
-        predictions=predictions.probabilities.argmax(axis=-1), references=labels, label_names=list(label_names)
+        predictions=predictions.logits.argmax(axis=-1), references=labels, label_names=list(label_names)
     )
     return {name: result[name] for name in ("WA", "UA")}
+
+
+def with_calibration(predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
+    temperature = config.temperature if predictions.beta is None else temperatures_of(config, predictions.beta)
+    scores = class_scores(predictions.logits, temperature)
+    error = expected_calibration_error(scores, labels)
+    return {**accuracy(predictions, labels, label_names_of(config)), "ECE": error}
 
 
 def carrier_figures(rows: Dataset, beta: np.ndarray | None) -> dict[str, Any] | None:
@@ -310,7 +318,7 @@ def carrier_figures(rows: Dataset, beta: np.ndarray | None) -> dict[str, Any] | 
 def summarize_gate_truth(results: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """
     The figures of one or several results of `measure_gate_truth` by short names, as means over the results: AUCs and
-    UA as fractions, rank correlations. None where a result has none.
+    UA and ECE as fractions, rank correlations. None where a result has none.
     """
     rows = []
     for result in results:
@@ -324,7 +332,11 @@ def summarize_gate_truth(results: Sequence[dict[str, Any]]) -> dict[str, float |
                 },
                 "occlusion AUC": result["occlusion"]["auc"],
                 "occlusion correlation": result["occlusion"]["correlation"],
-                **{f"UA {name}": figures["UA"] for name, figures in result["missing"].items()},
+                **{
+                    f"{figure} {name}": figures[figure]
+                    for figure in ("UA", "ECE")
+                    for name, figures in result["missing"].items()
+                },
             }
         )
     found = {}
@@ -354,7 +366,7 @@ def format_gate_truth(result: dict[str, Any]) -> str:
         lines.append(f"against what carries the emotion: {auc(carrier)}{others}")
     correlation = number(occlusion["correlation"])
     lines += [f"against what hurts more when removed: {auc(occlusion)}, correlation {correlation}", ""]
-    missing = pd.DataFrame.from_dict(result["missing"], orient="index")[["WA", "UA"]]
+    missing = pd.DataFrame.from_dict(result["missing"], orient="index")[["WA", "UA", "ECE"]]
     lines += [missing.to_string(float_format="{:.1%}".format), ""]
     table = []
     for name, kinds in result["corruption"].items():

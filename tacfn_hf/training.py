@@ -27,10 +27,17 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from .calibration import class_scores, expected_calibration_error, fit_temperature
+from .calibration import TEMPERATURES, class_scores, expected_calibration_error, fit_temperature, temperatures_of
 from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator
-from .feature_columns import complete_rows, feature_covariance, feature_lengths, feature_size, feature_statistics
+from .feature_columns import (
+    complete_rows,
+    feature_covariance,
+    feature_lengths,
+    feature_size,
+    feature_statistics,
+    rows_with,
+)
 from .features import processor_of
 from .files import write_json
 from .gate_truth import measure_gate_truth
@@ -338,18 +345,23 @@ def make_compute_metrics(config: TacfnConfig) -> Callable[[EvalPrediction], dict
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits, beta = prediction.predictions
-        result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), config.temperature)
+        temperatures = temperatures_of(config, beta[:, 0])
+        result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), temperatures)
         return {name: value for name, value in result.items() if isinstance(value, float)}
 
     return compute_metrics
 
 
 def full_metrics(
-    logits: np.ndarray, beta: np.ndarray, labels: np.ndarray, label_names: Sequence[str], temperature: float
+    logits: np.ndarray,
+    beta: np.ndarray,
+    labels: np.ndarray,
+    label_names: Sequence[str],
+    temperature: float | np.ndarray,
 ) -> dict[str, Any]:
     """
     The result of `EmotionMetric` for `logits [N, C]`, `beta [N, 1]` and `labels [N]`, with `ECE`, the expected
-    calibration error of softmax(logits / temperature) as a fraction, with `beta_mean` and `beta_std`, and with
+    calibration error of `class_scores(logits, temperature)` as a fraction, with `beta_mean` and `beta_std`, and with
     `beta_mean` for each class of the references (None where a class has no row).
     """
     # In memory: several processes may compute at the same time.
@@ -441,8 +453,8 @@ def run_training(
     Trains on the training part, selects on the validation part, and evaluates on that and the test part. Everything
     that depends on chance starts from `args.seed`. Call it in every process.
 
-    Where there is a validation part, `config.temperature` is fitted on it after training. Its own ECE therefore
-    flatters; that of the test part is the one that counts. Without a validation part the temperature stays as it is.
+    Where there is a validation part, the config's temperatures are fitted on it after training. Its own ECE therefore
+    flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
     `write_results`, and the model card with its pictures. metrics.json also says whether beta tells the truth on the
@@ -499,7 +511,7 @@ def run_training(
             "seed": args.seed,
             "split_seed": data_args.split_seed,
             "num_parameters": model.num_parameters(),
-            "temperature": model.config.temperature,
+            **{name: getattr(model.config, name) for name in TEMPERATURES},
             "temperature_fitted_on": "valid" if fitted else None,
             "gate_truth": None,
             "world_size": args.world_size,
@@ -525,9 +537,22 @@ def run_training(
 
 
 def calibrate(trainer: Trainer, dataset: Dataset) -> None:
-    """Fits `config.temperature` of the trainer's model on a dataset. Call it in every process."""
-    output = trainer.predict(dataset)
-    trainer.model.config.temperature = fit_temperature(output.predictions[0], output.label_ids)
+    """
+    Fits the temperatures of the config of the trainer's model on a dataset: `temperature` on the rows that have both
+    modalities (or on all, where none has), `audio_temperature` on those that have audio, without their text, and
+    `text_temperature` likewise. One that has no rows becomes None. Call it in every process.
+    """
+
+    def fitted(rows: Dataset) -> float:
+        output = trainer.predict(rows)
+        return fit_temperature(output.predictions[0], output.label_ids)
+
+    config, complete = trainer.model.config, complete_rows(dataset)
+    config.temperature = fitted(dataset.select(np.flatnonzero(complete)) if complete.any() else dataset)
+    for name, kept, hidden in (("audio_temperature", "h_a", "h_t"), ("text_temperature", "h_t", "h_a")):
+        rows = dataset.select(np.flatnonzero(rows_with(dataset, kept)))
+        rows = rows.select_columns([column for column in rows.column_names if column != hidden])
+        setattr(config, name, fitted(rows) if len(rows) else None)
 
 
 def evaluate_split(
@@ -539,7 +564,7 @@ def evaluate_split(
 
     Returns:
         The result of `full_metrics`, and a table with one row per sample: `id`, `label` and `prediction` as names,
-        `score_<name>` (softmax of logits / temperature) for each class, and `beta`.
+        `score_<name>` (softmax of logits / temperature, that of the row's modalities) for each class, and `beta`.
     """
     label_names = label_names_of(trainer.model.config)
     # Rows of a like length share a batch, which has little padding then; no result depends on its batch.
@@ -551,8 +576,8 @@ def evaluate_split(
     if shared is not None:
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
-    temperature = trainer.model.config.temperature
-    scores = class_scores(logits, temperature)
+    temperatures = temperatures_of(trainer.model.config, beta[:, 0])
+    scores = class_scores(logits, temperatures)
     table = pd.DataFrame(
         {
             "id": dataset.with_format(None)["id"][:],
@@ -562,7 +587,7 @@ def evaluate_split(
             "beta": beta[:, 0],
         }
     )
-    return full_metrics(logits, beta, labels, label_names, temperature), table
+    return full_metrics(logits, beta, labels, label_names, temperatures), table
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from tiny import NAMES, make_features
 from transformers import TrainingArguments
 
 from tacfn_hf import TacfnConfig
+from tacfn_hf.calibration import TEMPERATURES
 from tacfn_hf.cards import METRICS, TASK, changed_arguments, write_card
 from tacfn_hf.cross_validation import CrossValidationArguments, cross_validate
 from tacfn_hf.cross_validation_card import write_cross_validation_card
@@ -225,9 +226,10 @@ def test_no_id_no_token_no_place(run):
 
 
 def test_the_temperature_and_what_it_was_fitted_on(run, tmp_path):
-    temperature = TacfnConfig.from_pretrained(run).temperature
-    assert f"T = {temperature:.3g}, fitted on the validation rows. The ECE of test rows" in text_of(run)
-    assert "- Scores are calibrated on the validation rows, by one temperature: on other data" in text_of(run)
+    config = TacfnConfig.from_pretrained(run)
+    alone = f"{config.audio_temperature:.3g} with audio alone, {config.text_temperature:.3g} with text alone"
+    assert f"T = {config.temperature:.3g}, {alone}; fitted on the validation rows. The ECE of test" in text_of(run)
+    assert "- Scores are calibrated on the validation rows: on other data" in text_of(run)
     rows = make_features()
     rows.save_to_disk(tmp_path / "features")
     unchosen = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -400,9 +402,14 @@ def test_the_card_of_a_cross_validation(cross_validated, tmp_path):
     assert rows["pooled"][1] == f"{mean:.1f} ± {std:.1f}"
     mean, std = (100 * report["pooled"][key]["ECE"] for key in ("mean", "std"))
     assert rows["pooled"][3] == f"{mean:.1f} ± {std:.1f}"
-    temperatures = [metrics_of(path.parent)["about"]["temperature"] for path in folder.glob("fold-*/seed-*/README.md")]
-    low, high = min(temperatures), max(temperatures)
-    assert f"softmax(logits / T), T = {low:.3g} to {high:.3g}, fitted on the validation rows." in text
+    abouts = [metrics_of(path.parent)["about"] for path in folder.glob("fold-*/seed-*/README.md")]
+    assert len({about["temperature"] for about in abouts}) > 1
+    of_both, of_audio, of_text = (
+        " to ".join(dict.fromkeys(f"{bound([about[name] for about in abouts]):.3g}" for bound in (min, max)))
+        for name in TEMPERATURES
+    )
+    line = f"T = {of_both}, {of_audio} with audio alone, {of_text} with text alone; fitted on the validation rows."
+    assert f"softmax(logits / T), {line}" in text
     assert "Scores are calibrated on the validation rows" in text
     tables = [
         pd.read_parquet(path).query("split == 'test'") for path in folder.glob("fold-*/seed-*/predictions.parquet")

@@ -271,10 +271,18 @@ def test_a_gate_that_tells_the_truth_and_one_that_lies(sign, auc):
 
 
 def test_accuracy_by_hand():
-    """With one modality half of the rows say nothing: all logits are 0, and the first class is predicted."""
+    """
+    With one modality half of the rows say nothing: all logits are 0, the first class is predicted, and every score is a
+    quarter, as large as the share that is right. So are all scores at a high temperature; at a low one others are 1.
+    """
     model = hand_model(audio=2, text=-2)
+    model.config.temperature = model.config.text_temperature = 1e-3
+    model.config.audio_temperature = 1e6
     half = {"WA": (8 + 2) / 16, "UA": (1 + 3 * 0.5) / 4}  # of each class 4 rows, 2 of them without a word or sound
+    errors = {"both": 0, "audio only": 10 / 16 - 1 / 4, "text only": 0}
+    errors = {name: pytest.approx(error, abs=1e-6) for name, error in errors.items()}
     expected = {"both": {"WA": 1.0, "UA": 1.0}, "audio only": half, "text only": half}
+    expected = {name: {**figures, "ECE": errors[name]} for name, figures in expected.items()}
     assert measure_missing(model, carried()) == expected
     assert measure_gate_truth(model, carried())["missing"] == expected
     silent = carried().select(range(1, 16, 2))  # audio carries in all of them
@@ -285,21 +293,24 @@ def test_accuracy_by_hand():
 
 def test_share_zero_and_one_modality_are_plain_evaluations(tmp_path):
     dataset, model = complete(make_features()), random_model()
+    model.config.update({"temperature": 0.5, "audio_temperature": 0.2, "text_temperature": 3.0})
     result = measure_gate_truth(model, dataset, batch_size=7)
     plain = evaluate(model, dataset, tmp_path)
-    assert result["missing"]["both"] == {name: plain[name] for name in ("WA", "UA")}
+    assert result["missing"]["both"] == {name: pytest.approx(plain[name], abs=1e-6) for name in ("WA", "UA", "ECE")}
     for kinds in result["corruption"].values():
         for figures in kinds.values():
             assert figures["beta_mean"][0] == pytest.approx(plain["beta_mean"], abs=1e-6)
             assert figures["UA"][0] == plain["UA"]
     for name, column in (("audio only", "h_t"), ("text only", "h_a")):
         alone = evaluate(model, dataset.remove_columns(column), tmp_path)
-        assert result["missing"][name] == {name: alone[name] for name in ("WA", "UA")}
+        assert result["missing"][name] == {name: pytest.approx(alone[name], abs=1e-6) for name in ("WA", "UA", "ECE")}
 
 
 def without_corruption(result: dict) -> dict:
     occlusion = {name: pytest.approx(value, abs=1e-3) for name, value in result["occlusion"].items()}
-    return {name: value for name, value in result.items() if name != "corruption"} | {"occlusion": occlusion}
+    missing = {name: {**of, "ECE": pytest.approx(of["ECE"], abs=1e-6)} for name, of in result["missing"].items()}
+    kept = {name: value for name, value in result.items() if name != "corruption"}
+    return kept | {"occlusion": occlusion, "missing": missing}
 
 
 def test_order_of_rows_seed_and_batches():
@@ -380,7 +391,7 @@ def test_the_table_shows_the_figures():
     assert "carries the emotion: AUC 1.000 (8 rows audio, 8 text); 0 rows with another carrier" in printed
     rows = {tuple(line.split()[:2]): line.split() for line in printed.splitlines() if line.strip()}
     assert rows["both", "100.0%"][2] == "100.0%"
-    assert rows["audio", "only"][2:] == ["62.5%", "62.5%"]
+    assert rows["audio", "only"][2:] == ["62.5%", "62.5%", f"{result['missing']['audio only']['ECE']:.1%}"]
     figures = result["corruption"]["text"]["noise"]
     shown = [f"{value:.3f}" for value in (figures["correlation"], *figures["beta_mean"])]
     assert rows["text", "noise"][2:] == [*shown, *(f"{value:.1%}" for value in figures["UA"])]

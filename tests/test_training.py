@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
-from tacfn_hf.calibration import expected_calibration_error
+from tacfn_hf.calibration import TEMPERATURES, expected_calibration_error
 from tacfn_hf.collation import as_features
 from tacfn_hf.feature_columns import feature_covariance, feature_lengths, feature_statistics
 from tacfn_hf.labels import match_labels, share_labels
@@ -23,6 +23,7 @@ from tacfn_hf.training import (
     balanced_class_weights,
     build_model,
     build_trainer,
+    calibrate,
     check_features,
     check_output_dir,
     evaluate_split,
@@ -408,13 +409,14 @@ def test_trains_and_logs_beta(tmp_path):
 def test_compute_metrics_gives_floats_only():
     logits, beta = np.eye(3)[[0, 1, 1]], np.array([[0.0], [0.5], [1.0]])
     prediction = type("Prediction", (), {"predictions": (logits, beta), "label_ids": np.array([0, 1, 2])})
-    config = TacfnConfig(id2label=dict(enumerate(NAMES)), temperature=0.5)
+    config = TacfnConfig(id2label=dict(enumerate(NAMES)), temperature=0.5, audio_temperature=0.01)
     figures = make_compute_metrics(config)(prediction)
     assert figures["WA"] == pytest.approx(2 / 3)
     assert figures["beta_mean"] == 0.5
     assert all(type(value) is float for value in figures.values())
     assert set(figures) == {"WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean", "beta_std"}
-    assert figures["ECE"] == pytest.approx(np.exp(2) / (np.exp(2) + 2) - 2 / 3)  # all in one bin
+    score = np.exp(2) / (np.exp(2) + 2)  # of the first two, which are right; that of the third is 1, and wrong
+    assert figures["ECE"] == pytest.approx((2 * (1 - score) + 1) / 3)
 
 
 class Break(TrainerCallback):
@@ -594,15 +596,23 @@ def noisy(tmp_path_factory) -> tuple[Path, dict]:
     return folder, train_on_noise(folder, "run")
 
 
-def test_the_temperature_is_that_of_the_validation_rows(noisy):
+def name_of_temperature(row: dict) -> str:
+    silent, mute = (as_features(row, column, 0) is None for column in ("h_a", "h_t"))
+    return "text_temperature" if silent else "audio_temperature" if mute else "temperature"
+
+
+def test_the_temperatures_are_those_of_the_validation_rows(noisy):
+    """Of those that have both modalities, of all that have audio, without text, and of all text without audio."""
     folder, metrics = noisy
     model = load_model(str(folder / "run")).eval()
-    temperature = model.config.temperature
-    assert abs(np.log(temperature)) > 0.1  # such training is sure of itself, or has not learnt much
-    assert abs(np.log(temperature)) < 2.9  # and none of the bounds
-    assert metrics["about"]["temperature"] == temperature
     assert metrics["about"]["temperature_fitted_on"] == "valid"
-    rows = Dataset.load_from_disk(str(folder / "features")).with_format("numpy")
+    temperatures = {name: getattr(model.config, name) for name in TEMPERATURES}
+    assert len(set(temperatures.values())) == 3
+    for name, temperature in temperatures.items():
+        assert abs(np.log(temperature)) > 0.01  # such training is sure of itself, or has not learnt much
+        assert abs(np.log(temperature)) < 2.9  # and none of the bounds
+        assert metrics["about"][name] == temperature
+    rows = list(Dataset.load_from_disk(str(folder / "features")))
     table = pd.read_parquet(folder / "run" / "predictions.parquet").set_index("id")
     for part, sessions in (("valid", (1, 3)), ("test", (4,))):
         chosen = [row for row in rows if row["session"] in sessions]
@@ -612,12 +622,40 @@ def test_the_temperature_is_that_of_the_validation_rows(noisy):
         found = table.loc[[row["id"] for row in chosen]]
         assert set(found["split"]) == {part}
         scores = found[[f"score_{name}" for name in NAMES]].to_numpy()
-        assert np.allclose(scores, (logits / temperature).softmax(-1), atol=1e-5)
+        own = [temperatures[name_of_temperature(row)] for row in chosen]
+        assert len(set(own)) == 3
+        assert np.allclose(scores, (logits / torch.tensor(own)[:, None]).softmax(-1), atol=1e-5)
         labels = np.array([int(row["label"]) for row in chosen])
         assert metrics[part]["ECE"] == pytest.approx(expected_calibration_error(scores, labels), abs=1e-12)
-        if part == "valid":
-            losses = [float(cross_entropy(logits / t, batch["labels"])) for t in np.geomspace(0.05, 20, 500)]
-            assert float(cross_entropy(logits / temperature, batch["labels"])) <= min(losses) + 1e-9
+    valid = [row for row in rows if row["session"] in (1, 3)]
+    given = {
+        "temperature": valid,
+        "audio_temperature": [{**row, "h_t": None} for row in valid if as_features(row, "h_a", 0) is not None],
+        "text_temperature": [{**row, "h_a": None} for row in valid if as_features(row, "h_t", 0) is not None],
+    }
+    for name, temperature in temperatures.items():
+        chosen = [row for row in given[name] if name_of_temperature(row) == name]
+        assert len(chosen) >= 16
+        batch = TacfnDataCollator()(chosen)
+        with torch.no_grad():
+            logits = model(**batch).logits.double()
+        losses = [float(cross_entropy(logits / t, batch["labels"])) for t in np.geomspace(0.05, 20, 500)]
+        assert float(cross_entropy(logits / temperature, batch["labels"])) <= min(losses) + 1e-9
+
+
+def test_temperatures_where_no_validation_row_has_both(tmp_path):
+    """`temperature` is then that of all rows; one for which there are no rows is not set, and `temperature` counts."""
+    rows = make()
+    text = rows.remove_columns("h_a").select([i for i in range(48) if i % 6 != 1])
+    unchosen = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    args = TacfnTrainingArguments(str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True, **unchosen)
+    config = TacfnConfig(
+        audio_feature_size=4, text_feature_size=5, num_labels=3, hidden_size=8, audio_temperature=3.0, temperature=2.0
+    )
+    calibrate(build_trainer(TacfnForSequenceClassification(config), args, {}), text)
+    assert config.temperature == config.text_temperature != 2
+    assert config.audio_temperature is None
+    assert config.temperature_of(1.0) == config.temperature
 
 
 def test_a_resumed_training_ends_with_the_same_temperature(noisy):

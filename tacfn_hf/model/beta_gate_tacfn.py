@@ -91,9 +91,9 @@ class BetaGate(nn.Module):
         if distances is not None:
             g.append(DISTANCE_SCALE * distances)
         gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
-        gate = gate.masked_fill(mask_a.all(dim=1, keepdim=True), 0.0)
-        gate = gate.masked_fill(mask_t.all(dim=1, keepdim=True), 1.0)
-        beta = gate.mean(dim=-1, keepdim=True)
+        no_a, no_t = mask_a.all(dim=1, keepdim=True), mask_t.all(dim=1, keepdim=True)
+        gate = gate.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
+        beta = gate.mean(dim=-1, keepdim=True).masked_fill(no_t, 1.0)  # a GPU's mean of ones may be next to 1
         h_fused = gate * a + (1 - gate) * t
         if not output_fused_sequence:
             return h_fused, gate, beta, None, None

@@ -84,6 +84,10 @@ class TacfnConfig(PreTrainedConfig):
         temperature (`float`, *optional*, defaults to 1.0):
             What logits of single-label classification are divided by where scores are made of them; fitted on
             validation rows after training; never touches logits nor the loss.
+        audio_temperature (`float`, *optional*):
+            The same for samples that have audio alone. `temperature` where it is None.
+        text_temperature (`float`, *optional*):
+            Likewise for text alone.
         audio_provenance (`dict`, *optional*):
             What made the audio features that the model was trained on: encoder, revision, layer, dtype. Features of
             anything else are refused where they say what made them.
@@ -142,6 +146,8 @@ class TacfnConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     class_weights: list[float] | None = None
     temperature: float | int = 1.0
+    audio_temperature: float | int | None = None
+    text_temperature: float | int | None = None
     audio_provenance: dict[str, Any] | None = None
     text_provenance: dict[str, Any] | None = None
 
@@ -224,6 +230,13 @@ class TacfnConfig(PreTrainedConfig):
         if len(weights) != self.num_labels or min(weights) <= 0:
             raise ValueError(f"class_weights is {weights}: it must hold {self.num_labels} positive numbers.")
 
-    def validate_temperature(self):
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature is {self.temperature}: it must be a positive number.")
+    def validate_temperatures(self):
+        for name in ("temperature", "audio_temperature", "text_temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}: it must be a positive number.")
+
+    def temperature_of(self, beta: float) -> float:
+        """What a sample's logits are divided by: its beta is exactly 1 with audio alone, exactly 0 with text alone."""
+        alone = {1.0: self.audio_temperature, 0.0: self.text_temperature}.get(beta)
+        return self.temperature if alone is None else alone

@@ -75,7 +75,7 @@ class EmotionRecognitionPipeline(Pipeline):
 
         Returns:
             For each input `{"scores": [{"label", "score"}, ...], "beta"}`, the best label first. Scores are
-            probabilities (of one class, by the temperature of the model's config, or of each label where there are
+            probabilities (of one class, by the temperatures of the model's config, or of each label where there are
             several), or values for a regression. `beta` near 1 means that audio was trusted, near 0 text.
         """
         if hasattr(inputs, "cast_column"):
@@ -112,16 +112,17 @@ class EmotionRecognitionPipeline(Pipeline):
 
     def postprocess(self, model_outputs: ModelOutput, top_k: int | None = None) -> dict[str, Any]:
         config, logits = self.model.config, model_outputs["logits"][0].float()
+        beta = float(model_outputs["beta"][0, 0])
         if config.problem_type == "multi_label_classification":
             scores = logits.sigmoid()
         elif config.problem_type == "regression":
             scores = logits
         else:
-            scores = (logits / config.temperature).softmax(dim=-1)
+            scores = (logits / config.temperature_of(beta)).softmax(dim=-1)
         best = torch.argsort(scores, descending=True, stable=True)[:top_k]
         return {
             "scores": [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best],
-            "beta": float(model_outputs["beta"][0, 0]),
+            "beta": beta,
         }
 
 

@@ -21,9 +21,24 @@ def test_save_and_reload_is_equal(tmp_path):
     config = TacfnConfig(
         hidden_size=32, num_labels=3, class_weights=[1.0, 2.0, 0.5], temperature=1.7, problem_type="regression"
     )
+    config.text_temperature = 2.5
     config.save_pretrained(tmp_path)
     assert TacfnConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
     assert config.to_dict()["temperature"] == 1.7
+
+
+@pytest.mark.parametrize(
+    ("alone", "expected"),
+    [
+        ({}, (2.0, 2.0, 2.0)),
+        ({"audio_temperature": 0.5, "text_temperature": 3}, (0.5, 2.0, 3)),
+        ({"text_temperature": 3}, (2.0, 2.0, 3)),
+    ],
+)
+def test_the_temperature_of_a_sample(alone, expected):
+    config = TacfnConfig(temperature=2.0, **alone)
+    assert tuple(map(config.temperature_of, (1.0, 0.999, 0.0))) == expected
+    assert config.temperature_of(float("nan")) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -41,6 +56,8 @@ def test_save_and_reload_is_equal(tmp_path):
         ({"temperature": -1}, "temperature is -1: it must be a positive number"),
         ({"temperature": float("inf")}, "temperature is inf"),
         ({"temperature": float("nan")}, "temperature is nan"),
+        ({"audio_temperature": 0}, "audio_temperature is 0: it must be a positive number"),
+        ({"text_temperature": float("nan")}, "text_temperature is nan"),
         ({"hidden_size": "64"}, "hidden_size"),
     ],
 )

@@ -79,19 +79,25 @@ def test_gives_what_processor_and_model_give(recognizer, processor, folder):
     assert [row["score"] for row in found["scores"]] == sorted(scores.values(), reverse=True)
 
 
-def test_scores_are_those_of_the_temperature(recognizer, folder, processor, alone):
-    model = TacfnForSequenceClassification.from_pretrained(folder, temperature=2.5).eval()
+def test_scores_are_those_of_the_temperatures(recognizer, folder, processor, alone):
+    settings = {"temperature": 2.5, "audio_temperature": 1.5, "text_temperature": 3.5}
+    model = TacfnForSequenceClassification.from_pretrained(folder, **settings).eval()
     calibrated = pipeline(TASK, model=model, processor=processor, device="cpu")
+    used = set()
     for given, plain in zip(INPUTS, alone):
         with torch.no_grad():
             logits = model(**processor(text=given.get("text"), audio=given.get("audio"), **rate(given))).logits[0]
         found = calibrated(given)
         scores = {row["label"]: row["score"] for row in found["scores"]}
-        expected = (logits.double() / 2.5).softmax(-1).numpy()
+        silent, mute = (given.get(name) is None for name in ("audio", "text"))
+        own = settings["text_temperature" if silent else "audio_temperature" if mute else "temperature"]
+        used.add(own)
+        expected = (logits.double() / own).softmax(-1).numpy()
         assert np.allclose([scores[label] for label in LABELS], expected, atol=1e-6)
         assert [row["label"] for row in found["scores"]] == [row["label"] for row in plain["scores"]]
         assert found["scores"][0]["score"] < plain["scores"][0]["score"] - 1e-3
         assert found["beta"] == plain["beta"]
+    assert used == set(settings.values())
 
 
 def rate(given: dict) -> dict:
