@@ -1,21 +1,14 @@
-"""How far scores can be taken as probabilities: expected calibration error, and the temperature that lowers it."""
+"""How far scores can be taken as probabilities: expected calibration error, and temperatures that lower it."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from .model.configuration_tacfn import TacfnConfig
-
 
 NUM_BINS = 15
-BOUNDS = (0.05, 20.0)  # of a temperature that is fitted
+TEMPERATURE_BOUNDS = (0.05, 20.0)
 # In a model's config: of samples with both modalities, with audio alone, with text alone.
 TEMPERATURES = ("temperature", "audio_temperature", "text_temperature")
-
-
-def temperatures_of(config: TacfnConfig, beta: np.ndarray) -> np.ndarray:
-    """The temperature of each row `[N]`, by its `beta [N]`; NaN, of a model without a gate, is as between 0 and 1."""
-    return np.array([config.temperature_of(value) for value in np.asarray(beta).tolist()])
 
 
 def class_scores(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
@@ -73,7 +66,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels].mean()
 
     # The loss is convex in 1 / T, so it has one minimum in log T too, where the two directions count alike.
-    found = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-8})
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURE_BOUNDS), method="bounded", options={"xatol": 1e-8})
     return float(np.exp(found.x))
 
 

@@ -249,7 +249,7 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
             "",
             f"model = AutoModel.from_pretrained({json.dumps(model_id)}).eval()",
             f"output = model({given})  # [utterances, length, size]: put features here",
-            "print((output.logits / model.config.temperature_of(output.beta.item())).softmax(-1), output.beta)",
+            "print((output.logits / model.config.temperature_of(output.beta)).softmax(-1), output.beta)",
         ]
         after = (
             "It takes features, not wav files and sentences: the processor that made those of the training is not "
@@ -369,7 +369,8 @@ def gate_figure(name: str, value: float) -> str:
 def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
     """What the scores of these runs are, and what their temperatures were fitted on."""
     spreads = []
-    for name, of in zip(TEMPERATURES, ("", " with audio alone", " with text alone"), strict=True):
+    all_of = zip(TEMPERATURES, ("", " with audio alone", " with text alone"), strict=True)
+    for name, of in list(all_of)[: 1 if len(abouts[0]["modalities"]) == 1 else None]:
         values = [about[name] for about in abouts if about[name] is not None]
         if values:
             low, high = f"{min(values):.3g}", f"{max(values):.3g}"

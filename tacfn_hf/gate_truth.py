@@ -1,5 +1,6 @@
 """Whether beta tells the truth: does it follow what carries the emotion, what is damaged, and what says more?"""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm.auto import tqdm
 
-from .calibration import class_scores, expected_calibration_error, temperatures_of
+from .calibration import class_scores, expected_calibration_error
 from .collation import MODALITIES, TacfnDataCollator, as_features
 from .feature_columns import complete_rows, feature_statistics
 from .labels import label_names_of, match_labels
@@ -126,7 +127,7 @@ def measure_gate_truth(
         "shares": [float(share) for share in shares],
         "carrier": carrier_figures(rows, beta),
         "corruption": corruption,
-        "missing": {name: with_calibration(found[name], labels, model.config) for name in true},
+        "missing": {name: figures_of(name, found[name], labels, model.config) for name in true},
         "occlusion": occlusion_agreement(beta, true["both"] - true["text only"], true["both"] - true["audio only"]),
     }
 
@@ -138,7 +139,7 @@ def measure_missing(model: nn.Module, dataset: Dataset, batch_size: int = 64) ->
     """
     rows = match_labels(rows_with_both(dataset), label_names_of(model.config))
     found = predict(model, rows, with_and_without, batch_size)
-    return {name: with_calibration(predictions, labels_of(rows), model.config) for name, predictions in found.items()}
+    return {name: figures_of(name, predictions, labels_of(rows), model.config) for name, predictions in found.items()}
 
 
 def carrier_auc(beta: np.ndarray, carrier: Sequence[str]) -> float:
@@ -250,7 +251,7 @@ def array_of(row: dict[str, Any], column: str) -> np.ndarray:
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The number of each batch's first row, and its rows, with what the collator takes of them but the labels."""
-    rows = FeatureRows(dataset.remove_columns("label"))
+    rows = FeatureRows(dataset.select_columns([name for name in ("id", *MODALITIES) if name in dataset.column_names]))
     for start in range(0, len(rows), batch_size):
         yield start, rows.take(range(start, min(start + batch_size, len(rows))))
 
@@ -296,8 +297,10 @@ def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence
     return {name: result[name] for name in ("WA", "UA")}
 
 
-def with_calibration(predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
-    temperature = config.temperature if predictions.beta is None else temperatures_of(config, predictions.beta)
+def figures_of(name: str, predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
+    """`missing` of `measure_gate_truth`, of one name in it."""
+    # By what is there: a model without a gate has no beta.
+    temperature = config.temperature_of({"audio only": 1, "text only": 0}.get(name, math.nan))
     scores = class_scores(predictions.logits, temperature)
     error = expected_calibration_error(scores, labels)
     return {**accuracy(predictions, labels, label_names_of(config)), "ECE": error}

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from .collation import MODALITIES
+
 
 # The column of features, and that of what made them, as JSON. In every row, so that it stays with the rows wherever
 # they go: through filter, concatenate_datasets, Parquet and the Hub.
@@ -33,7 +35,7 @@ def nested_array(values: list[np.ndarray | None], dtype: str, size: int) -> pa.A
 def feature_arrays(column: pa.ChunkedArray) -> list[Any]:
     """
     The rows of an Arrow column of features as arrays `[L, d]`, or `[d]`, without a Python number in between; None where
-    it is null. A row of another shape is as `to_pylist` has it.
+    it is null. A row of another shape, or with a null in it, is as `to_pylist` has it.
     """
     chunks = [getattr(chunk, "storage", chunk) for chunk in column.chunks]  # Array2D is an extension type around lists
     return [to_array(row) for chunk in chunks for row in chunk]
@@ -50,7 +52,7 @@ def to_array(row: pa.Scalar) -> Any:
             return row.as_py()
         shape += sizes
         values = values.flatten()
-    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+    if values.null_count or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         return row.as_py()
     return np.array(values.to_numpy(zero_copy_only=False)).reshape(shape)  # a copy: torch wants to write to it
 
@@ -61,12 +63,13 @@ def is_list(kind: pa.DataType) -> bool:
 
 class FeatureRows(torch.utils.data.Dataset):
     """
-    Rows of a dataset for `TacfnDataCollator`: what it takes of them, with features as arrays whatever the dataset's
-    format. The formats of datasets take a step in Python for each position.
+    Rows of a dataset for `TacfnDataCollator`: what it takes of the columns that the dataset's format shows, with
+    features as arrays. The formats of datasets themselves take a step in Python for each position.
     """
 
     def __init__(self, dataset: datasets.Dataset):
-        names = [name for name in ("id", "h_a", "h_t", "label", "labels") if name in dataset.column_names]
+        shown = dataset.column_names if dataset.format["output_all_columns"] else dataset.format["columns"]
+        names = [name for name in ("id", *MODALITIES, "label", "labels") if name in shown]
         self.rows = dataset.select_columns(names).with_format("arrow")
 
     def __len__(self) -> int:
@@ -81,7 +84,7 @@ class FeatureRows(torch.utils.data.Dataset):
     def take(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         table = self.rows[indices]
         columns = {
-            name: feature_arrays(table.column(name)) if name in PROVENANCE_COLUMNS else table.column(name).to_pylist()
+            name: feature_arrays(table.column(name)) if name in MODALITIES else table.column(name).to_pylist()
             for name in table.column_names
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

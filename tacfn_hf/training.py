@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from .calibration import TEMPERATURES, class_scores, expected_calibration_error, fit_temperature, temperatures_of
+from .calibration import TEMPERATURES, class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator
 from .feature_columns import (
@@ -345,8 +345,8 @@ def make_compute_metrics(config: TacfnConfig) -> Callable[[EvalPrediction], dict
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits, beta = prediction.predictions
-        temperatures = temperatures_of(config, beta[:, 0])
-        result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), temperatures)
+        temperature = config.temperature_of(beta[:, 0])
+        result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), temperature)
         return {name: value for name, value in result.items() if isinstance(value, float)}
 
     return compute_metrics
@@ -399,12 +399,14 @@ class FeatureTrainer(Trainer):
     which evaluates rows in their order whatever the strategy.
     """
 
-    def _get_dataloader(self, dataset: Dataset, *args: Any, **kwargs: Any) -> DataLoader:
-        return super()._get_dataloader(FeatureRows(dataset), *args, **kwargs)
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        if isinstance(dataset, Dataset) and dataset.format["type"] != "custom":  # not what with_transform has made
+            dataset = FeatureRows(dataset)
+        return super()._get_dataloader(dataset, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
+            return super()._get_train_sampler(self.train_dataset)  # not of FeatureRows, which hide other columns
         args = self.args
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -576,8 +578,10 @@ def evaluate_split(
     if shared is not None:
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
-    temperatures = temperatures_of(trainer.model.config, beta[:, 0])
-    scores = class_scores(logits, temperatures)
+    # By what is there: a model without a gate has no beta.
+    alone = np.where(rows_with(dataset, "h_t"), np.where(rows_with(dataset, "h_a"), np.nan, 0), 1)
+    temperature = trainer.model.config.temperature_of(alone)
+    scores = class_scores(logits, temperature)
     table = pd.DataFrame(
         {
             "id": dataset.with_format(None)["id"][:],
@@ -587,7 +591,7 @@ def evaluate_split(
             "beta": beta[:, 0],
         }
     )
-    return full_metrics(logits, beta, labels, label_names, temperatures), table
+    return full_metrics(logits, beta, labels, label_names, temperature), table
 
 
 def versions() -> dict[str, str]:

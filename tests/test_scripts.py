@@ -15,6 +15,7 @@ from datasets import Dataset, load_from_disk
 from tiny import NAMES, make_features
 from transformers import AutoModelForSequenceClassification
 
+from tacfn_hf.calibration import TEMPERATURES
 from tacfn_hf.collation import TacfnDataCollator
 
 
@@ -297,3 +298,5 @@ def test_two_processes_train_as_one(one_process, tmp_path, launcher):
     assert two["about"]["training_loss"] == pytest.approx(one["about"]["training_loss"], abs=1e-4)
     assert list(one_table["id"]) == list(two_table["id"])
     assert np.allclose(one_table["beta"], two_table["beta"], atol=1e-3)
+    for name in TEMPERATURES:
+        assert two["about"][name] == pytest.approx(one["about"][name], rel=1e-2)

@@ -1,7 +1,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from datasets import Array2D, Dataset, Features, List, Value
+from torch.utils.data import DataLoader
 
 from tacfn_hf.collation import TacfnDataCollator
 from tacfn_hf.storage import FeatureRows, feature_arrays
@@ -11,11 +13,13 @@ SIZE = 3
 LENGTHS = [4, 2, None, 1, 5, 2]
 VARIABLE = {"List": List(List(Value("float32"))), "List of a length": List(List(Value("float32"), length=SIZE))}
 KINDS = {**VARIABLE, "Array2D": Array2D((None, SIZE), "float32"), "float64": List(List(Value("float64")))}
+KINDS["float16"] = List(List(Value("float16"), length=SIZE))
 
 
 def values_of(lengths):
     rng = np.random.default_rng(0)
-    return [None if n is None else rng.normal(size=(n, SIZE)).astype(np.float32) for n in lengths]
+    halves = [None if n is None else rng.integers(-9, 9, size=(n, SIZE)) / 2 for n in lengths]  # exact in every kind
+    return [None if h is None else h.astype(np.float32) for h in halves]
 
 
 def dataset_of(h_a, feature, **columns):
@@ -68,16 +72,28 @@ def test_rows_can_be_written_to_and_the_dataset_keeps_its_values():
 
 def test_rows_have_what_the_collator_takes_whatever_the_format():
     dataset = dataset_of(values_of([2, 3]), VARIABLE["List"], id=["x", "y"], label=[1, 0], duration=[0.5, 0.6])
-    for rows in (dataset, dataset.with_format("numpy"), dataset.with_format("torch", columns=["h_a"])):
+    whole = dataset.with_format("torch", columns=["h_a"], output_all_columns=True)
+    for rows in (dataset, dataset.with_format("numpy"), whole):
         found = FeatureRows(rows)
         assert len(found) == 2
         assert [set(row) for row in found.take([0, 1])] == [{"id", "h_a", "label"}] * 2
         assert [(row["id"], row["label"]) for row in found.take([1, 0])] == [("y", 0), ("x", 1)]
         assert found[1]["id"] == "y"
+    assert set(FeatureRows(dataset.with_format("numpy", columns=["h_a", "duration"]))[0]) == {"h_a"}
 
 
-@pytest.mark.parametrize("ragged", [[[1.0, 2.0], [3.0]], [[1.0, 2.0], None]])
-def test_positions_of_unequal_size_are_named_by_the_collator(ragged):
+def test_workers_give_the_same_batches():
+    values = values_of([2, 3, 1, 2])
+    rows = FeatureRows(dataset_of(values, VARIABLE["List"], label=[0, 1, 0, 1]))
+    batches = [list(DataLoader(rows, 3, num_workers=n, collate_fn=TacfnDataCollator())) for n in (0, 2)]
+    for one, other in zip(*batches, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.equal(batches[0][0]["h_a"][1], torch.from_numpy(values[1]))
+
+
+@pytest.mark.parametrize("ragged", [[[1.0, 2.0], [3.0]], [[1.0, 2.0], None], [[1.0, 2.0], [3.0, None]]])
+def test_what_is_no_array_is_named_by_the_collator(ragged):
     dataset = dataset_of([[[0.0, 1.0]], ragged], List(List(Value("float32"))), id=["x", "y"], label=[0, 1])
     with pytest.raises(TypeError, match="h_a of the row with id 'y' is not an array of numbers"):
         TacfnDataCollator()(FeatureRows(dataset).take([0, 1]))

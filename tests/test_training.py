@@ -468,6 +468,24 @@ def test_grouping_by_length_trains_on_every_row_and_keeps_the_order_of_predictio
         )
 
 
+def test_what_the_trainer_of_transformers_takes(tmp_path):
+    """A sampler that asks for a column of lengths, rows in a list, and a transform."""
+    parts = session_parts()
+    train = parts["train"].add_column("length", feature_lengths(parts["train"]).tolist())
+    values = {"train_sampling_strategy": "batch_rebalance", "eval_strategy": "no", "save_strategy": "no"}
+    trainer = trainer_for(tmp_path, {**parts, "train": train}, max_steps=2, load_best_model_at_end=False, **values)
+    trainer.train()
+    logits, beta = trainer.predict(parts["test"]).predictions
+    listed = trainer.predict(list(parts["test"].with_format("numpy"))).predictions
+    assert np.array_equal(logits, listed[0])
+
+    def without_text(rows: dict) -> dict:
+        return {**rows, "h_t": [None] * len(rows["h_t"])}
+
+    heard = parts["test"].select(np.flatnonzero(np.array(beta)[:, 0] > 0)).with_transform(without_text)
+    assert (trainer.predict(heard).predictions[1] == 1).all()
+
+
 def test_lengths_are_those_of_the_longer_modality():
     dataset = make(12)
     lengths = {

@@ -93,7 +93,10 @@ class BetaGate(nn.Module):
         gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
         no_a, no_t = mask_a.all(dim=1, keepdim=True), mask_t.all(dim=1, keepdim=True)
         gate = gate.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
-        beta = gate.mean(dim=-1, keepdim=True).masked_fill(no_t, 1.0)  # a GPU's mean of ones may be next to 1
+        # Rounding leaves 0 and 1 to samples that lack a modality, and gives them no other value.
+        limits = torch.finfo(gate.dtype)
+        beta = gate.mean(dim=-1, keepdim=True).clamp(limits.tiny, 1 - limits.eps / 2)
+        beta = beta.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
         h_fused = gate * a + (1 - gate) * t
         if not output_fused_sequence:
             return h_fused, gate, beta, None, None

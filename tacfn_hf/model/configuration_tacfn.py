@@ -236,7 +236,13 @@ class TacfnConfig(PreTrainedConfig):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}: it must be a positive number.")
 
-    def temperature_of(self, beta: float) -> float:
-        """What a sample's logits are divided by: its beta is exactly 1 with audio alone, exactly 0 with text alone."""
-        alone = {1.0: self.audio_temperature, 0.0: self.text_temperature}.get(beta)
-        return self.temperature if alone is None else alone
+    def temperature_of(self, beta: Any) -> Any:
+        """
+        What logits are divided by, of samples whose `beta` is exactly 1 with audio alone and exactly 0 with text alone:
+        of the shape of `beta`, which is a number, an array or a tensor.
+        """
+        audio, text = (
+            self.temperature if alone is None else alone for alone in (self.audio_temperature, self.text_temperature)
+        )
+        both = (beta != 0) & (beta != 1)
+        return both * self.temperature + (beta == 1) * audio + (beta == 0) * text

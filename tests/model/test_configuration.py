@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 
 from tacfn_hf import TacfnConfig
 
@@ -37,8 +39,11 @@ def test_save_and_reload_is_equal(tmp_path):
 )
 def test_the_temperature_of_a_sample(alone, expected):
     config = TacfnConfig(temperature=2.0, **alone)
-    assert tuple(map(config.temperature_of, (1.0, 0.999, 0.0))) == expected
-    assert config.temperature_of(float("nan")) == 2.0
+    betas = (1.0, 0.999, 0.0)
+    assert tuple(map(config.temperature_of, betas)) == expected
+    assert config.temperature_of(np.array(betas)).tolist() == list(expected)
+    assert config.temperature_of(torch.tensor(betas)[:, None]).tolist() == [[value] for value in expected]
+    assert config.temperature_of(float("nan")) == 2.0  # the beta of a model without a gate
 
 
 @pytest.mark.parametrize(
