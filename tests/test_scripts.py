@@ -113,7 +113,7 @@ def test_the_saved_model_gives_the_saved_scores(trained):
     with torch.no_grad():
         found = model(**batch)
     ids = [row["id"] for row in rows if row["id"] in table.index]
-    calibrated = (found.logits.double() / model.config.temperature).softmax(-1).numpy()
+    calibrated = (found.logits.double() / model.config.temperature_of(found.beta)).softmax(-1).numpy()
     assert np.allclose(calibrated, scores.loc[ids], atol=1e-6)
     assert np.allclose(found.beta[:, 0].numpy(), table["beta"].loc[ids], atol=1e-6)
 
