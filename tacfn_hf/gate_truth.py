@@ -299,7 +299,7 @@ def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence
 
 def figures_of(name: str, predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
     """`missing` of `measure_gate_truth`, of one name in it."""
-    # By what is there: a model without a gate has no beta.
+    # As beta would have it, but by what is there: a model without a gate has no beta.
     temperature = config.temperature_of({"audio only": 1, "text only": 0}.get(name, math.nan))
     scores = class_scores(predictions.logits, temperature)
     error = expected_calibration_error(scores, labels)

@@ -578,7 +578,7 @@ def evaluate_split(
     if shared is not None:
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
-    # By what is there: a model without a gate has no beta.
+    # As beta would have it, but by what is there: a model without a gate has no beta.
     alone = np.where(rows_with(dataset, "h_t"), np.where(rows_with(dataset, "h_a"), np.nan, 0), 1)
     temperature = trainer.model.config.temperature_of(alone)
     scores = class_scores(logits, temperature)
