@@ -21,9 +21,9 @@ from typing import Literal
 
 from transformers import TrainingArguments
 
-from tacfn_hf.calibration import TEMPERATURES
 from tacfn_hf.labels import label_names_of, match_labels, share_labels
 from tacfn_hf.metrics import format_table
+from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 from tacfn_hf.splits import DataArguments, open_part
 from tacfn_hf.training import (
     build_trainer,

@@ -7,8 +7,6 @@ from scipy.special import log_softmax, softmax
 
 NUM_BINS = 15
 TEMPERATURE_BOUNDS = (0.05, 20.0)
-# In a model's config: of samples with both modalities, with audio alone, with text alone.
-TEMPERATURES = ("temperature", "audio_temperature", "text_temperature")
 
 
 def class_scores(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:

@@ -12,11 +12,11 @@ from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from .calibration import NUM_BINS, TEMPERATURES
+from .calibration import NUM_BINS
 from .collation import MODALITIES
 from .files import replacing
 from .gate_truth import summarize_gate_truth
-from .model.configuration_tacfn import TacfnConfig
+from .model.configuration_tacfn import TEMPERATURES, TacfnConfig
 from .model.provenance_tacfn import describe_provenance
 from .report import draw_beta, draw_confusion, save_picture
 from .splits import DataArguments
@@ -369,10 +369,10 @@ def gate_figure(name: str, value: float) -> str:
 def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
     """What the scores of these runs are, and what their temperatures were fitted on."""
     spreads = []
-    all_of = zip(TEMPERATURES, ("", " with audio alone", " with text alone"), strict=True)
-    for name, of in list(all_of)[: 1 if len(abouts[0]["modalities"]) == 1 else None]:
+    for name, of in zip(TEMPERATURES, ("", " with audio alone", " with text alone"), strict=True):
         values = [about[name] for about in abouts if about[name] is not None]
-        if values:
+        one_modality = len(abouts[0]["modalities"]) == 1  # then there is one temperature, by two names
+        if values and not (of and one_modality):
             low, high = f"{min(values):.3g}", f"{max(values):.3g}"
             spreads.append((low if low == high else f"{low} to {high}") + of)
     text = f"Scores are softmax(logits / T), T = {', '.join(spreads)}"

@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from .calibration import TEMPERATURES, class_scores, expected_calibration_error, fit_temperature
+from .calibration import class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator
 from .feature_columns import (
@@ -43,7 +43,7 @@ from .files import write_json
 from .gate_truth import measure_gate_truth
 from .labels import label_names_of, labels_as, match_labels
 from .metrics import EmotionMetric
-from .model.configuration_tacfn import TacfnConfig
+from .model.configuration_tacfn import TEMPERATURES, TacfnConfig
 from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
@@ -396,7 +396,7 @@ class LengthSampler(LengthGroupedSampler):
 class FeatureTrainer(Trainer):
     """
     transformers' `Trainer`, whose `train_sampling_strategy="group_by_length"` knows how long rows of features are, and
-    which evaluates rows in their order whatever the strategy.
+    which evaluates rows in their order whatever the strategy. Rows of a `datasets.Dataset` are read by `FeatureRows`.
     """
 
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader:

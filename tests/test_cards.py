@@ -19,11 +19,11 @@ from tiny import NAMES, make_features
 from transformers import TrainingArguments
 
 from tacfn_hf import TacfnConfig
-from tacfn_hf.calibration import TEMPERATURES
 from tacfn_hf.cards import METRICS, TASK, changed_arguments, write_card
 from tacfn_hf.cross_validation import CrossValidationArguments, cross_validate
 from tacfn_hf.cross_validation_card import write_cross_validation_card
 from tacfn_hf.features import extract_features
+from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 from tacfn_hf.splits import DataArguments
 from tacfn_hf.training import ModelArguments, TacfnTrainingArguments, flags, parse_arguments, run_training
 
@@ -303,6 +303,7 @@ def test_a_model_of_one_modality(tmp_path, monkeypatch, capsys):
     assert "**It was trained without audio**" in text
     assert "Language of the data: english, mandarin." in text
     assert "audio, " not in section(text, "Features")
+    assert f"T = {TacfnConfig.from_pretrained(folder).temperature:.3g}; fitted on" in text  # once, not by two names
     monkeypatch.chdir(tmp_path)
     exec(CARD.fullmatch(text)["usage"], {})
     assert "tensor([[0.]]," in capsys.readouterr().out

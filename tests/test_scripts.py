@@ -15,8 +15,8 @@ from datasets import Dataset, load_from_disk
 from tiny import NAMES, make_features
 from transformers import AutoModelForSequenceClassification
 
-from tacfn_hf.calibration import TEMPERATURES
 from tacfn_hf.collation import TacfnDataCollator
+from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 
 
 ROOT = Path(__file__).parents[1]

@@ -12,10 +12,11 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
-from tacfn_hf.calibration import TEMPERATURES, expected_calibration_error
+from tacfn_hf.calibration import expected_calibration_error
 from tacfn_hf.collation import as_features
 from tacfn_hf.feature_columns import feature_covariance, feature_lengths, feature_statistics
 from tacfn_hf.labels import match_labels, share_labels
+from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
     ModelArguments,

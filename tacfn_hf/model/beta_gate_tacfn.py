@@ -80,9 +80,10 @@ class BetaGate(nn.Module):
             output_fused_sequence: also resample both to one time axis (by area) and fuse them there.
 
         Returns:
-            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, and `fused_sequence [B, L_f, d]` with `fused_mask [B, L_f]`
-            (or two times `None`), where a sample's L_f is the larger of its two valid lengths. The mean of
-            `fused_sequence` over its valid positions is `h_fused`, which is therefore made without it.
+            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]` (exactly 1 or 0 only where text or audio is missing), and
+            `fused_sequence [B, L_f, d]` with `fused_mask [B, L_f]` (or two times `None`), where a sample's L_f is the
+            larger of its two valid lengths. The mean of `fused_sequence` over its valid positions is `h_fused`, which
+            is therefore made without it.
         """
         h_a = self.audio_norm(h_a.masked_fill(mask_a.unsqueeze(-1), 0.0))
         h_t = self.text_norm(h_t.masked_fill(mask_t.unsqueeze(-1), 0.0))

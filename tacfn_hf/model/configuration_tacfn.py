@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .modeling_tacfn import TacfnModel  # noqa: F401
     from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401
 
+# Of samples with both modalities, with audio alone, with text alone.
+TEMPERATURES = ("temperature", "audio_temperature", "text_temperature")
 # What `pipeline` looks for in config.json, as `Pipeline.save_pretrained` writes it.
 CUSTOM_PIPELINES = {
     "multimodal-emotion-recognition": {
@@ -231,7 +233,7 @@ class TacfnConfig(PreTrainedConfig):
             raise ValueError(f"class_weights is {weights}: it must hold {self.num_labels} positive numbers.")
 
     def validate_temperatures(self):
-        for name in ("temperature", "audio_temperature", "text_temperature"):
+        for name in TEMPERATURES:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}: it must be a positive number.")
