@@ -1,15 +1,24 @@
 """The pipeline: from a wav file and a sentence to an emotion, and how far each was trusted."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
-from .processing_tacfn import is_list
+from .processing_tacfn import as_list, is_blank, is_list, is_waveform
 from .provenance_tacfn import check_provenance
+
+
+@dataclass
+class Numbered:
+    """An input, and its place among the inputs of the call, for messages."""
+
+    index: int
+    value: Any
 
 
 class EmotionRecognitionPipeline(Pipeline):
@@ -23,13 +32,15 @@ class EmotionRecognitionPipeline(Pipeline):
     ```
 
     An input is a mapping with `audio` (a path, the bytes of a file, samples, a `datasets` struct), `text`, or both;
-    samples go with a `sampling_rate` in Hz, in the mapping or in the call. A bare `datasets` audio struct is audio
-    alone. A list gives a list; a generator, a `datasets.Dataset` or a column of one gives an iterator. `batch_size`
-    changes no result.
+    samples go with a `sampling_rate` in Hz, in the mapping or in the call. Text of nothing but white space is missing
+    text. A bare `datasets` audio struct is audio alone. A list gives a list, and so does a mapping of lists, such as
+    `dataset[:3]`; a generator, a `datasets.Dataset`, also a streaming one, or a column of one gives an iterator.
+    `batch_size` changes no result.
 
     Raises:
         ValueError: the processor makes other features than those that the model was trained on, or an input that the
-            processor refuses.
+            processor refuses; of several inputs the message has the number, from 0.
+        TypeError: an input that is no mapping.
     """
 
     _load_processor = True
@@ -56,6 +67,8 @@ class EmotionRecognitionPipeline(Pipeline):
             raise TypeError(
                 f"The pipeline does not know {', '.join(kwargs)}: it takes sampling_rate, truncation and top_k."
             )
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}: it must be at least 1, or None for all labels.")
         preprocess = {"sampling_rate": sampling_rate, "truncation": truncation}
         forward = {"truncation": truncation}
         return (
@@ -67,10 +80,11 @@ class EmotionRecognitionPipeline(Pipeline):
     def __call__(self, inputs: Any, **kwargs) -> Any:
         """
         Args:
-            inputs: one input, a list, a generator, a `datasets.Dataset` or a column of one; see the class.
+            inputs: one input, a list, a mapping of lists, a generator, a `datasets.Dataset` or a column of one; see
+                the class.
             sampling_rate (`int`, *optional*): Hz, of audio that is given as samples.
             truncation (`bool`, *optional*): cut audio and text that is too long, instead of raising an error.
-            top_k (`int`, *optional*): how many labels; all by default.
+            top_k (`int`, *optional*): how many labels, at least 1; all by default.
             batch_size (`int`, *optional*): inputs of one forward pass.
 
         Returns:
@@ -78,33 +92,54 @@ class EmotionRecognitionPipeline(Pipeline):
             probabilities (of one class, by the temperatures of the model's config, or of each label where there are
             several), or values for a regression. `beta` near 1 means that audio was trusted, near 0 text.
         """
+        if isinstance(inputs, Mapping) and hasattr(inputs, "cast_column"):
+            raise TypeError(f"The input is a {type(inputs).__name__} of {', '.join(inputs)}: give one of these.")
+        if isinstance(inputs, Mapping):
+            rows = rows_of(inputs)
+            if rows is None:
+                return super().__call__(inputs, **kwargs)
+            inputs = rows
+        if isinstance(inputs, list):
+            return super().__call__(list(numbered(inputs)), **kwargs) if inputs else []
         if hasattr(inputs, "cast_column"):
             inputs = undecoded(inputs)
-        elif not (is_list(inputs) and not isinstance(inputs, list)):
+        elif not (is_list(inputs) or isinstance(inputs, Iterator)):
             return super().__call__(inputs, **kwargs)
-        return super().__call__((row for row in inputs), **kwargs)
+        return super().__call__(numbered(inputs), **kwargs)
 
     def preprocess(self, inputs: Any, sampling_rate: int | None = None, truncation: bool = False) -> dict[str, Any]:
+        index = None
+        if isinstance(inputs, Numbered):
+            index, inputs = inputs.index, inputs.value
+        which = "The input" if index is None else f"Input {index}"
         if not isinstance(inputs, Mapping):
             raise TypeError(
-                f"The input is a {type(inputs).__name__}: give a mapping such as "
+                f"{which} is a {type(inputs).__name__}: give a mapping such as "
                 '{"audio": "a.wav", "text": "Hello"}, with either or both.'
             )
         if "audio" not in inputs and "text" not in inputs:
             if not {"bytes", "path", "array"} & set(inputs):
-                raise ValueError(f"The input has {', '.join(map(str, inputs))}: it needs audio, text or both.")
+                raise ValueError(f"{which} has {', '.join(map(str, inputs))}: it needs audio, text or both.")
             inputs = {"audio": inputs}
         audio, text = inputs.get("audio"), inputs.get("text")
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{which} has a {type(text).__name__} as text: it must be a string, or None.")
+        text = None if is_blank(text) else text
         if audio is None and text is None:
-            raise ValueError("The input has neither audio nor text: it needs at least one of them.")
+            raise ValueError(f"{which} has neither audio nor text: it needs at least one of them.")
         if audio is not None:
-            audio = self.processor.load_audio(audio, inputs.get("sampling_rate", sampling_rate), truncation)
-        return {"audio": audio, "text": text}
+            name = "audio" if index is None else f"audio {index}"
+            audio = self.processor.load_audio(audio, inputs.get("sampling_rate", sampling_rate), truncation, name)
+        return {"audio": audio, "text": text, "index": 0 if index is None else index}
 
     def _forward(self, model_inputs: dict[str, Any], truncation: bool = False) -> ModelOutput:
         audio, text = model_inputs["audio"], model_inputs["text"]
         features = self.processor(
-            text=text, audio=audio, sampling_rate=self.processor.sampling_rate, truncation=truncation
+            text=text,
+            audio=audio,
+            sampling_rate=self.processor.sampling_rate,
+            truncation=truncation,
+            numbers=as_list(model_inputs["index"]),
         )
         features = {name: h.to(self.model.dtype) if h.is_floating_point() else h for name, h in features.items()}
         output = self.model(**features)
@@ -126,9 +161,43 @@ class EmotionRecognitionPipeline(Pipeline):
         }
 
 
+def numbered(inputs: Iterable[Any]) -> Iterator[Numbered]:
+    return (Numbered(index, value) for index, value in enumerate(inputs))
+
+
+def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """
+    The inputs of a mapping of lists, which is how `datasets` gives a slice; None where the mapping is one input.
+
+    Raises:
+        ValueError: audio and text are not of the same number.
+    """
+    columns = {name: columns[name] for name in ("audio", "text", "sampling_rate") if columns.get(name) is not None}
+    lists = {
+        name: value
+        for name, value in columns.items()
+        if is_list(value) and (name == "sampling_rate" or not is_waveform(value))
+    }
+    if not lists.keys() & {"audio", "text"}:
+        return None
+    counts = {name: len(lists[name]) if name in lists else 1 for name in ("audio", "text") if name in columns}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"The input has {counts['audio']} audios and {counts['text']} texts: the counts must agree, with None "
+            "where one is missing."
+        )
+    return [
+        {name: lists[name][i] if name in lists else value for name, value in columns.items()}
+        for i in range(next(iter(counts.values())))
+    ]
+
+
 def undecoded(dataset: Any) -> Any:
-    """A `datasets.Dataset` that gives audio as files and bytes: the processor decodes them itself."""
-    for name, feature in dataset.features.items():
+    """
+    A `datasets.Dataset` that gives audio as files and bytes: the processor decodes them itself. A streaming one whose
+    features are not known gives its rows as they are.
+    """
+    for name, feature in (dataset.features or {}).items():
         if type(feature).__name__ == "Audio":
             dataset = dataset.cast_column(name, type(feature)(decode=False))
     return dataset

@@ -1,10 +1,10 @@
 """The processor: from audio and text to the features that the network takes, by frozen pretrained encoders."""
 
 import json
-import numbers
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, Proc
 from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
 from transformers.utils.hub import cached_file, has_file
 
-from .audio_tacfn import AudioError, load_audio
+from .audio_tacfn import AudioError, load_audio, named
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
 from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
 
@@ -253,8 +253,8 @@ class TacfnProcessor(ProcessorMixin):
             self._min_samples = min_samples(load_config(self._source("audio"), "audio"))
         if len(waveform) < self._min_samples:
             raise AudioError(
-                f"{name} has {len(waveform)} samples at {self.sampling_rate} Hz, less than a frame: the encoder needs "
-                f"at least {self._min_samples}."
+                f"{named(audio, name)} has {len(waveform)} samples at {self.sampling_rate} Hz, less than a frame: the "
+                f"encoder needs at least {self._min_samples}."
             )
         return waveform
 
@@ -310,15 +310,17 @@ class TacfnProcessor(ProcessorMixin):
         sampling_rate: int | None = None,
         truncation: bool = False,
         return_tensors: str = "pt",
+        numbers: Sequence[int] | None = None,
     ) -> BatchFeature:
         """
         Args:
-            text: one text or a list; None where it is missing.
+            text: one text or a list; None, or nothing but white space, where it is missing.
             audio: one utterance or a list, None where it is missing: a path, the bytes of a file, an array or tensor of
                 samples (2-D: several channels), a `datasets` audio struct.
             sampling_rate: Hz, of samples; files and structs know their own.
             truncation: cut audio at `max_audio_seconds` and text at the encoder's limit; without it either is an error.
             return_tensors: "pt" or "np".
+            numbers: what messages call the samples; by default their places, from 0.
 
         Returns:
             `h_a` float32 `[B, L_a, d_a]` with `mask_a` bool `[B, L_a]`, **True = PAD**, True throughout where audio is
@@ -339,14 +341,16 @@ class TacfnProcessor(ProcessorMixin):
             )
         if not texts:
             raise ValueError("The processor is given an empty list.")
-        for i, pair in enumerate(zip(texts, audios)):
+        texts = [None if is_blank(item) else item for item in texts]
+        numbers = range(len(texts)) if numbers is None else numbers
+        for i, pair in zip(numbers, zip(texts, audios)):
             if pair[0] is None and pair[1] is None:
                 raise ValueError(f"Sample {i} has neither text nor audio: it needs at least one of them.")
 
         with_audio = [i for i, item in enumerate(audios) if item is not None]
         with_text = [i for i, item in enumerate(texts) if item is not None]
-        waveforms = [self.load_audio(audios[i], sampling_rate, truncation, f"audio {i}") for i in with_audio]
-        h_t = self.encode_text([texts[i] for i in with_text], truncation, [f"text {i}" for i in with_text])
+        waveforms = [self.load_audio(audios[i], sampling_rate, truncation, f"audio {numbers[i]}") for i in with_audio]
+        h_t = self.encode_text([texts[i] for i in with_text], truncation, [f"text {numbers[i]}" for i in with_text])
         batch = {}
         for suffix, features, places in (("a", self.encode_audio(waveforms), with_audio), ("t", h_t, with_text)):
             if places:
@@ -385,9 +389,17 @@ def as_list(value: Any) -> list | None:
 
 def as_audio_list(audio: Any) -> list | None:
     """As `as_list`, but a list of numbers is one waveform."""
-    if is_list(audio) and len(audio) and isinstance(audio[0], numbers.Real):
-        return [audio]
-    return as_list(audio)
+    return [audio] if is_waveform(audio) else as_list(audio)
+
+
+def is_waveform(value: Any) -> bool:
+    """Whether it is a list of numbers."""
+    return is_list(value) and len(value) > 0 and isinstance(value[0], Real)
+
+
+def is_blank(text: Any) -> bool:
+    """Whether a text says nothing, which is as good as no text, in a call as in the cell of a corpus."""
+    return isinstance(text, str) and not text.strip()
 
 
 def is_list(value: Any) -> bool:

@@ -1,8 +1,10 @@
 """Every form of an utterance gives the same waveform, resampling keeps what it should, and bad audio is named."""
 
 import array
+import base64
 import importlib.util
 import io
+import re
 import struct
 import sys
 import wave
@@ -16,7 +18,7 @@ import soundfile
 import torch
 
 from tacfn_hf.model import audio_tacfn
-from tacfn_hf.model.audio_tacfn import AudioError, load_audio
+from tacfn_hf.model.audio_tacfn import AudioError, audio_seconds, load_audio
 
 
 RATE = 16000
@@ -160,17 +162,6 @@ def test_channels_are_averaged(form, channels):
     assert np.abs(found - every.mean(axis=1)).max() < 1e-6
 
 
-@pytest.mark.parametrize(("file_format", "subtype"), [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
-@pytest.mark.parametrize("rate", [RATE, 44100])
-def test_lossy_files_sound_the_same(file_format, subtype, rate):
-    data = file_bytes(sine(440, rate), rate, format=file_format, subtype=subtype)
-    found = middle(load_audio(data, RATE)[:RATE])
-    expected = middle(sine(440, RATE))
-    assert len(found) == len(expected)
-    assert np.corrcoef(found, expected)[0, 1] > 0.99
-    assert 0.9 < np.linalg.norm(found) / np.linalg.norm(expected) < 1.1
-
-
 @pytest.mark.parametrize("frequency", [100, 440, 3000])
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
 def test_a_resampled_sine_is_the_sine_at_the_other_rate(rate, frequency):
@@ -228,6 +219,14 @@ class Opaque:
     pass
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
+# As corpora of the 1990s came: SPHERE, packed by shorten.
+SPHERE = (
+    b"NIST_1A\n   1024\nsample_count -i 4000\nsample_rate -i 16000\nchannel_count -i 1\nsample_n_bytes -i 2\n"
+    b"sample_byte_format -s2 01\nsample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n"
+).ljust(1024) + b"ajkg\x02" * 800
+
+
 # How it is made in a folder, the error and its message.
 BAD_FILES = {
     "missing": (lambda folder: folder / "no.wav", r"no\.wav\) is not a file: there is nothing there"),
@@ -238,6 +237,21 @@ BAD_FILES = {
     "0 bytes, in a struct": (lambda _: {"bytes": b"", "path": "a/u.wav"}, r"\(a/u\.wav\) is empty"),
     "text": (lambda folder: saved(folder, "u.wav", b"no audio at all\n" * 9), r"u\.wav\) can't be decoded as audio: "),
     "text, in bytes": (lambda _: b"no audio at all\n" * 9, "can't be decoded as audio: "),
+    "Git LFS pointer": (
+        lambda folder: saved(folder, "u.wav", POINTER),
+        r"u\.wav\) is a Git LFS pointer, .*lfs pull",
+    ),
+    "Git LFS pointer, in a struct": (lambda _: {"bytes": POINTER, "path": "u.mp3"}, r"u\.mp3\) is a Git LFS pointer"),
+    "packed SPHERE": (
+        lambda folder: saved(folder, "u.sph", SPHERE),
+        r"u\.sph\) is a SPHERE file .*with sph2pipe",
+    ),
+    "base64": (
+        lambda _: base64.b64encode(WAV).decode(),
+        r"\(.{50}\.\.\.\) is a text of \d+ .*base64 must be dec",
+    ),
+    "data URI": (lambda _: "data:audio/wav;base64,UklGRg==", "is a text of 30 characters that names no file"),
+    "a text of words": (lambda _: "I did not say that. " * 20, "is a text of 400 characters that names no file"),
     "header alone": (lambda _: WAV[:20], "can't be decoded as audio: "),
     "WAV without samples": (lambda _: wav_bytes(b"", 2), "holds no samples"),
     "FLAC without a count": (lambda _: without_count(FLAC), "does not say how many samples it has"),
@@ -268,6 +282,7 @@ def test_bad_files(tmp_path, make, message):
         load_audio(make(tmp_path), RATE, name="audio of u7")
     assert "audio of u7" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 BAD_SAMPLES = {
@@ -354,9 +369,6 @@ CUT = {
     "AIFF": {"format": "AIFF", "subtype": "PCM_16"},
     "AU": {"format": "AU", "subtype": "PCM_16"},
     "FLAC": {"format": "FLAC", "subtype": "PCM_16"},
-    "Ogg": {"format": "OGG", "subtype": "VORBIS"},
-    "Opus": {"format": "OGG", "subtype": "OPUS"},
-    "MP3": {"format": "MP3", "subtype": "MPEG_LAYER_III"},
 }
 
 
@@ -368,27 +380,6 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, arguments, part):
     for audio in (whole[: int(part * len(whole))], saved(tmp_path, "u", whole[: int(part * len(whole))])):
         with pytest.raises(AudioError, match=r"audio of u7.* (is cut off: the file ends|can't be decoded as audio: )"):
             load_audio(audio, RATE, name="audio of u7")
-
-
-@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-@pytest.mark.parametrize("seconds", [0.1, 2, 20])
-def test_ogg_is_whole_with_its_last_page(tmp_path, subtype, seconds):
-    whole = file_bytes(pcm(round(seconds * RATE)), format="OGG", subtype=subtype)
-    last_page = whole.rindex(b"OggS")
-    for end in (
-        last_page,
-        last_page + 2,
-        last_page + 10,
-        last_page + 27,
-        (last_page + len(whole)) // 2,
-        len(whole) - 1,
-    ):
-        for audio in (whole[:end], saved(tmp_path, "u.ogg", whole[:end])):
-            with pytest.raises(AudioError, match=r"(is cut off: the file ends|can't be decoded as audio: )"):
-                load_audio(audio, RATE)
-    tagged = load_audio(whole + b"TAG" + bytes(125), RATE)
-    assert np.array_equal(tagged, load_audio(whole, RATE))
-    assert len(tagged) == round(seconds * RATE)
 
 
 def test_a_file_without_its_last_sample_is_refused():
@@ -440,6 +431,36 @@ def test_a_limit_without_end():
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
+CANCELLING = {
+    "the negative": [1.0, -1.0],
+    "nearly the negative": [1.0, -0.95],
+    "four, two of them turned": [1.0, 0.5, -1.0, -0.5],
+}
+
+
+@pytest.mark.parametrize("form", STEREO_FORMS.values(), ids=STEREO_FORMS)
+@pytest.mark.parametrize("gains", CANCELLING.values(), ids=CANCELLING)
+def test_channels_that_cancel_each_other_are_an_error(form, gains):
+    """Their mean is silence, and would get the answer that silence gets."""
+    both = WAVEFORM[2:, None] * np.array(gains, np.float32)
+    with pytest.raises(AudioError, match=f"audio of u7 has {len(gains)} channels that cancel each other"):
+        load_audio(form(both), RATE, sampling_rate=RATE, name="audio of u7")
+
+
+def test_channels_that_cancel_each_other_in_a_container(tmp_path):
+    data = container(tmp_path / "u.m4a", [np.stack([WAVEFORM, -WAVEFORM])], codec="alac")
+    with pytest.raises(AudioError, match="has 2 channels that cancel each other"):
+        load_audio(data, RATE)
+
+
+@pytest.mark.parametrize(
+    "gains", [[1, 0], [1, 0, 0, 0, 0, 0], [1, -0.5], [0, 0]], ids=["one of 2", "one of 6", "half", "silence"]
+)
+def test_channels_that_differ_do_not_cancel(gains):
+    every = WAVEFORM[2:, None] * np.array(gains, np.float32)
+    assert np.allclose(load_audio(every, RATE, sampling_rate=RATE), every.mean(axis=1), atol=1e-7)
+
+
 def container(
     path: Path, tracks: list[np.ndarray], rate: int = RATE, codec: str = "aac", video: bool = False, **movflags: str
 ) -> bytes:
@@ -469,30 +490,145 @@ def test_what_a_mac_leaves_beside_an_mp4_changes_nothing(tmp_path):
     assert np.array_equal(load_audio(tmp_path / "u.mp4", RATE), alone)
 
 
-CONTAINERS = {
-    "mp4": ("u.mp4", {"rate": 44100}),
-    "mp4 with its index in front": ("u.mp4", {"movflags": "faststart"}),
-    "mp4 with pictures": ("u.mp4", {"video": True, "movflags": "faststart"}),
-    "m4a": ("u.m4a", {"rate": 48000}),
-    "webm": ("u.webm", {"rate": 48000, "codec": "libopus"}),
-    "webm with pictures": ("u.webm", {"rate": 48000, "codec": "libopus", "video": True}),
-    "mkv": ("u.mkv", {}),
-    "mov without compression": ("u.mov", {"rate": 8000, "codec": "pcm_s16le"}),
-    "avi": ("u.avi", {"rate": 22050, "codec": "pcm_s16le"}),
-}
+# How a file is made, by PyAV (or, with a codec in capitals, by libsndfile): name, muxer, codec, options of the muxer.
+# Then by how many samples the codec delays the audio where the file does not say so: LAME's encoder 576 and decoder
+# 529, MPEG layer II 481, AAC a frame, AC-3 half a block, AMR 5 ms of look-ahead. None: the file says so, and the length
+# is exact. Last, whether a cut is always found.
+CODECS = [
+    ("wav", "wav", "pcm_s16le", {}, None, True),
+    ("wav A-law", "wav", "pcm_alaw", {}, None, True),
+    ("wav MP3", "wav", "libmp3lame", {}, 1105, True),
+    ("aiff", "aiff", "pcm_s16be", {}, None, True),
+    ("flac", "flac", "flac", {}, None, True),
+    ("caf", "caf", "pcm_s16le", {}, None, True),
+    ("mp3", "mp3", "libmp3lame", {}, None, True),
+    ("mp3 by libsndfile", "MP3", "MPEG_LAYER_III", {}, None, True),
+    ("mp3 without Xing", "mp3", "libmp3lame", {"write_xing": "0"}, 1105, False),
+    ("mp3 of variable rate", "mp3", "libmp3lame", {"quality": "5"}, None, True),
+    ("mp3 of variable rate without Xing", "mp3", "libmp3lame", {"quality": "5", "write_xing": "0"}, 1105, False),
+    ("mp2", "mp2", "mp2", {}, 481, False),
+    ("aac", "adts", "aac", {}, 1024, False),
+    ("latm", "latm", "aac", {}, 1024, False),
+    ("m4a", "ipod", "aac", {}, None, True),
+    ("m4a, ALAC", "ipod", "alac", {}, None, True),
+    ("mp4", "mp4", "aac", {}, None, True),
+    ("mp4 with its index in front", "mp4", "aac", {"movflags": "faststart"}, None, True),
+    ("mp4 in fragments", "mp4", "aac", {"movflags": "frag_keyframe+empty_moov"}, 1024, True),
+    ("mov", "mov", "pcm_s16le", {}, None, True),
+    ("3gp", "3gp", "aac", {}, None, True),
+    ("webm", "webm", "libopus", {}, None, True),
+    ("mkv, FLAC", "matroska", "flac", {}, None, True),
+    ("mkv, AAC", "matroska", "aac", {}, 0, True),  # it states the delay, but not the padding
+    ("ogg, Vorbis", "OGG", "VORBIS", {}, None, False),
+    ("ogg, Opus", "ogg", "libopus", {}, None, False),
+    ("ogg, FLAC", "ogg", "flac", {}, None, False),
+    ("avi", "avi", "pcm_s16le", {}, None, True),
+    ("ac3", "ac3", "ac3", {}, 256, False),
+    ("amr", "amr", "libopencore_amrnb", {}, 40, False),
+    ("flv", "flv", "aac", {}, 1024, False),
+    ("mpegts", "mpegts", "aac", {}, 1024, False),
+    ("wavpack", "wv", "wavpack", {}, None, True),
+]
+RATES = {"libopus": (16000, 48000), "libopencore_amrnb": (8000,), "ac3": (32000, 44100)}
+FRAME = 2048  # samples, of the longest packet of these codecs
 
 
-@pytest.mark.parametrize(("name", "arguments"), CONTAINERS.values(), ids=CONTAINERS)
-def test_containers_hold_the_sine_that_went_in(tmp_path, name, arguments):
-    data = container(tmp_path / name, [sine(440, arguments.get("rate", RATE), 2)[None]], **arguments)
-    found = load_audio(data, RATE)
-    assert found.dtype == np.float32
-    assert -1 <= len(found) - 2 * RATE <= 1024  # an encoder fills its last packet up
-    found_middle, expected = middle(found[: 2 * RATE]), middle(sine(440, RATE, 2))
-    assert np.corrcoef(found_middle, expected)[0, 1] > 0.99  # so what the encoder puts in front is gone
-    assert 0.98 < np.linalg.norm(found_middle) / np.linalg.norm(expected) < 1.02
-    assert np.array_equal(load_audio(tmp_path / name, RATE), found)
-    assert np.array_equal(load_audio({"bytes": None, "path": str(tmp_path / name)}, RATE), found)
+def chirp(rate: int, channels: int, seconds: float = 2.0137) -> np.ndarray:
+    """`[S, C]`: a tone that rises and swells, and is like itself at one place only; the second channel is softer."""
+    time = np.arange(round(seconds * rate)) / rate
+    tone = 0.3 * np.sin(2 * np.pi * (200 + 300 * time) * time) * (1 + 0.3 * np.sin(6 * time))
+    return (tone[:, None] * 0.5 ** np.arange(channels)).astype(np.float32)
+
+
+def encoded(path: Path, samples: np.ndarray, rate: int, muxer: str, codec: str, options: dict) -> bytes:
+    """A file of `samples [S, C]`."""
+    if codec.isupper():
+        soundfile.write(path, samples, rate, format=muxer, subtype=codec)
+        return path.read_bytes()
+    layout = LAYOUTS[samples.shape[1]]
+    options = dict(options)
+    quality = options.pop("quality", None)
+    with av.open(str(path), "w", format=muxer, options=options) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout)
+        if quality is not None:
+            stream.codec_context.options = {"global_quality": str(118 * int(quality))}
+            stream.codec_context.flags |= av.codec.context.Flags.qscale
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        convert = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
+        for converted in convert.resample(frame) + convert.resample(None):
+            file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=[codec[0] for codec in CODECS])
+def test_every_codec_gives_what_went_in_and_its_cuts_are_known(tmp_path, codec):
+    _, muxer, encoder, options, delay, tells = codec
+    for rate in RATES.get(encoder, (16000, 44100)):
+        for channels in (1,) if encoder == "libopencore_amrnb" else (1, 2):
+            given = chirp(rate, channels)
+            path = tmp_path / f"{rate}-{channels}"
+            whole = encoded(path, given, rate, muxer, encoder, options)
+            found = load_audio(whole, rate)
+            assert np.array_equal(load_audio(path, rate), found)
+            assert audio_seconds(path) == audio_seconds(whole) == pytest.approx(len(found) / rate, abs=1e-9)
+
+            extra = len(found) - len(given) - (delay or 0)
+            assert extra == 0 if delay is None else abs(extra) < FRAME
+            found_there = found[delay or 0 :][: len(given)]
+            expected = given.mean(axis=1)[: len(found_there)]
+            assert np.corrcoef(found_there, expected)[0, 1] > (0.9 if encoder == "libopencore_amrnb" else 0.99)
+            assert 0.8 < np.linalg.norm(found_there) / np.linalg.norm(expected) < 1.2
+
+            for part in (0.04, 0.33, 0.5, 0.77, 0.9):
+                short, error = outcome(whole[: int(part * len(whole))], rate)
+                if error is not None:
+                    assert re.match("audio of u7 (is cut off|is damaged or cut|can't be dec|holds no)", error)
+                    assert "\n" not in error
+                else:  # what is there is as it was, but for the packet that was cut
+                    assert not tells or len(short) == len(found)
+                    assert len(short) <= len(found)
+                    kept = max(0, len(short) - FRAME)
+                    assert np.array_equal(short[:kept], found[:kept])
+
+
+def outcome(data: bytes, rate: int) -> tuple[np.ndarray | None, str | None]:
+    """The waveform, or the error's message."""
+    try:
+        return load_audio(data, rate, name="audio of u7"), None
+    except AudioError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize(("muxer", "encoder"), [("adts", "aac"), ("latm", "aac"), ("ac3", "ac3"), ("flac", "flac")])
+def test_half_a_frame_is_damage(tmp_path, muxer, encoder):
+    whole = encoded(tmp_path / "u", chirp(44100, 1), 44100, muxer, encoder, {})
+    with pytest.raises(AudioError, match="damaged or cut off|can't be decoded|is cut off"):
+        load_audio(whole[:-3], 44100)
+
+
+@pytest.mark.parametrize("muxer", ["mp3", "mp2"])
+def test_what_is_no_frame_is_no_sound(tmp_path, muxer):
+    encoder = {"mp3": "libmp3lame", "mp2": "mp2"}[muxer]
+    plain = encoded(tmp_path / "u", chirp(RATE, 1), RATE, muxer, encoder, {"write_xing": "0"} if muxer == "mp3" else {})
+    expected = load_audio(plain, RATE)
+    id3 = b"ID3\x03\0\0\0\0\x10\0" + bytes(2048)
+    for name, data in {
+        "ID3v2": id3 + plain,
+        "ID3v1": plain + b"TAG" + bytes(125),
+        "APE": plain + b"APETAGEX" + bytes(24),
+        "zeros": plain + bytes(3000),
+        "text": plain + b"Hello there. " * 99,
+    }.items():
+        assert np.array_equal(load_audio(data, RATE), expected), name
+
+
+def test_files_one_behind_the_other_are_all_read(tmp_path):
+    """The header of the first, as of the first song of a stream, says nothing about the others."""
+    for muxer, encoder in (("mp3", "libmp3lame"), ("OGG", "VORBIS"), ("ogg", "libopus")):
+        one = encoded(tmp_path / "u", chirp(RATE, 1), RATE, muxer, encoder, {})
+        assert len(load_audio(one + one, RATE)) > 1.98 * len(load_audio(one, RATE)), muxer
 
 
 @pytest.mark.parametrize("channels", LAYOUTS)
@@ -510,35 +646,22 @@ def test_the_first_of_two_tracks_is_taken(tmp_path):
     assert np.array_equal(load_audio(data, RATE), WAVEFORM)
 
 
-CUT_CONTAINERS = {**CONTAINERS, "mp4 in fragments": ("u.mp4", {"movflags": "frag_keyframe+empty_moov"})}
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
+def test_a_cut_is_seen_by_the_audio_alone_where_there_are_pictures(tmp_path, cut):
+    """The length of an mkv file is that of its pictures, which may go on: it says nothing about the audio."""
+    longer = container(tmp_path / "u.mkv", [sine(440, RATE, 1.5)[None]], video=True)  # 2.4 s of pictures
+    found = load_audio(longer, RATE)
+    assert len(found) == pytest.approx(1.5 * RATE, abs=1024)
+    short = load_audio(longer[: int(cut * len(longer))], RATE)
+    assert np.array_equal(short[:-1024], found[: len(short) - 1024])
 
 
-@pytest.mark.parametrize("cut", [0.01, 0.05, 0.5, 0.75, 0.99, -1])
-@pytest.mark.parametrize(("name", "arguments"), CUT_CONTAINERS.values(), ids=CUT_CONTAINERS)
-def test_a_container_that_was_cut_off_is_refused(tmp_path, name, arguments, cut):
-    whole = container(tmp_path / name, [sine(440, arguments.get("rate", RATE), 2)[None]], **arguments)
-    load_audio(whole, RATE)
-    part = whole[: int(cut * len(whole)) if cut > 0 else cut]
-    for audio in (part, saved(tmp_path, "u", part)):
-        with pytest.raises(
-            AudioError, match=r"audio of u7.* (is cut off: the file ends|can't be decoded as audio: )"
-        ) as e:
-            load_audio(audio, RATE, name="audio of u7")
-        assert "\n" not in str(e.value)
-
-
-@pytest.mark.parametrize(
-    ("codec", "message"), [("aac", "can't be decoded as audio: "), ("mp3", "is cut off: the file")]
-)
-def test_a_cut_that_the_sizes_of_an_mp4_do_not_show(tmp_path, codec, message):
-    whole = container(tmp_path / "u.mp4", [sine(440, RATE, 2)[None]], codec=codec, movflags="faststart")
-    place = whole.index(b"mdat") - 4
-    open_ended = whole[:place] + bytes(4) + whole[place + 4 :]  # its last part goes up to the end of the file
-    assert len(load_audio(open_ended, RATE)) >= 2 * RATE
-    part = open_ended[: len(whole) * 3 // 4]
-    with pytest.raises(AudioError, match=message):
+def test_the_rest_of_a_file_is_not_decoded_where_it_is_not_wanted(tmp_path):
+    whole = container(tmp_path / "u.mp4", [sine(440, RATE, 2)[None]], movflags="faststart")
+    part = whole[: len(whole) * 3 // 4]
+    with pytest.raises(AudioError, match="damaged or cut off|can't be decoded"):
         load_audio(part, RATE)
-    assert len(load_audio(part, RATE, max_seconds=0.5, truncation=True)) == RATE // 2  # the rest is not decoded
+    assert len(load_audio(part, RATE, max_seconds=0.5, truncation=True)) == RATE // 2
 
 
 @pytest.mark.parametrize(
@@ -549,14 +672,6 @@ def test_a_container_that_was_written_to_a_pipe_is_read_whole(tmp_path, name, co
     data = container(tmp_path / name, [sine(440, 48000)[None]], 48000, codec)
     place = data.index(before) + len(before)
     assert np.array_equal(load_audio(data[:place] + size + data[place + len(size) :], RATE), load_audio(data, RATE))
-
-
-def test_a_box_with_a_long_size(tmp_path):
-    data = container(tmp_path / "u.mov", [WAVEFORM[None]], codec="pcm_s16le")
-    longer = data + struct.pack(">I4sQ", 1, b"free", 40) + bytes(24)
-    assert np.array_equal(load_audio(longer, RATE), WAVEFORM)
-    with pytest.raises(AudioError, match="is cut off"):
-        load_audio(longer[:-1], RATE)
 
 
 def test_names_in_a_container_may_have_any_encoding(tmp_path):
@@ -577,7 +692,7 @@ def test_a_rate_that_changes_is_refused(tmp_path):
             for packet in encoder.encode(frame) + encoder.encode(None):
                 packet.stream = stream
                 file.mux(packet)
-    with pytest.raises(AudioError, match="audio changes from 16000 Hz to 44100 within its audio"):
+    with pytest.raises(AudioError, match="audio changes from 16000 Hz mono to 44100 Hz mono within its audio"):
         load_audio((tmp_path / "u.mkv").read_bytes(), RATE)
 
 
@@ -599,8 +714,9 @@ def test_a_playlist_opens_no_other_file(tmp_path, text):
     playlist = saved(tmp_path, "u.m3u8", text.format("u.mp4").encode())
     with av.open(str(playlist)) as file:  # it would, if it were let
         assert len(file.streams.audio) == 1
-    with pytest.raises(AudioError, match="can't be decoded as audio: "):
-        load_audio(playlist, RATE)
+    for audio in (playlist, playlist.read_bytes()):
+        with pytest.raises(AudioError, match="can't be decoded as audio: "):
+            load_audio(audio, RATE)
 
 
 def test_seconds_of_containers_are_limited(tmp_path):
@@ -610,7 +726,7 @@ def test_seconds_of_containers_are_limited(tmp_path):
         found = load_audio(data, RATE, max_seconds=seconds, truncation=True)
         assert np.array_equal(found, samples[: round(seconds * RATE)])
     assert len(load_audio(data, RATE, max_seconds=5.0)) == 5 * RATE
-    with pytest.raises(AudioError, match=r"audio of u7 is 5\.0 s long, more than max_audio_seconds 2: .*trunc"):
+    with pytest.raises(AudioError, match="audio of u7 is longer than max_audio_seconds 2: .*truncation=True"):
         load_audio(data, RATE, max_seconds=2, name="audio of u7")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import Audio, Dataset
+from datasets import Audio, Dataset, DatasetDict, IterableDataset
 from tiny import config_for, save_speech_encoder
 from transformers import pipeline
 
@@ -140,6 +140,51 @@ def test_a_dataset_and_its_columns(recognizer, alone, tmp_path):
     assert [one["beta"] for one in audio_alone] == [1.0] * 3
 
 
+def test_a_mapping_of_lists_gets_an_answer_for_each_row(recognizer, alone, tmp_path):
+    """Which is what a slice of a dataset is."""
+    texts = [one.get("text") for one in INPUTS]
+    assert_equal(recognizer({"text": texts[2:4]}, batch_size=2), alone[2:4])
+    rows = Dataset.from_dict(
+        {"id": [0, 1, 2, 3], "text": texts[:4], "audio": [flac(0), {"bytes": flac(1)}["bytes"], None, None]}
+    )
+    assert_equal(recognizer(rows[:4]), alone[:4])
+    assert_equal(recognizer(rows[1:2]), alone[1:2])
+    waves = [waveform(i) for i in range(3)]
+    expected = [recognizer({"audio": wave, "sampling_rate": 16000}) for wave in waves]
+    assert_equal(recognizer({"audio": waves, "sampling_rate": [16000] * 3}), expected)
+    assert_equal(recognizer({"audio": [wave.tolist() for wave in waves], "sampling_rate": 16000}), expected)
+    assert_equal([recognizer({"audio": waves[0].tolist(), "sampling_rate": 16000})], expected[:1])
+    assert_equal(recognizer({"audio": waves}, sampling_rate=16000), expected)
+
+
+@pytest.mark.parametrize("nothing", [[], {"text": []}, {"audio": []}, {"audio": [], "text": []}])
+def test_nothing_gets_no_answer(recognizer, nothing):
+    assert recognizer(nothing) == []
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t"])
+def test_a_text_of_white_space_is_missing_as_in_a_corpus(recognizer, alone, blank):
+    assert_equal([recognizer({"audio": flac(1), "text": blank})], alone[1:2])
+    assert_equal(recognizer([{"audio": flac(1), "text": blank}, INPUTS[2]], batch_size=2), alone[1:3])
+
+
+STREAMS = {
+    "known features": lambda rows: rows.to_iterable_dataset(),
+    "after a map": lambda rows: rows.to_iterable_dataset().map(lambda row: row | {"more": 1}),
+    "of a generator": lambda rows: IterableDataset.from_generator(lambda: (dict(row) for row in INPUTS[:4])),
+}
+
+
+@pytest.mark.parametrize("make", STREAMS.values(), ids=STREAMS)
+def test_a_streaming_dataset_whether_its_features_are_known_or_not(recognizer, alone, make):
+    rows = Dataset.from_list([{"text": one.get("text"), "audio": None} for one in INPUTS[:4]])
+    if make is STREAMS["of a generator"]:
+        assert_equal(list(recognizer(make(rows), batch_size=2)), alone[:4])
+    else:
+        expected = [alone[2], alone[3]]
+        assert_equal(list(recognizer(make(rows.select([2, 3])), batch_size=2)), expected)
+
+
 def test_top_k(recognizer, folder):
     assert len(recognizer(INPUTS[0])["scores"]) == 3
     assert recognizer(INPUTS[0], top_k=2)["scores"] == recognizer(INPUTS[0])["scores"][:2]
@@ -189,14 +234,44 @@ BAD_INPUTS = {
     "other keys": ({"speech": b""}, ValueError, "input has speech: it needs audio, text or both"),
     "no rate": ({"audio": np.zeros(4000, np.float32)}, ValueError, "without sampling_rate"),
     "no file": ({"audio": "nowhere.wav"}, ValueError, r"audio \(nowhere.wav\) is not a file"),
-    "empty text": ({"text": ""}, ValueError, "text 0 is empty"),
+    "empty text": ({"text": " "}, ValueError, "The input has neither audio nor text"),
+    "texts in a list of inputs": ([{"text": "Yes."}, {"text": ["a", "b"]}], TypeError, "Input 1 has a list as text"),
+    "one text for three": ({"text": ["a", "b", "c"], "audio": flac(0)}, ValueError, "has 1 audios and 3 texts"),
+    "other counts": ({"text": ["a"], "audio": [flac(0), flac(1)]}, ValueError, "2 audios and 1 texts: the counts must"),
+    "splits": (
+        DatasetDict(test=Dataset.from_dict({"text": ["a"]})),
+        TypeError,
+        "is a DatasetDict of test: give one of",
+    ),
+    "the third": (
+        [{"text": "a"}] * 2 + [{"audio": "nowhere.wav"}],
+        ValueError,
+        r"audio 2 \(nowhere.wav\) is not a file",
+    ),
+    "the third, too short": (
+        ({"audio": audio, "sampling_rate": 16000} for audio in [waveform(0), waveform(1), np.zeros(10, np.float32)]),
+        ValueError,
+        "audio 2 has 10 samples at 16000 Hz",
+    ),
+    "the second, too long": ([{"text": "a"}, {"text": "so " * 600}], ValueError, "text 1 has 602 tokens"),
+    "the second of a column": (
+        Dataset.from_dict({"c": [{"path": "a"}]})["c"],
+        ValueError,
+        r"audio 0 \(a\) is not a file",
+    ),
 }
 
 
 @pytest.mark.parametrize(("given", "error", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS)
 def test_bad_inputs(recognizer, given, error, message):
     with pytest.raises(error, match=message):
-        recognizer(given)
+        list(recognizer(given))
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_no_label_can_be_asked_for(recognizer, top_k):
+    with pytest.raises(ValueError, match=f"top_k is {top_k}: it must be at least 1, or None"):
+        recognizer(INPUTS[0], top_k=top_k)
 
 
 def test_unknown_arguments_are_named(recognizer):

@@ -346,15 +346,15 @@ BAD_INPUTS = {
         ValueError,
         "given 0 texts and 1 audios",
     ),
-    "empty text": ({"text": ["a", ""]}, ValueError, r"text 1 is empty \(''\): give None where the text is missing"),
-    "whitespace": ({"text": " \t\n "}, ValueError, r"text 0 is empty \(' \\t\\n '\): give None"),
+    "empty text": ({"text": ["a", ""]}, ValueError, "Sample 1 has neither text nor audio"),
+    "whitespace": ({"text": " \t\n "}, ValueError, "Sample 0 has neither text nor audio"),
     "number as text": ({"text": ["a", 7]}, TypeError, "text 1 is a int: it must be a string, or None"),
     "bytes as text": ({"text": b"a"}, TypeError, "text 0 is a bytes: it must be a string, or None"),
     "words as text": ({"text": [["a", "b"]]}, TypeError, "text 0 is a list: it must be a string, or None"),
     "text behind None": (
         {"text": [None, ""], "audio": [waveform(0), None], "sampling_rate": RATE},
         ValueError,
-        "text 1 is empty",
+        "Sample 1 has neither text nor audio",
     ),
     "too many tokens": (
         {"text": ["a", "a " * 511]},
@@ -402,6 +402,20 @@ BAD_INPUTS = {
 def test_bad_inputs(processor, given, error, message):
     with pytest.raises(error, match=message):
         processor(**given)
+
+
+def test_a_text_of_white_space_is_missing(processor):
+    audio = [waveform(0), waveform(1)]
+    found = processor(text=["Yes.", " \n"], audio=audio, sampling_rate=RATE)
+    expected = processor(text=["Yes.", None], audio=audio, sampling_rate=RATE)
+    assert found["mask_t"][1].all()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_too_short_audio_is_named_by_its_file(processor, tmp_path):
+    soundfile.write(tmp_path / "u.wav", waveform(0, 10), RATE)
+    with pytest.raises(AudioError, match=r"audio 1 \(.*u\.wav\) has 10 samples"):
+        processor(audio=[waveform(0), tmp_path / "u.wav"], sampling_rate=RATE)
 
 
 def test_the_names_of_the_caller_are_in_the_messages(processor):
