@@ -20,6 +20,7 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 
 from transformers.utils import logging
 
+from tacfn_hf.commands import run_command
 from tacfn_hf.cross_validation import cross_validate, format_report
 from tacfn_hf.training import with_recipe
 
@@ -27,12 +28,12 @@ from tacfn_hf.training import with_recipe
 RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     # What every run would print among the progress: a bar for each checkpoint, and that there is no GPU to pin for.
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="'pin_memory' argument")
-    print(format_report(cross_validate(with_recipe(sys.argv[1:], RECIPE), __doc__)))
+    print(format_report(cross_validate(with_recipe(argv, RECIPE), __doc__)))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,6 +21,7 @@ from typing import Literal
 
 from transformers import TrainingArguments
 
+from tacfn_hf.commands import run_command, writing_into
 from tacfn_hf.labels import label_names_of, match_labels, share_labels
 from tacfn_hf.metrics import format_table
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
@@ -56,8 +57,8 @@ class EvaluationArguments:
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
 
 
-def main() -> None:
-    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), sys.argv[1:], __doc__)
+def main(argv: list[str]) -> None:
+    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), argv, __doc__)
     args = TrainingArguments(
         output_dir=eval_args.output_dir,
         per_device_eval_batch_size=eval_args.batch_size,
@@ -80,7 +81,7 @@ def main() -> None:
     if not trainer.is_world_process_zero():
         return
     about = {
-        "arguments": sys.argv[1:],
+        "arguments": argv,
         "model": eval_args.model,
         "dataset": data_args.dataset,
         "fingerprints": {eval_args.split: part._fingerprint},
@@ -93,7 +94,8 @@ def main() -> None:
         "num_parameters": model.num_parameters(),
         "world_size": args.world_size,
     }
-    write_results(eval_args.output_dir, {eval_args.split: result}, {eval_args.split: table}, about)
+    with writing_into(eval_args.output_dir):
+        write_results(eval_args.output_dir, {eval_args.split: result}, {eval_args.split: table}, about)
     if shared is not None:
         rows = ", ".join(f"{count} {name}" for name, count in left_out.items()) or "none"
         print(f"\nlabels of both: {', '.join(shared)}\nrows left out: {rows}")
@@ -102,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

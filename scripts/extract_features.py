@@ -23,10 +23,11 @@ from typing import Literal
 
 from accelerate import PartialState
 from datasets import DatasetDict
-from transformers import AutoProcessor, HfArgumentParser
+from transformers import AutoProcessor
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.corpora import CORPORA, load_corpus, parse_options
+from tacfn_hf.commands import CommandParser, run_command, writing_into
+from tacfn_hf.corpora import CORPORA, BadFilesError, load_corpus, parse_options
 from tacfn_hf.features import REPORT, extract_features
 from tacfn_hf.splits import named_parts, open_dataset, unparted
 
@@ -86,12 +87,19 @@ class ExtractionArguments:
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
 
 
-def main() -> None:
-    (args,) = HfArgumentParser(ExtractionArguments, description=__doc__).parse_args_into_dataclasses()
+def main(argv: list[str]) -> None:
+    (args,) = CommandParser(ExtractionArguments, description=__doc__).parse_args_into_dataclasses(argv)
     columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
     if args.corpus is not None:
         options, columns = parse_options(args.corpus, args.corpus_options) | columns, {}
-        dataset = unparted(load_corpus(args.corpus, args.dataset, **options))
+        args.skip_bad_files |= options.pop("skip_bad_files", False)
+        try:
+            dataset = load_corpus(args.corpus, args.dataset, **options)
+        except BadFilesError as error:
+            if not args.skip_bad_files:
+                raise
+            dataset = error.corpus  # with these rows: they are left out below, and so are in the report
+        dataset = unparted(dataset)
         print(next(iter(named_parts(dataset).values())).info.description)
     elif args.corpus_options:
         raise ValueError("corpus_options is given without corpus, whose options they are.")
@@ -112,15 +120,17 @@ def main() -> None:
             max_audio_seconds=args.max_audio_seconds,
         )
     state = PartialState(cpu=args.use_cpu)
-    features = extract_features(
-        dataset,
-        processor.to(state.device),
-        args.output_dir,
-        **columns,
-        skip_bad_files=args.skip_bad_files,
-        truncation=args.truncation,
-        shard_size=args.shard_size,
-    )
+    processor.to(state.device)
+    with writing_into(args.output_dir):
+        features = extract_features(
+            dataset,
+            processor,
+            args.output_dir,
+            **columns,
+            skip_bad_files=args.skip_bad_files,
+            truncation=args.truncation,
+            shard_size=args.shard_size,
+        )
     if features is None:
         print(f"Process {state.process_index} has made its share; others still work on theirs.")
         return
@@ -135,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

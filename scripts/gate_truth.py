@@ -22,6 +22,7 @@ from typing import Literal
 
 from accelerate import PartialState
 
+from tacfn_hf.commands import run_command, writing_into
 from tacfn_hf.files import write_json
 from tacfn_hf.gate_truth import format_gate_truth, measure_gate_truth
 from tacfn_hf.splits import DataArguments, open_part
@@ -42,8 +43,8 @@ class GateTruthArguments:
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
 
 
-def main() -> None:
-    data_args, args = parse_arguments((DataArguments, GateTruthArguments), sys.argv[1:], __doc__)
+def main(argv: list[str]) -> None:
+    data_args, args = parse_arguments((DataArguments, GateTruthArguments), argv, __doc__)
     path = Path(args.output_dir, "gate_truth.json")
     if path.exists():
         raise ValueError(f"output_dir {args.output_dir} already holds {path.name}: choose another folder.")
@@ -54,17 +55,18 @@ def main() -> None:
     model.to(PartialState(cpu=args.use_cpu).device)
     result = measure_gate_truth(model, part, seed=args.seed, batch_size=args.batch_size)
     about = {
-        "arguments": sys.argv[1:],
+        "arguments": argv,
         "model": args.model,
         "dataset": data_args.dataset,
         "split": args.split,
         "fingerprint": part._fingerprint,
         "versions": versions(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**result, "about": about})
+    with writing_into(args.output_dir):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**result, "about": about})
     print(f"\n{args.split}: {format_gate_truth(result)}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,9 +2,8 @@
 
 from dataclasses import asdict, dataclass, field
 
-from transformers import HfArgumentParser
-
-from tacfn_hf.importing import import_features
+from tacfn_hf.commands import CommandParser, run_command, writing_into
+from tacfn_hf.importing import ENCODING, import_features
 
 
 @dataclass
@@ -46,13 +45,22 @@ class ImportArguments:
         metadata={"help": "Take an utterance without a file, or of length 0, as a missing modality."},
     )
     drop_unlabelled: bool = field(default=False, metadata={"help": "Leave out rows whose label is empty."})
+    fold_case: bool = field(default=False, metadata={"help": "Make labels and label_names lower case."})
+    encoding: str = field(
+        default=ENCODING, metadata={"help": "Encoding of a table in .csv, .tsv or .jsonl, such as cp1252 or utf-16."}
+    )
+    separator: str | None = field(
+        default=None,
+        metadata={"help": r"What is between cells, such as ';' or '\t'; without it a comma in .csv, a tab in .tsv."},
+    )
 
 
-def main() -> None:
-    (arguments,) = HfArgumentParser(ImportArguments, description=__doc__).parse_args_into_dataclasses()
-    dataset = import_features(**asdict(arguments))
+def main(argv: list[str]) -> None:
+    (arguments,) = CommandParser(ImportArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    with writing_into(arguments.output_dir):
+        dataset = import_features(**asdict(arguments))
     print(dataset.info.description)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,26 +17,29 @@ import sys
 sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
 
 from tacfn_hf.cards import write_card
+from tacfn_hf.commands import CommandParser, run_command, writing_into
 from tacfn_hf.cross_validation_card import write_cross_validation_card
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="output_dir of train.py or cross_validate.py")
     parser.add_argument("--output", help="the card of a cross-validation, a file NAME.md")
     parser.add_argument("--repo_id", help="the model's id on the Hub, for the lines that load it")
     parser.add_argument("--license", help="an identifier of the Hub's list; the corpus decides which one is possible")
     parser.add_argument("--language", nargs="+", help="of the data, ISO 639 codes")
     parser.add_argument("--features", help="what made the features, where their dataset does not say")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     more = {"license": args.license, "language": args.language, "features": args.features}
     if args.output is None:
-        write_card(args.folder, repo_id=args.repo_id, **more)
+        with writing_into(args.folder):
+            write_card(args.folder, repo_id=args.repo_id, **more)
     elif args.repo_id is not None:
         parser.error("--repo_id goes with one model, --output with the card of a cross-validation")
     else:
-        write_cross_validation_card(args.folder, args.output, **more)
+        with writing_into(os.path.dirname(args.output)):
+            write_cross_validation_card(args.folder, args.output, **more)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -8,26 +8,39 @@ Either of the two may be left out.
 
 import argparse
 import os
+from dataclasses import dataclass, field
 
 from transformers import pipeline
 
 import tacfn_hf  # noqa: F401 (registers the model and the pipeline)
+from tacfn_hf.commands import CommandParser, run_command
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="trained model with its processor: a folder or a Hub id")
-    parser.add_argument("--audio", help="audio file: wav, flac, mp3, ogg")
-    parser.add_argument("--text", help="what is said in it")
-    parser.add_argument("--top_k", type=int, help="how many labels to print (default: all)")
-    parser.add_argument("--truncation", action="store_true", help="cut audio and text that is too long")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
-    args = parser.parse_args()
+@dataclass
+class PredictionArguments:
+    model: str = field(metadata={"help": "Trained model with its processor: a folder or a Hub id."})
+    audio: str | None = field(default=None, metadata={"help": "Audio file: wav, flac, mp3, m4a, ogg and others."})
+    text: str | None = field(default=None, metadata={"help": "What is said in it."})
+    top_k: int | None = field(default=None, metadata={"help": "How many labels to print (all)."})
+    truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main(argv: list[str]) -> None:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = CommandParser(PredictionArguments, description=__doc__, formatter_class=formatter)
+    (args,) = parser.parse_args_into_dataclasses(argv)
     if not args.audio and not args.text:
         parser.error("give --audio, --text or both")
     if os.path.isdir(args.model) and not os.path.isfile(os.path.join(args.model, "processor_config.json")):
         parser.error(f"{args.model} has no processor: it takes features, not audio and text; see scripts/evaluate.py")
-    recognizer = pipeline("multimodal-emotion-recognition", model=args.model, device=args.device)
+    device = "cpu" if args.use_cpu else None
+    try:
+        recognizer = pipeline("multimodal-emotion-recognition", model=args.model, device=device)
+    except OSError as error:
+        if os.path.isdir(args.model):
+            raise
+        raise ValueError(f"The model {args.model} is no folder here, and the Hub gave none: {error}") from error
     given = {"audio": args.audio or None, "text": args.text or None}
     found = recognizer(given, top_k=args.top_k, truncation=args.truncation)
     width = max(len(row["label"]) for row in found["scores"])
@@ -37,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,31 +16,29 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 
 import argparse
 
+from tacfn_hf.commands import CommandParser, run_command
 from tacfn_hf.sharing import check_pushed, push_checkpoint
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder of the model")
     parser.add_argument("repo_id", help="user/name on the Hub")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", help="branch to push to (default: main)")
     parser.add_argument("--commit_message", default="Upload model, processor and code")
-    args = parser.parse_args()
-    try:
-        commit = push_checkpoint(
-            args.checkpoint,
-            args.repo_id,
-            private=args.private or None,
-            revision=args.revision,
-            commit_message=args.commit_message,
-        )
-        print(f"pushed: {commit.commit_url}")
-        check_pushed(args.checkpoint, args.repo_id, commit.oid)
-        print("loaded again without this package: the logits are equal to 1e-6")
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
+    args = parser.parse_args(argv)
+    commit = push_checkpoint(
+        args.checkpoint,
+        args.repo_id,
+        private=args.private or None,
+        revision=args.revision,
+        commit_message=args.commit_message,
+    )
+    print(f"pushed: {commit.commit_url}")
+    check_pushed(args.checkpoint, args.repo_id, commit.oid)
+    print("loaded again without this package: the logits are equal to 1e-6")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,7 +17,9 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 import argparse
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -41,14 +43,29 @@ from transformers import (
 )
 
 from tacfn_hf import TacfnDataCollator, TacfnProcessor
+from tacfn_hf.cards import changed_arguments, describe_data, write_card
+from tacfn_hf.commands import CommandParser, run_command, writing_into
 from tacfn_hf.corpora import load_corpus
 from tacfn_hf.corpora.diagnostic import ENDS, SENTENCES, SUBJECTS, make_diagnostic
 from tacfn_hf.features import extract_features
-from tacfn_hf.training import ModelArguments, TacfnTrainingArguments, build_model, build_trainer, evaluate_split
+from tacfn_hf.labels import label_names_of
+from tacfn_hf.model.configuration_tacfn import TEMPERATURES
+from tacfn_hf.sharing import check_checkpoint
+from tacfn_hf.training import (
+    ModelArguments,
+    TacfnTrainingArguments,
+    build_model,
+    build_trainer,
+    evaluate_split,
+    write_results,
+)
 
 
 COMPLETE, MISSING = ("audio", "text", "both"), ("audio_only", "text_only")  # the conditions
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
+NETWORK = ModelArguments(
+    hidden_size=64, num_attention_heads=4, num_hidden_layers=1, gate_hidden_size=64, modality_dropout_prob=0.5
+)
 NEXT = """
 Next, with pretrained encoders (fetched from the Hub once) and a corpus of your own:
 
@@ -68,40 +85,42 @@ class QuietProgress(ProgressCallback):
         pass
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path("quickstart"), help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="of the corpus, the encoders and the training")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    folder = args.output_dir
+    with writing_into(args.output_dir):
+        go_all_the_way(args.output_dir, args.seed)
 
+
+def go_all_the_way(folder: Path, seed: int) -> None:
     step(1, "A diagnostic corpus, synthetic: it is known whether sound or words carry the emotion")
-    make_diagnostic(folder / "corpus", seed=args.seed, num_speakers=24)
+    make_diagnostic(folder / "corpus", seed=seed, num_speakers=24)
     corpus = load_corpus("diagnostic", folder / "corpus")
 
     step(2, "Features, by two small encoders with random weights")
-    save_encoders(folder / "encoders", args.seed)
+    save_encoders(folder / "encoders", seed)
     processor = TacfnProcessor.from_encoders(folder / "encoders" / "text", folder / "encoders" / "audio")
     features = extract_features(corpus, processor, folder / "features")
 
     step(3, "Training: with both modalities, with audio only, with text only")
-    trainer, fused = train("fused", features, folder, args.seed)
+    trainer, result, fused = train("fused", features, folder, seed)
     tables = {
         "fused": fused,
-        "audio only": train("audio only", with_one(features, "h_a", "h_t"), folder, args.seed)[1],
-        "text only": train("text only", with_one(features, "h_t", "h_a"), folder, args.seed)[1],
+        "audio only": train("audio only", with_one(features, "h_a", "h_t"), folder, seed)[2],
+        "text only": train("text only", with_one(features, "h_t", "h_a"), folder, seed)[2],
     }
     summary = compare(tables, features["test"])
     print("\nUA in % on the test speakers; beta of the fused model, near 1: audio was trusted, near 0: text")
     print(summary.to_string(float_format="{:.2f}".format, na_rep="-"))
 
-    step(4, "A checkpoint, loaded again")
+    step(4, "A checkpoint with its card, ready for the Hub; loaded again")
     checkpoint = folder / "checkpoint"
-    trainer.model.save_pretrained(checkpoint)
-    processor.save_pretrained(checkpoint)
+    save(checkpoint, trainer, processor, features, result, fused)
     print(f"{checkpoint}: {', '.join(sorted(path.name for path in checkpoint.iterdir()))}")
     model = AutoModel.from_pretrained(checkpoint).eval()
     with torch.no_grad():
@@ -115,7 +134,7 @@ def main() -> None:
     print(f"  the pipeline says: {recognizer({'audio': row['audio']['path'], 'text': row['text']}, top_k=2)}")
 
     with open(folder / "quickstart.json", "w", encoding="utf-8") as file:
-        json.dump({"seed": args.seed, "conditions": summary.to_dict("index")}, file, indent=2)
+        json.dump({"seed": seed, "conditions": summary.to_dict("index")}, file, indent=2)
     print(NEXT)
     judge(summary, same)
 
@@ -148,27 +167,60 @@ def with_one(features: DatasetDict, kept: str, dropped: str) -> DatasetDict:
     return features.filter(lambda condition: condition != lacking, input_columns="condition").remove_columns(dropped)
 
 
-def train(name: str, features: DatasetDict, folder: Path, seed: int) -> tuple[Trainer, pd.DataFrame]:
-    """Trains a network with the ordinary `Trainer`: this, and its predictions of the test split."""
+def train(name: str, features: DatasetDict, folder: Path, seed: int) -> tuple[Trainer, dict[str, Any], pd.DataFrame]:
+    """Trains a network with the ordinary `Trainer`: this, and its metrics and predictions of the test split."""
     print(f"{name}: {', '.join(f'{len(part)} {split}' for split, part in features.items())}", flush=True)
     parts = {PARTS[split]: part.with_format("numpy") for split, part in features.items()}
     set_seed(seed)
-    sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "gate_hidden_size": 64}
-    model = build_model(parts["train"], ModelArguments(**sizes, modality_dropout_prob=0.5), class_weights="none")
     training_args = TacfnTrainingArguments(
         output_dir=str(folder / name.replace(" ", "_")),
         seed=seed,
         num_train_epochs=15,
         learning_rate=2e-3,
+        class_weights="none",
         report_to="none",
         disable_tqdm=False,
         dataloader_pin_memory=False,
     )
+    model = build_model(parts["train"], NETWORK, training_args.class_weights)
     trainer = build_trainer(model, training_args, parts)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(QuietProgress)
     trainer.train()
-    return trainer, evaluate_split(trainer, parts["test"])[1]
+    return trainer, *evaluate_split(trainer, parts["test"])
+
+
+def save(
+    checkpoint: Path,
+    trainer: Trainer,
+    processor: TacfnProcessor,
+    features: DatasetDict,
+    result: dict[str, Any],
+    table: pd.DataFrame,
+) -> None:
+    """Writes model, processor, metrics and predictions of the test split, and the card: what push_to_hub.py takes."""
+    trainer.model.save_pretrained(checkpoint)
+    processor.save_pretrained(checkpoint)
+    parts = {PARTS[split]: part for split, part in features.items()}
+    config, args = trainer.model.config, trainer.args
+    about = {
+        "dataset": "diagnostic",
+        "rows": {name: len(part) for name, part in parts.items()},
+        "label_names": label_names_of(config),
+        "seed": args.seed,
+        "split_seed": args.seed,
+        "num_parameters": trainer.model.num_parameters(),
+        **{name: getattr(config, name) for name in TEMPERATURES},
+        "temperature_fitted_on": None,
+        "epochs": trainer.state.epoch,
+        "changed_arguments": changed_arguments(
+            {**asdict(NETWORK), **args.to_dict()}, ModelArguments, TacfnTrainingArguments
+        ),
+        **describe_data(parts),
+    }
+    write_results(checkpoint, {"test": result}, {"test": table}, about)
+    write_card(checkpoint)
+    check_checkpoint(checkpoint)
 
 
 def compare(tables: dict[str, pd.DataFrame], test: Dataset) -> pd.DataFrame:
@@ -202,4 +254,4 @@ def judge(summary: pd.DataFrame, same: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -5,26 +5,28 @@ Mean and standard deviation of several runs: one row a run, then both.
 """
 
 import argparse
-import json
-import sys
+from pathlib import Path
 
 import pandas as pd
+
+from tacfn_hf.commands import CommandParser, run_command
+from tacfn_hf.sharing import read_json
 
 
 COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help="metrics.json of each run")
     parser.add_argument("--split", default="test", help="part whose figures are taken (default: test)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = {}
     for path in args.files:
-        with open(path, encoding="utf-8") as file:
-            metrics = json.load(file)
+        metrics = read_json(Path(path))
         if args.split not in metrics:
-            sys.exit(f"{path} has no part {args.split!r}: it has {', '.join(k for k in metrics if k != 'about')}.")
+            there = ", ".join(name for name in metrics if name != "about")
+            raise ValueError(f"{path} has no part {args.split!r}: it has {there}.")
         rows[path] = {name: metrics[args.split][name] for name in COLUMNS}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
     summary = pd.DataFrame({"mean": table.mean(), "std (n-1)": table.std(ddof=1)}).T
@@ -32,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -8,8 +8,8 @@ Trains the fusion network on features, and evaluates it on the validation and te
 
 A JSON file of arguments comes first, configs/default.json, the recipe, where there is none; flags after it override
 it. The defaults that are listed here hold for what neither says; all of them are the plain network's. Every
-`TrainingArguments` flag works; `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir.
-output_dir gets the model, the processor that made the features, `metrics.json` and `predictions.parquet`.
+`TrainingArguments` flag works, or is refused by name (docs/training.md). `--resume_from_checkpoint true` goes on from the
+last checkpoint in output_dir. output_dir gets the model, the processor that made the features, `metrics.json` and `predictions.parquet`.
 """
 
 import os
@@ -22,6 +22,7 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
+from tacfn_hf.commands import run_command, writing_into
 from tacfn_hf.metrics import format_table
 from tacfn_hf.splits import DataArguments
 from tacfn_hf.training import (
@@ -37,21 +38,21 @@ from tacfn_hf.training import (
 RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")
 
 
-def main() -> None:
-    argv = with_recipe(sys.argv[1:], RECIPE)
+def main(argv: list[str]) -> None:
     classes = (DataArguments, ModelArguments, TacfnTrainingArguments)
-    data_args, model_args, args = parse_arguments(classes, argv, __doc__)
+    data_args, model_args, args = parse_arguments(classes, with_recipe(argv, RECIPE), __doc__)
     check_output_dir(args)
     checkpoint = args.resume_from_checkpoint
     if checkpoint is not None and checkpoint.lower() == "true":
         checkpoint = get_last_checkpoint(args.output_dir) if os.path.isdir(args.output_dir) else None
         if checkpoint is None:
             raise ValueError(f"resume_from_checkpoint is true, but output_dir {args.output_dir} holds no checkpoint.")
-    metrics = run_training(data_args, model_args, args, {"arguments": sys.argv[1:]}, checkpoint)
+    with writing_into(args.output_dir):
+        metrics = run_training(data_args, model_args, args, {"arguments": argv}, checkpoint)
     if PartialState().is_main_process:
         for name, result in metrics.items():
             print(f"\n{name}: {sum(row['support'] for row in result['per_class'])} rows\n{format_table(result)}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

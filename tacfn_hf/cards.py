@@ -377,7 +377,7 @@ def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
             spreads.append((low if low == high else f"{low} to {high}") + of)
     text = f"Scores are softmax(logits / T), T = {', '.join(spreads)}"
     if abouts[0]["temperature_fitted_on"] is None:
-        return f"{text}: there were no validation rows to fit it on."
+        return f"{text}, not fitted on validation rows."
     return f"{text}; fitted on the validation rows. The ECE of test rows is the one that counts."
 
 

@@ -35,7 +35,7 @@ class TacfnDataCollator:
     Raises:
         ValueError: a row that lacks both modalities, features of another shape or of sizes that differ between rows,
             labels that only some rows have or whose shapes differ.
-        TypeError: features that are not numbers.
+        TypeError: features or labels that are not numbers.
     """
 
     pad_to_multiple_of: int | None = None
@@ -108,7 +108,7 @@ def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
     for i, label in enumerate(labels):
         if label is None:
             raise ValueError(f"{name_of(rows[i], i)} has no label, others of its batch have: label all rows or none.")
-    labels = [torch.as_tensor(label) for label in labels]
+    labels = [as_label(label, row, i) for i, (label, row) in enumerate(zip(labels, rows, strict=True))]
     for i, label in enumerate(labels):
         if label.shape != labels[0].shape:
             raise ValueError(
@@ -117,3 +117,14 @@ def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
             )
     stacked = torch.stack(labels)
     return stacked.to(torch.float32 if stacked.is_floating_point() else torch.int64)
+
+
+def as_label(label: Any, row: Mapping[str, Any], index: int) -> torch.Tensor:
+    """The row's label as a tensor."""
+    try:
+        return torch.as_tensor(label)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"The label of {name_of(row, index)} is {label!r}: it must be a number or numbers; names become numbers "
+            'with dataset.class_encode_column("label").'
+        ) from error

@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold
 from tqdm.auto import tqdm
 
 from .calibration import expected_calibration_error
+from .commands import writing_into
 from .files import write_json
 from .metrics import EmotionMetric
 from .splits import DataArguments, groups_of, named_parts, open_dataset, split_dataset, without_unlabelled
@@ -90,7 +91,8 @@ def cross_validate(argv: Sequence[str], description: str | None = None) -> dict[
                 # Anew for each run, since a Trainer changes its arguments.
                 args = parse_arguments(classes, [*argv, "--output_dir", str(folder), "--seed", str(seed)])[2]
                 fold_args = replace(data_args, test_groups=folds[fold])
-                run_training(fold_args, model_args, args, abouts[fold], quiet=True)
+                with writing_into(folder):
+                    run_training(fold_args, model_args, args, abouts[fold], quiet=True)
                 bar.update()
             for checkpoint in folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
@@ -99,7 +101,8 @@ def cross_validate(argv: Sequence[str], description: str | None = None) -> dict[
         "about": "Figures of the test rows, as fractions; std is the standard deviation over the seeds, with n - 1.",
         "settings": json.loads(json.dumps(settings, default=str)),
     }
-    write_json(output_dir / REPORT, {**report, **about})
+    with writing_into(output_dir):
+        write_json(output_dir / REPORT, {**report, **about})
     return report
 
 

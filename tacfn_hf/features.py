@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +17,9 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Featu
 from tqdm.auto import tqdm
 
 from .files import replacing, write_json
+from .importing import check_case, plain_label, warn_of_words_for_nothing
 from .model.audio_tacfn import AudioError
-from .model.processing_tacfn import TacfnProcessor
+from .model.processing_tacfn import TacfnProcessor, is_blank
 from .storage import PROVENANCE_COLUMNS, feature_of, nested_array
 
 
@@ -57,10 +59,10 @@ def extract_features(
         dataset: rows with audio (anything that the processor takes) or text or both.
         processor: on the device where it is to run.
         output_dir: a new folder, or that of an earlier run.
-        audio_column, text_column: None: "audio" and "text", where they are.
+        audio_column, text_column: None: "audio" and "text", where they are. Text of nothing but white space is missing.
         id_column: a column whose values differ from row to row.
-        label_column: classes, as `ClassLabel` (or a list of them), or as strings, which become one with sorted names.
-            May be absent.
+        label_column: classes, as `ClassLabel` (or a list of them), or as strings, which become one with sorted names,
+            without white space around them; an empty one is no label. May be absent.
         speaker_column: a column that becomes `speaker`.
         skip_bad_files: leave out rows whose audio can't be used, and list them in the report, instead of stopping.
         truncation: cut audio and text that is too long, instead of stopping.
@@ -70,8 +72,8 @@ def extract_features(
         The features, or None in a process that ends while others still work on their share.
 
     Raises:
-        ValueError: a column that is not there, ids that occur twice, a row without audio and text, text that can't be
-            used, features that do not fit float16.
+        ValueError: a column that is not there, ids that occur twice, labels that differ only in case, a row without
+            audio and text, text that can't be used, features that do not fit float16.
         AudioError: audio that can't be used, with the row's id.
         OSError: a shard that can't be written; what was written before is kept.
     """
@@ -153,7 +155,10 @@ def prepare_rows(
         part = part.cast_column("id", Value("string"))
         for value in part.with_format(None)["id"][:]:
             if value is None or value in seen:
-                raise ValueError(f"The id {value!r} occurs twice or is null: every row needs an id of its own.")
+                raise ValueError(
+                    f"The id {value!r} of column {id_column!r} occurs twice or is null: every row needs an id of its "
+                    "own, in the column that id_column names."
+                )
             seen.add(value)
         prepared[part_name] = part
     return encode_labels(prepared)
@@ -165,11 +170,17 @@ def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
         return parts
     if not any(isinstance(part.features["label"], Value) for part in parts.values()):
         return parts
-    labels = {name: part.with_format(None)["label"][:] for name, part in parts.items()}
-    names = sorted({str(label) for values in labels.values() for label in values if label is not None})
+    labels = {}
+    for name, part in parts.items():
+        cells = part.with_format(None)["label"][:]
+        labels[name] = [None if cell is None else plain_label(str(cell), fold_case=False) or None for cell in cells]
+    counts = Counter(label for values in labels.values() for label in values if label is not None)
+    warn_of_words_for_nothing("The dataset", {"label": counts.elements()})
+    check_case(counts, "The dataset", "open it as the corpus hub, with fold_case")
+    names = sorted(counts)
     encoded = {}
     for name, part in parts.items():
-        indices = [None if label is None else names.index(str(label)) for label in labels[name]]
+        indices = [None if label is None else names.index(label) for label in labels[name]]
         encoded[name] = part.remove_columns("label").add_column("label", indices, feature=ClassLabel(names=names))
     return encoded
 
@@ -262,6 +273,7 @@ class Extraction:
         audio, skipped = self.load_audio(table, ids)
         kept = [i for i in range(len(ids)) if i not in skipped]
         texts = table.column("text").to_pylist() if "text" in table.column_names else [None] * len(ids)
+        texts = [None if is_blank(text) else text for text in texts]
         for i in kept:
             if audio[i] is None and texts[i] is None:
                 raise ValueError(f"The row with id {ids[i]!r} has neither audio nor text: leave it out.")

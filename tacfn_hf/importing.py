@@ -1,12 +1,15 @@
 """Features that exist already (arrays or files beside a table of utterances) as a `datasets.Dataset`."""
 
+import codecs
 import csv
+import io
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from datasets.arrow_writer import ArrowWriter
 from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
+from .paths import file_near, one_form
 from .storage import feature_of, nested_array
 
 
@@ -34,10 +38,11 @@ STORED_DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32
 }
 BATCH_BYTES = 64 * 2**20  # features held in memory at a time
 
-NO_PICKLE = (
-    "pickles are never read because they can run code: "
-    "convert the arrays with safetensors.numpy.save_file to a .safetensors file"
-)
+NO_PICKLE = "pickles are never read because they can run code: convert the arrays with numpy.save to .npy files"
+ENCODING = "utf-8-sig"  # of tables: UTF-8, with or without a byte order mark
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# What other programs write where there is nothing; here only an empty cell says so.
+WORDS_FOR_NOTHING = {"nan", "na", "n/a", "null", "none"}
 
 
 def import_features(
@@ -56,6 +61,9 @@ def import_features(
     exclude: Sequence[str] = (),
     allow_missing: bool = False,
     drop_unlabelled: bool = False,
+    fold_case: bool = False,
+    encoding: str = ENCODING,
+    separator: str | None = None,
 ) -> datasets.Dataset:
     """Brings features and their table together, and saves them to `output_dir` with `save_to_disk`.
 
@@ -76,13 +84,18 @@ def import_features(
         audio_lengths: `FILE:KEY` of [N] integers: the valid length of each utterance of [N, L, d].
         text_offsets: the same for text.
         text_lengths: the same for text.
-        label_column: the column of class names (strings, integers, or a `ClassLabel`).
+        label_column: the column of class names (strings, integers, or a `ClassLabel`). White space around a name
+            is no part of it, and an empty cell is no label.
         label_names: the classes in the order of their indices; without it the sorted values of the column.
         id_columns: the columns that make the id, joined with "_".
         exclude: conditions such as "dialogue_id=110,utterance_id=7". Rows that meet all the conditions of one
             string have no features, and leave the table before it is matched with the arrays.
         allow_missing: take an utterance without a file, or of length 0, as one whose modality is missing.
         drop_unlabelled: leave out rows whose label is null.
+        fold_case: make labels and `label_names` lower case, but those of a `ClassLabel`. Without it, labels that
+            differ only in case are an error, unless `label_names` has them.
+        encoding: of a table in CSV, TSV or JSONL.
+        separator: what is between the cells in CSV and TSV, one character. None: a comma in .csv, a tab in .tsv.
 
     Raises:
         ValueError: the inputs are wrong or contradict each other; the sentence names the file and the row,
@@ -96,7 +109,7 @@ def import_features(
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ValueError(f"The output folder {output_dir} exists and is not empty; choose another folder.")
 
-    all_rows = read_table(table)
+    all_rows = read_table(table, encoding, separator)
     check_columns(all_rows, table, id_columns, label_column)
     left_out: dict[str, int] = {}
     keep = np.ones(all_rows.num_rows, dtype=bool)
@@ -106,7 +119,7 @@ def import_features(
         keep &= ~matched
     rows, numbers = all_rows.filter(pa.array(keep)), np.flatnonzero(keep)
     ids = utterance_ids(rows, table, id_columns, numbers)
-    names, labels = class_indices(rows, table, label_column, label_names, numbers)
+    names, labels = class_indices(rows, table, label_column, label_names, numbers, fold_case)
 
     sources = {}
     for column, spec, offsets, lengths in (
@@ -129,15 +142,17 @@ def import_features(
     if not kept:
         raise ValueError(f"No row of {table} is left to import: of {all_rows.num_rows}, {describe_counts(left_out)}.")
 
-    columns = rows.drop_columns([name for name in ("id", "label") if name in rows.column_names]).take(kept)
+    further = rows.select([name for name in rows.column_names if name not in ("id", "label")])
     features = datasets.Features(
         {"id": datasets.Value("string")}
         | {column: source.feature for column, source in sources.items()}
         | {"label": datasets.ClassLabel(names=names)}
-        | datasets.Features.from_arrow_schema(columns.schema)
+        | datasets.Features.from_arrow_schema(further.schema)
     )
-    columns = columns.append_column("id", pa.array([ids[i] for i in kept], pa.string()))
-    columns = columns.append_column("label", pa.array([labels[i] for i in kept], pa.int64()))
+    columns = pa.table(  # a table without columns has no rows to which one can be added
+        {"id": pa.array([ids[i] for i in kept], pa.string()), "label": pa.array([labels[i] for i in kept], pa.int64())}
+        | {name: further.column(name).take(kept) for name in further.column_names}
+    )
 
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     work_dir = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
@@ -197,8 +212,13 @@ def read_utterance(
     values, where = source.read(position, id_)
     if values is None or len(values) == 0:
         if not allow_missing:
-            problem = "has no file" if values is None else "has length 0"
-            raise ValueError(f"Utterance {id_!r} {problem} in {where}; add it, or set allow_missing.")
+            if values is not None:
+                raise ValueError(f"Utterance {id_!r} has length 0 in {where}; add it, or set allow_missing.")
+            near = file_near(Path(where, id_), ARRAY_SUFFIXES)
+            raise ValueError(
+                f"Utterance {id_!r} has no file in {where}{f' (there is {near})' if near else ''}; "
+                "add it, or set allow_missing."
+            )
         return None
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is refused below
         values = values.astype(source.dtype, copy=False)
@@ -239,8 +259,14 @@ def describe_counts(counts: dict[str, int]) -> str:
 # --- the table
 
 
-def read_table(path: str | os.PathLike) -> pa.Table:
-    """Reads a .parquet, .csv, .tsv or .jsonl file. In CSV and TSV every column is text: 007 stays 007."""
+def read_table(path: str | os.PathLike, encoding: str = ENCODING, separator: str | None = None) -> pa.Table:
+    """
+    Reads a .parquet, .csv, .tsv or .jsonl file. In CSV and TSV every column is text: 007 stays 007.
+
+    Args:
+        encoding: of CSV, TSV and JSONL.
+        separator: what is between the cells in CSV and TSV. None: a comma in .csv, a tab in .tsv.
+    """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in PICKLE_SUFFIXES:
@@ -249,14 +275,18 @@ def read_table(path: str | os.PathLike) -> pa.Table:
         raise ValueError(f"The table {path} must be one of {', '.join(sorted(TABLE_SUFFIXES))}.")
     if not path.is_file():
         raise FileNotFoundError(f"The table {path} does not exist.")
+    if separator and suffix not in (".csv", ".tsv"):
+        raise ValueError(f"separator is {separator!r}, but the table {path} is {suffix}, which has none.")
+    if encoding != ENCODING and suffix == ".parquet":
+        raise ValueError(f"encoding is {encoding!r}, but the table {path} is {suffix}, which has none.")
     try:
         if suffix == ".parquet":
             rows = pa.parquet.read_table(path)
         elif suffix == ".jsonl":
-            rows = pa.json.read_json(path)
+            rows = pa.json.read_json(pa.BufferReader(read_text(path, encoding).encode()))
         else:
-            rows = read_delimited(path, "," if suffix == ".csv" else "\t")
-    except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+            rows = read_delimited(path, encoding, separator or ("," if suffix == ".csv" else "\t"))
+    except (pa.ArrowException, csv.Error) as error:
         raise ValueError(f"The table {path} can't be read as {suffix}: {error}") from error
     if len(set(rows.column_names)) < len(rows.column_names):
         twice = [name for name, count in Counter(rows.column_names).items() if count > 1]
@@ -267,19 +297,65 @@ def read_table(path: str | os.PathLike) -> pa.Table:
     return rows
 
 
-def read_delimited(path: Path, delimiter: str) -> pa.Table:
+def read_text(path: Path, encoding: str) -> str:
+    """The text of a table; where it is in another encoding, a ValueError says which one it looks like."""
+    data = path.read_bytes()
+    try:
+        text = data.decode(encoding)
+    except LookupError as error:
+        raise ValueError(f"encoding is {encoding!r}: it must be one that Python knows, such as cp1252.") from error
+    except UnicodeDecodeError as error:
+        found = f"is not in {encoding} at byte {error.start}"
+        raise ValueError(f"The table {path} {found}: {looks_encoded(data, error.start)}.") from error
+    if text.count("\0") > len(text) / 4:
+        raise ValueError(f"The table {path} is not in {encoding}: {looks_encoded(data, 0)}.")
+    return text.removeprefix("\ufeff")  # which utf-8 and utf-16-le keep
+
+
+def looks_encoded(data: bytes, place: int) -> str:
+    """Which encoding bytes look like that are not in the one that was tried, which fails at `place`; for a message."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        likely = "utf-32"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        likely = "utf-16"
+    elif data.count(0) > len(data) / 4:  # every other byte of plain letters
+        likely = "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
+    else:
+        try:
+            data.decode("utf-8")
+            likely = "utf-8"
+        except UnicodeDecodeError:
+            some = data[max(0, place - 10) : place + 10].decode("cp1252", "replace")
+            return (
+                f"it looks like cp1252 (or latin-1), where the text at this place is {some!r}; say encoding=cp1252, or "
+                "the encoding that it has"
+            )
+    return f"it looks like {likely}; say encoding={likely}"
+
+
+def read_delimited(path: Path, encoding: str, separator: str) -> pa.Table:
     """A CSV or TSV file with a head line as columns of strings; an empty cell is null."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        head = next(reader, [])
-        rows = []
-        for row in reader:
-            if len(row) != len(head):
-                raise ValueError(
-                    f"{path} has {len(row)} cells in the row that ends at line {reader.line_num}, "
-                    f"but its head line has {len(head)}."
-                )
-            rows.append([cell or None for cell in row])
+    separator = "\t" if separator == r"\t" else separator  # as a command line has it
+    if len(separator) != 1 or separator in '"\r\n':
+        raise ValueError(f"separator is {separator!r}: it must be one character, such as ; or \\t for a tab.")
+    text = read_text(path, encoding)
+    line = next(io.StringIO(text, newline=None), "").rstrip("\n")
+    other = max(SEPARATORS, key=line.count)
+    if separator not in line and other in line:
+        raise ValueError(
+            f"{path} has no {separator!r} in its head line {line[:80]!r}: it looks as if {SEPARATORS[other]} separate "
+            f"its cells; say separator={other!r}."
+        )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    head = next(reader, [])
+    rows = []
+    for row in reader:
+        if len(row) != len(head):
+            raise ValueError(
+                f"{path} has {len(row)} cells in the row that ends at line {reader.line_num}, "
+                f"but its head line has {len(head)}."
+            )
+        rows.append([cell or None for cell in row])
     columns = list(zip(*rows, strict=True)) or [()] * len(head)
     return pa.table([pa.array(column, pa.string()) for column in columns], names=head)
 
@@ -349,14 +425,20 @@ def utterance_ids(
         id_ = "_".join(parts)
         if id_ in first:
             raise ValueError(
-                f"The id {id_!r} of row {number} of {table} is that of row {first[id_]} too; ids must be unique."
+                f"The id {id_!r} of row {number} of {table} is that of row {first[id_]} too; ids must be unique: "
+                f"id_columns, which is {' '.join(id_columns)}, may name several columns that make one together."
             )
         first[id_] = number
     return list(first)
 
 
 def class_indices(
-    rows: pa.Table, table: str | os.PathLike, column: str, names: Sequence[str] | None, numbers: np.ndarray
+    rows: pa.Table,
+    table: str | os.PathLike,
+    column: str,
+    names: Sequence[str] | None,
+    numbers: np.ndarray,
+    fold_case: bool = False,
 ) -> tuple[list[str], list[int | None]]:
     """The class names, and the class index of each row (None where the label is null)."""
     values = as_text(rows, table, column)
@@ -364,10 +446,15 @@ def class_indices(
     if isinstance(feature, datasets.ClassLabel):
         values = [None if value is None else feature.int2str(int(value)) for value in values]
         names = names or feature.names
+    else:
+        warn_of_words_for_nothing(table, {column: values})
+        values = [None if value is None else plain_label(value, fold_case) or None for value in values]
+        names = names and [plain_label(name, fold_case) for name in names]
     if names is None:
-        distinct = {value for value in values if value is not None}
+        counts = Counter(value for value in values if value is not None)
+        check_case(counts, table)
         numeric = pa.types.is_integer(rows.schema.field(column).type)
-        names = sorted(distinct, key=int if numeric else None)
+        names = sorted(counts, key=int if numeric else None)
     if len(set(names)) < len(names):
         raise ValueError(f"label_names has a name twice: {' '.join(names)}.")
     index = {name: i for i, name in enumerate(names)}
@@ -377,7 +464,57 @@ def class_indices(
                 f"Row {number} of {table} has {value!r} in column {column!r}, "
                 f"which is not among the label names {' '.join(names)}."
             )
+    warn_of_one_label(values, table)
     return list(names), [None if value is None else index[value] for value in values]
+
+
+# --- labels, which corpora of the user's own share
+
+
+def plain_label(label: str, fold_case: bool) -> str:
+    """A label without white space around it, in lower case where that is wanted."""
+    return label.strip().lower() if fold_case else label.strip()
+
+
+def check_case(
+    counts: Mapping[str, int], where: str | os.PathLike, otherwise: str = "say fold_case to make all labels lower case"
+) -> None:
+    """
+    No two labels differ only in case.
+
+    Raises:
+        ValueError: some do; the message has them with their counts, and `otherwise` as a way out.
+    """
+    alike: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        alike.setdefault(label.lower(), []).append(label)
+    found = [f"{label!r} ({counts[label]})" for labels in alike.values() if len(labels) > 1 for label in labels]
+    if found:
+        raise ValueError(
+            f"{where} has labels that differ only in case, {', '.join(found)}: write them alike, or {otherwise}."
+        )
+
+
+def warn_of_words_for_nothing(where: str | os.PathLike, columns: Mapping[str, Iterable[str | None]]) -> None:
+    """Warns where cells say "nan", "none" or the like, which are words here: what is missing is an empty cell."""
+    found = []
+    for column, cells in columns.items():
+        words = [cell.strip() for cell in cells if cell is not None]
+        counts = Counter(word for word in words if word.lower() in WORDS_FOR_NOTHING)
+        found += [f"{count} {word!r} in column {column!r}" for word, count in counts.items()]
+    if found:
+        warnings.warn(
+            f"{where} has {', '.join(found)}, which are taken for what they say: empty these cells where they stand "
+            "for nothing.",
+            stacklevel=3,
+        )
+
+
+def warn_of_one_label(labels: Iterable[str | None], where: str | os.PathLike) -> None:
+    """Warns where all rows have the same label."""
+    found = set(labels) - {None}
+    if len(found) == 1:
+        warnings.warn(f"{where} has only one label, {found.pop()!r}: a model needs two to tell apart.", stacklevel=3)
 
 
 # --- the arrays
@@ -590,20 +727,22 @@ def open_source(
 
 
 def open_folder(folder: Path, key: str | None, ids: list[str]) -> FolderOfArrays:
-    """Finds the file of each id in a folder."""
+    """Finds the file of each id in a folder; the two may be in different forms of Unicode."""
     wanted = set(ids)
+    forms = {one_form(id_): id_ for id_ in ids}
     files: dict[str, Path] = {}
     unused = 0
     for path in sorted(folder.iterdir()):
         suffix = path.suffix.lower()
-        if path.stem not in wanted:
+        id_ = path.stem if path.stem in wanted else forms.get(one_form(path.stem))
+        if id_ is None:
             unused += suffix in ARRAY_SUFFIXES
         elif suffix in PICKLE_SUFFIXES:
             raise ValueError(f"{path} is refused, {NO_PICKLE}.")
         elif suffix in ARRAY_SUFFIXES:
-            if path.stem in files:
-                raise ValueError(f"Utterance {path.stem!r} has two files, {files[path.stem]} and {path}; keep one.")
-            files[path.stem] = path
+            if id_ in files:
+                raise ValueError(f"Utterance {id_!r} has two files, {files[id_]} and {path}; keep one.")
+            files[id_] = path
     if not files:
         raise ValueError(
             f"The folder {folder} has no file named by an id, such as {ids[0] + '.npy' if ids else 'ID.npy'}."

@@ -18,7 +18,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     EarlyStoppingCallback,
     EvalPrediction,
-    HfArgumentParser,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -30,6 +29,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from .calibration import class_scores, expected_calibration_error, fit_temperature
 from .cards import changed_arguments, describe_data, write_card
 from .collation import TacfnDataCollator
+from .commands import CommandParser
 from .feature_columns import (
     complete_rows,
     feature_covariance,
@@ -47,7 +47,7 @@ from .model.configuration_tacfn import TEMPERATURES, TacfnConfig
 from .model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from .model.processing_tacfn import TacfnProcessor
 from .model.provenance_tacfn import check_provenance
-from .sharing import push_checkpoint
+from .sharing import push_checkpoint, read_json
 from .splits import DataArguments, open_dataset, split_dataset
 from .storage import PROVENANCE_COLUMNS, FeatureRows, provenance_of
 
@@ -116,7 +116,7 @@ class TacfnTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` with the defaults of this task, and two arguments of its own."""
 
     remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Must be False: the collator picks the columns."}
+        default=False, metadata={"help": "Without effect: the collator picks the columns."}
     )
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Key of the labels in a batch."}
@@ -171,13 +171,15 @@ def parse_arguments(classes: tuple[type, ...], argv: Sequence[str], description:
     `--help` prints the description first.
 
     Raises:
-        ValueError: an argument that does not exist.
+        ValueError: an argument that does not exist, a value that it can't have, or a file that is no JSON.
     """
     argv = list(argv)
     if argv and argv[0].endswith(".json"):
-        with open(argv.pop(0), encoding="utf-8") as file:
-            argv = [*flags(json.load(file)), *argv]
-    parser = HfArgumentParser(classes, allow_abbrev=False, description=description, formatter_class=HelpFormatter)
+        arguments = read_json(Path(argv[0]))
+        if not isinstance(arguments, dict):
+            raise ValueError(f"{argv[0]} holds a {type(arguments).__name__}: it must be a JSON object of arguments.")
+        argv = [*flags(arguments), *argv[1:]]
+    parser = CommandParser(classes, allow_abbrev=False, description=description, formatter_class=HelpFormatter)
     return parser.parse_args_into_dataclasses(argv)
 
 
@@ -290,11 +292,17 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
     A new network for the features and labels of `train`, or the checkpoint to go on from.
 
     Raises:
-        ValueError: sizes given beside a checkpoint, or a checkpoint that doesn't fit the dataset.
+        ValueError: rows of one label only, sizes given beside a checkpoint, or a checkpoint that doesn't fit the
+            dataset.
     """
     names = ("model_name_or_path", "processor_name")
     own = {name: value for name, value in vars(model_args).items() if name not in names and value is not None}
     names = train.features["label"].names
+    present = np.unique(labels_as(train, names))
+    if len(present) == 1:
+        raise ValueError(
+            f"The training part has only one label, {names[present[0]]}: a classifier learns to tell two or more apart."
+        )
     if model_args.model_name_or_path is not None:
         if own:
             raise ValueError(f"{', '.join(own)} can't be given beside model_name_or_path, whose config has them.")
@@ -375,6 +383,60 @@ def full_metrics(
     return {**result, "ECE": error, "beta_mean": float(beta.mean()), "beta_std": float(beta.std())}
 
 
+# Arguments of transformers that do not go with features or with the loss of the model: which values, and why not.
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "label_smoothing_factor": (lambda value: not 0 <= value <= 1, "give a share from 0 to 1"),
+    "neftune_noise_alpha": (
+        lambda value: value is not None,
+        "it is noise for embeddings of tokens, which this model does not have; noise for features is noise_prob",
+    ),
+    "use_liger_kernel": (bool, "there are no such kernels for this model; leave it out"),
+    "gradient_checkpointing_kwargs": (
+        lambda value: (value or {}).get("use_reentrant"),
+        "layers behind features without a projection would get no gradient; give use_reentrant false",
+    ),
+    "deepspeed": (bool, "it gives features its own precision before they are standardised; train without it"),
+    "bf16_full_eval": (bool, "the model would be rounded when it is evaluated, and saved so; give bf16 instead"),
+    "fp16_full_eval": (bool, "the model would be rounded when it is evaluated, and saved so; give fp16 instead"),
+    "label_names": (
+        lambda value: value is not None and list(value) != ["labels"],
+        "the collator calls the labels of a batch labels; leave it out",
+    ),
+    "prediction_loss_only": (bool, "there would be no predictions and no metrics; leave it out"),
+    "batch_eval_metrics": (bool, "the metrics are those of all rows together; leave it out"),
+    "eval_do_concat_batches": (lambda value: not value, "the metrics are those of all rows together; leave it out"),
+    "include_for_metrics": (
+        lambda value: "inputs" in value,
+        "the metrics do not read the inputs, and a batch may lack audio; leave inputs out",
+    ),
+    "include_num_input_tokens_seen": (
+        lambda value: value != "no",
+        "the inputs are features, and their numbers would be counted as tokens; leave it out",
+    ),
+    "debug": (lambda value: "underflow_overflow" in value, "it fails at masks, which are boolean; leave it out"),
+}
+
+
+def check_arguments(args: TrainingArguments) -> None:
+    """
+    The arguments go with features, with the loss of the model and with the metrics.
+
+    Raises:
+        ValueError: one that does not, by its name.
+    """
+    values = args.to_dict()  # enums as text
+    for name, (is_refused, reason) in REFUSED.items():
+        if is_refused(values[name]):
+            raise ValueError(f"{name} is {values[name]}: {reason}.")
+    if values["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy") and args.greater_is_better:
+        if (args.lr_scheduler_kwargs or {}).get("mode") != "max":
+            raise ValueError(
+                f"lr_scheduler_type is {values['lr_scheduler_type']}, which takes a smaller "
+                f"{args.metric_for_best_model} for a better one: give "
+                '--lr_scheduler_kwargs \'{"mode": "max"}\'.'
+            )
+
+
 class LengthSampler(LengthGroupedSampler):
     """
     transformers' sampler, with an order of its own for each epoch that depends on nothing but the seed: it is the same
@@ -395,19 +457,38 @@ class LengthSampler(LengthGroupedSampler):
 
 class FeatureTrainer(Trainer):
     """
-    transformers' `Trainer`, whose `train_sampling_strategy="group_by_length"` knows how long rows of features are, and
-    which evaluates rows in their order whatever the strategy. Rows of a `datasets.Dataset` are read by `FeatureRows`.
+    transformers' `Trainer`, whose strategies of sampling by length know how long rows of features are, and which
+    evaluates all rows, in their order, whatever strategy and `dataloader_drop_last` are. Rows of a `datasets.Dataset`
+    are read by `FeatureRows`. `label_smoothing_factor` is left to the model, whose loss has terms of its own; as in
+    transformers, the loss in evaluation has it too.
     """
 
-    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader:
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.label_smoother = None  # it takes the labels away from the model
+        self.args.remove_unused_columns = False  # the collator picks the columns, and needs id for its messages
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        if self.args.label_smoothing_factor:
+            inputs = {**inputs, "smoothing": self.args.label_smoothing_factor}
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
         if isinstance(dataset, Dataset) and dataset.format["type"] != "custom":  # not what with_transform has made
             dataset = FeatureRows(dataset)
-        return super()._get_dataloader(dataset, *args, **kwargs)
+        drop_last = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drop_last and is_training
+        try:
+            return super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drop_last
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(self.train_dataset)  # not of FeatureRows, which hide other columns
-        args = self.args
+        args, rows = self.args, self.train_dataset  # not FeatureRows, which hide other columns
+        if args.train_sampling_strategy == "batch_rebalance" and args.length_column_name not in rows.column_names:
+            rows = Dataset.from_dict({args.length_column_name: feature_lengths(rows).tolist()})
+        if args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(rows)
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
         return LengthSampler(batch_size, feature_lengths(self.train_dataset).tolist(), seed)
@@ -423,8 +504,9 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
     "valid".
 
     Raises:
-        ValueError: the arguments want a validation part, and there is none.
+        ValueError: the arguments want a validation part, and there is none, or what `check_arguments` refuses.
     """
+    check_arguments(args)
     if args.eval_strategy != "no" and "valid" not in parts:
         raise ValueError(
             "There is no validation part to evaluate on: give one (valid_groups or valid_fraction), or train without "

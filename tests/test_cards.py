@@ -236,7 +236,7 @@ def test_the_temperature_and_what_it_was_fitted_on(run, tmp_path):
     text = text_of(
         train(tmp_path / "features", tmp_path / "run", group_column="session", test_groups=["4"], **unchosen)
     )
-    assert "softmax(logits / T), T = 1: there were no validation rows to fit it on.\n" in text
+    assert "softmax(logits / T), T = 1, not fitted on validation rows.\n" in text
     assert "- Scores are not calibrated probabilities, and `beta` is no confidence" in text
     assert CARD.fullmatch(text)
 

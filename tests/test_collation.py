@@ -89,6 +89,9 @@ def test_labels(labels, dtype, key):
         ([{"id": "u7", "h_t": ["a", "b"]}], TypeError, "h_t of .*'u7' is not an array of numbers"),
         ([{"id": "u7", "h_t": [[1.0], [1.0, 2.0]]}], TypeError, "h_t of .*'u7' is not an array of numbers"),
         ([row(label=1), row(id="u7")], ValueError, "id 'u7' has no label"),
+        ([row(id="u7", label="angry")], TypeError, "label of .*'u7' is 'angry': .*class_encode_column"),
+        ([row(label=1), row(id="u7", labels=["sad", "angry"])], TypeError, r"label of .*'u7' is \['sad', 'angry'\]"),
+        ([row(id="u7", label=np.array(["sad"]))], TypeError, "label of .*'u7' is array.*'sad'"),
         ([row(label=[1.0]), row(id="u7", label=[1.0, 0.0])], ValueError, r"'u7' has shape \[2\]"),
     ],
 )

@@ -418,7 +418,7 @@ def test_datasets_that_say_nothing():
     assert measure_gate_truth(hand_model(), alike)["carrier"] is None
 
 
-def test_the_command(tmp_path, monkeypatch):
+def test_the_command(tmp_path):
     model, dataset = random_model(), make_features()
     model.save_pretrained(tmp_path / "model")
     dataset.save_to_disk(tmp_path / "features")
@@ -440,6 +440,5 @@ def test_the_command(tmp_path, monkeypatch):
         for kind, figures in kinds.items():
             assert written["corruption"][name][kind]["beta_mean"] == pytest.approx(figures["beta_mean"], abs=1e-6)
     assert format_gate_truth(written) in done.stdout
-    monkeypatch.setattr(sys, "argv", list(map(str, command[1:])))
     with pytest.raises(ValueError, match="already holds gate_truth.json"):
-        runpy.run_path(str(ROOT / "scripts" / "gate_truth.py"))["main"]()
+        runpy.run_path(str(ROOT / "scripts" / "gate_truth.py"))["main"](list(map(str, command[2:])))

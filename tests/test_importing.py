@@ -1,12 +1,14 @@
 import os
 import pickle
+import unicodedata
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, concatenate_datasets, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets, load_dataset, load_from_disk
 from safetensors.numpy import load_file, save_file
 
 from tacfn_hf.importing import import_features
@@ -184,6 +186,13 @@ def test_empty_csv_cells_are_null(folder):
     assert import_features("t.csv", "out", text="two.npy", drop_unlabelled=True)["words"][:] == [None]
 
 
+def test_a_table_of_ids_and_labels_alone(folder, arrays):
+    pq.write_table(table().select(["id", "label"]), "t.parquet")
+    dataset = import_features("t.parquet", "out", text="text.npy")
+    assert dataset.column_names == ["id", "h_t", "label"]
+    assert_same(raw(dataset, "h_t"), list(arrays["text"][:, None]))
+
+
 def test_integer_labels_sort_as_numbers(folder):
     pq.write_table(table(label=[10, 9, 2, 10, 9]), "t.parquet")
     dataset = import_features("t.parquet", "out", text="text.npy")
@@ -219,7 +228,7 @@ PADDED = {"text": "padded.npy", "text_lengths": "f.safetensors:bad"}
         ({"audio": "integers.npy"}, "integers.npy holds int64; features must be float16"),
         ({"audio": "f.safetensors:nan"}, "utterance 'u5' in f.safetensors:nan .* at row 0 of 1"),
         ({"audio": "huge.npy"}, "utterance 'u3' in huge.npy are NaN or infinite in float32"),
-        ({"audio": "model.pt"}, "model.pt is refused, pickles .* run code.*save_file"),
+        ({"audio": "model.pt"}, "model.pt is refused, pickles .* run code.* with numpy.save to .npy files"),
         ({"audio": "object.npy"}, "object.npy is not a whole .npy file of plain numbers"),
         ({"audio": "object.npz:x"}, "object.npz is not a whole .npz file of plain numbers"),
         ({"audio": "pickle.npy"}, "pickle.npy is not a whole .npy file of plain numbers"),
@@ -253,7 +262,7 @@ PADDED = {"text": "padded.npy", "text_lengths": "f.safetensors:bad"}
         ({"id_columns": ["session"]}, "column 'id', which is the name of a column of the output"),
         ({"label_column": "id"}, "column 'label', which is the name of a column of the output"),
         ({"columns": {"h_a": IDS}}, "column 'h_a', which is the name of a column of the output"),
-        ({"columns": {"id": ["u1", "u2", "u3", "u1", "u4"]}}, "id 'u1' of row 3 .* row 0"),
+        ({"columns": {"id": ["u1", "u2", "u3", "u1", "u4"]}}, "id 'u1' of row 3 .* row 0 .* id_columns, which is id,"),
         ({"columns": {"id": ["u1", None, "u3", "u4", "u5"]}}, "Row 1 .* nothing in column 'id'"),
         ({"columns": {"id": [0.5, 1, 2, 3, 4]}}, "Column 'id' .* strings or integers, but holds double"),
         ({"columns": {"label": ["a", None, "b", None, "a"]}}, "2 of 5 rows of t.parquet have no label"),
@@ -267,6 +276,14 @@ PADDED = {"text": "padded.npy", "text_lengths": "f.safetensors:bad"}
         ({"table": "t.xlsx"}, "t.xlsx must be one of"),
         ({"table": "absent.csv"}, "absent.csv does not exist"),
         ({"table": "ragged.csv"}, "3 cells in the row that ends at line 3, .* 2"),
+        ({"table": "ragged.csv", "separator": ";"}, "has no ';' in its head line 'id,label': .* say separator=','"),
+        ({"table": "t.parquet", "encoding": "cp1252"}, "encoding is 'cp1252', but the table t.parquet is .parquet"),
+        (
+            {"columns": {"label": ["sad", "Sad", "SAD", "sad", "x"]}},
+            r"only in case, 'SAD' \(1\), 'Sad' \(1\), 'sad' \(2\): write them alike, or say fold_case",
+        ),
+        ({"columns": {"label": [" "] * 5}}, "5 of 5 rows of t.parquet have no label"),
+        ({"label_names": ["happy", "angry", "SAD"]}, "Row 0 .* 'sad' in column 'label'.* happy angry SAD"),
         ({"table": "torn.parquet"}, "torn.parquet can't be read as .parquet"),
         ({"output_dir": "files"}, "files exists and is not empty; choose another"),
     ],
@@ -312,6 +329,102 @@ def test_bad_input(folder, arrays, arguments, message):
 def test_bad_utterance_file(folder, values, message):
     np.save("files/u1.npy", values)
     with pytest.raises(ValueError, match=message):
+        import_features("t.parquet", "out", audio="files")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_either_memory_order_give_their_numbers(folder, arrays, suffix, order, packed):
+    values = np.asarray(arrays["audio" if packed else "padded"].astype("float32"), order=order)
+    np.save("x.npy", values)
+    np.savez("x.npz", x=values)
+    offsets = {"audio_offsets": "f.safetensors:offsets"} if packed else {}
+    dataset = import_features("t.parquet", "out", audio=f"x.{suffix}", **offsets)
+    assert_same(raw(dataset, "h_a"), utterances(arrays) if packed else list(arrays["padded"].astype("float32")))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_utterances_in_fortran_order_give_their_numbers(folder, arrays, suffix):
+    for id_, values in zip(IDS, utterances(arrays), strict=True):
+        os.remove(f"files/{id_}.npy")
+        (np.save if suffix == "npy" else np.savez)(f"files/{id_}.{suffix}", np.asfortranarray(values))
+    assert_same(raw(import_features("t.parquet", "out", audio="files"), "h_a"), utterances(arrays))
+
+
+def test_white_space_around_labels_is_no_part_of_them(folder):
+    pq.write_table(table(label=["sad ", "happy", " sad", "\tangry", "happy"]), "t.parquet")
+    dataset = import_features("t.parquet", "out", text="text.npy")
+    assert dataset.features["label"].names == ["angry", "happy", "sad"]
+    assert dataset["label"][:] == [2, 1, 2, 0, 1]
+    assert import_features("t.parquet", "named", text="text.npy", label_names=NAMES)["label"][:] == [2, 0, 2, 1, 0]
+    pq.write_table(table(label=["sad", " ", "sad", None, "happy"]), "t.parquet")
+    assert import_features("t.parquet", "some", text="text.npy", drop_unlabelled=True)["id"][:] == ["u3", "u5", "u4"]
+
+
+@pytest.mark.parametrize("names", [None, ["happy", "angry", "sad"], ["Happy", "ANGRY", "sad"]])
+def test_labels_can_be_folded(folder, names):
+    pq.write_table(table(label=["SAD", "happy", "sad ", "Angry", "HAPPY"]), "t.parquet")
+    dataset = import_features("t.parquet", "out", text="text.npy", label_names=names, fold_case=True)
+    assert [dataset.features["label"].names[i] for i in dataset["label"]] == ["sad", "happy", "sad", "angry", "happy"]
+
+
+def test_names_that_are_declared_are_as_they_are(folder):
+    names = ["sad", "Sad", " none"]
+    features = Features({"id": Value("string"), "label": ClassLabel(names=names)})
+    Dataset.from_dict({"id": IDS, "label": [0, 1, 2, 0, 1]}, features).to_parquet("t.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = import_features("t.parquet", "out", text="text.npy", fold_case=True)
+    assert dataset.features["label"].names == names
+    pq.write_table(table(label=["sad", "Sad", "Sad", "sad", "Sad"]), "t.parquet")
+    dataset = import_features("t.parquet", "given", text="text.npy", label_names=["sad", "Sad"])
+    assert dataset["label"][:] == [0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["NaN", "sad", "none ", "NaN", "happy"],
+            "t.parquet has 2 'NaN' in column 'label', 1 'none' in column 'label', ",
+        ),
+        (["sad", "sad ", None, "sad", ""], "t.parquet has only one label, 'sad': a model needs two"),
+    ],
+)
+def test_labels_that_are_probably_wrong_are_named(folder, labels, message):
+    pq.write_table(table(label=labels), "t.parquet")
+    with pytest.warns(UserWarning, match=f"^{message}"):
+        import_features("t.parquet", "out", text="text.npy", drop_unlabelled=True)
+
+
+def test_a_table_in_another_encoding_with_another_separator(folder):
+    np.save("two.npy", np.ones((2, 3), "float32"))
+    Path("t.csv").write_text("id;label;mot\nu1;sad;été\nu2;happy;ça\n", encoding="latin-1")
+    with pytest.raises(ValueError, match="t.csv is not in utf-8-sig at byte .* looks like cp1252 .*'.*été.*'"):
+        import_features("t.csv", "out", text="two.npy")
+    with pytest.raises(ValueError, match="as if semicolons separate its cells; say separator=';'"):
+        import_features("t.csv", "out", text="two.npy", encoding="latin-1")
+    dataset = import_features("t.csv", "out", text="two.npy", encoding="latin-1", separator=";")
+    assert dataset["mot"][:] == ["été", "ça"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_files_in_another_form_of_unicode_than_their_ids(folder, arrays, form):
+    ids = [unicodedata.normalize(form, f"{id_}é") for id_ in IDS]
+    for id_ in IDS:
+        os.rename(
+            f"files/{id_}.npy", "files/" + unicodedata.normalize({"NFC": "NFD", "NFD": "NFC"}[form], f"{id_}é.npy")
+        )
+    pq.write_table(table(id=ids), "t.parquet")
+    dataset = import_features("t.parquet", "out", audio="files")
+    assert dataset["id"][:] == ids
+    assert_same(raw(dataset, "h_a"), utterances(arrays))
+
+
+def test_a_file_that_is_missing_has_one_near(folder):
+    os.rename("files/u5.npy", "files/U5.NPY")
+    with pytest.raises(ValueError, match=r"'u5' has no file in files \(there is .*files/U5.NPY\); add it"):
         import_features("t.parquet", "out", audio="files")
 
 

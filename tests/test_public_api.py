@@ -73,7 +73,7 @@ def test_the_lowest_versions_are_those_of_the_metadata():
             assert version == bounds[package], package
 
 
-@pytest.mark.parametrize("extra", ["video", "mosei"])
+@pytest.mark.parametrize("extra", ["mosei"])
 def test_the_tests_have_every_extra(extra):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(extras[extra]) <= set(extras["dev"])

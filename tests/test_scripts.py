@@ -60,7 +60,8 @@ def succeed(command: list[str], **more: str) -> str:
 
 def last_line(command: list[str]) -> str:
     done = run(command)
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
     return done.stderr.strip().splitlines()[-1]
 
 

@@ -334,8 +334,8 @@ def test_the_command_loads_what_it_has_pushed(run, hub, checkpoints):
 
 def test_the_command_says_what_is_wrong_in_one_line(run, checkpoints):
     done = run(sys.executable, "scripts/push_to_hub.py", checkpoints[0], "other/emotions", HF_TOKEN=TOKEN)
-    assert done.returncode == 1
-    assert re.fullmatch("This token may not write to other/emotions: .*\n", done.stderr)
+    assert done.returncode == 2
+    assert re.fullmatch("push_to_hub.py: error: This token may not write to other/emotions: .*\n", done.stderr)
     assert TOKEN not in done.stdout + done.stderr
 
 

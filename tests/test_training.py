@@ -10,6 +10,7 @@ import torch
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback
+from transformers.debug_utils import DebugOption
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
 from tacfn_hf.calibration import expected_calibration_error
@@ -19,6 +20,7 @@ from tacfn_hf.labels import match_labels, share_labels
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 from tacfn_hf.splits import DataArguments, open_dataset, split_dataset
 from tacfn_hf.training import (
+    REFUSED,
     ModelArguments,
     TacfnTrainingArguments,
     balanced_class_weights,
@@ -338,6 +340,20 @@ def test_new_model_fits_the_data():
     assert config.gate_hidden_size == TacfnConfig().gate_hidden_size
 
 
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize("names", [["sad"], NAMES])
+@pytest.mark.parametrize("from_checkpoint", [False, True])
+def test_one_label_is_nothing_to_learn(tmp_path, names, class_weights, from_checkpoint):
+    """Whether the dataset has one name, or several of which the rows have one."""
+    train = make(6, label_names=names, label=[names.index("sad")] * 6)
+    model_args = ModelArguments()
+    if from_checkpoint:
+        tiny(make()).save_pretrained(tmp_path)
+        model_args = ModelArguments(str(tmp_path))
+    with pytest.raises(ValueError, match="The training part has only one label, sad: "):
+        build_model(train, model_args, class_weights)
+
+
 def test_going_on_from_a_checkpoint(tmp_path):
     model = tiny(make(), "balanced")
     model.save_pretrained(tmp_path / "model")
@@ -420,6 +436,135 @@ def test_compute_metrics_gives_floats_only():
     assert figures["ECE"] == pytest.approx((2 * (1 - score) + 1) / 3)
 
 
+def first_step(tmp_path, **flags) -> tuple[Trainer, float]:
+    """A trainer after one step with all terms of the loss, and that step's loss."""
+    parts = session_parts()
+    terms = {"unimodal_loss_weight": 0.5, "gate_loss_weight": 2.0, "standardize_features": True}
+    chosen = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    args = TacfnTrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        disable_tqdm=True,
+        max_steps=1,
+        logging_strategy="steps",
+        logging_steps=1,
+        **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 5, **chosen, **flags},
+    )
+    torch.manual_seed(0)
+    model = tiny(parts["train"], hidden_dropout_prob=0.0, **terms)
+    model.config.class_weights = [0.7, 1.5, 1.0]
+    trainer = build_trainer(model, args, parts)
+    trainer.train()
+    return trainer, trainer.state.log_history[0]["loss"]
+
+
+@pytest.fixture(scope="module")
+def without_flags(tmp_path_factory) -> float:
+    return first_step(tmp_path_factory.mktemp("without"))[1]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"label_smoothing_factor": 1e-9},
+        pytest.param({"torch_compile_backend": "eager"}, marks=pytest.mark.slow),
+        {"train_sampling_strategy": "group_by_length"},
+        {"auto_find_batch_size": True},
+        {"gradient_checkpointing": True},
+        {"bf16": True},
+        {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2},
+        {"average_tokens_across_devices": False},
+        {"remove_unused_columns": True},
+        {"label_names": None},
+        {"include_for_metrics": ["loss"]},
+        {"eval_accumulation_steps": 1},
+        {"eval_use_gather_object": True},
+        {"dataloader_drop_last": True},
+        {"dataloader_num_workers": 1},
+        {"accelerator_config": {"dispatch_batches": True}},
+        {"optim": "sgd"},
+        {"lr_scheduler_type": "cosine"},
+        {"torch_empty_cache_steps": 1},
+    ],
+    ids=lambda flags: next(iter(flags)),
+)
+def test_flags_that_change_neither_the_loss_nor_the_rows_that_are_evaluated(tmp_path, without_flags, flags):
+    trainer, loss = first_step(tmp_path, **flags)
+    tolerance = 1e-2 if "bf16" in flags else 1e-5
+    assert loss == pytest.approx(without_flags, abs=tolerance)
+    rows = trainer.eval_dataset  # 12, of which the last batch has 2
+    trainer.model.eval()
+    batch = TacfnDataCollator()([rows[i] for i in range(len(rows))])
+    with torch.no_grad():
+        expected = trainer.model(**batch)
+    output = trainer.predict(rows)
+    assert np.allclose(output.predictions[0], expected.logits, atol=tolerance)
+    assert output.metrics["test_loss"] == pytest.approx(expected.loss.item(), abs=tolerance)
+    assert trainer.evaluate()["eval_UA"] == output.metrics["test_UA"]
+
+
+def test_label_smoothing_is_that_of_the_models_loss_in_training_and_evaluation(tmp_path):
+    trainer, loss = first_step(tmp_path, label_smoothing_factor=0.1, train_sampling_strategy="sequential")
+    parts = session_parts()
+    torch.manual_seed(0)
+    fresh = tiny(parts["train"], hidden_dropout_prob=0.0, standardize_features=True)
+    fresh.config.update(trainer.model.config.to_dict())
+    batch = TacfnDataCollator()([parts["train"][i] for i in range(8)])
+    with torch.no_grad():
+        assert loss == pytest.approx(fresh.train()(**batch, smoothing=0.1).loss.item(), abs=1e-5)
+    valid = TacfnDataCollator()([parts["valid"][i] for i in range(12)])
+    with torch.no_grad():
+        losses = -trainer.model.eval()(**valid).logits.double().log_softmax(-1)
+    own, weights = losses.gather(1, valid["labels"][:, None])[:, 0], torch.tensor([0.7, 1.5, 1.0])[valid["labels"]]
+    expected = (weights * (0.9 * own + 0.1 * losses.mean(-1))).mean()
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected.item(), abs=1e-5)
+
+
+REFUSED_VALUES = {
+    "label_smoothing_factor": 1.5,
+    "neftune_noise_alpha": 5.0,
+    "use_liger_kernel": True,
+    "gradient_checkpointing_kwargs": {"use_reentrant": True},
+    "deepspeed": "config.json",
+    "bf16_full_eval": True,
+    "fp16_full_eval": True,
+    "label_names": ["label"],
+    "prediction_loss_only": True,
+    "batch_eval_metrics": True,
+    "eval_do_concat_batches": False,
+    "include_for_metrics": ["loss", "inputs"],
+    "include_num_input_tokens_seen": "all",
+    "debug": [DebugOption.UNDERFLOW_OVERFLOW],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_flags_that_are_refused_by_name(tmp_path, name):
+    parts = session_parts()
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    setattr(args, name, REFUSED_VALUES[name])
+    with pytest.raises(ValueError, match=f"^{name} is [^<]*: .*[.]$") as caught:
+        build_trainer(tiny(parts["train"]), args, parts)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("strategy", ["reduce_lr_on_plateau", "greedy"])
+def test_a_plateau_is_one_of_the_metric_that_chooses_the_best(tmp_path, strategy):
+    parts = session_parts()
+    with pytest.raises(ValueError, match=f'lr_scheduler_type is {strategy}, which .* smaller UA .*"mode": "max"'):
+        trainer_for(tmp_path, parts, lr_scheduler_type=strategy)
+    trainer_for(tmp_path, parts, lr_scheduler_type=strategy, lr_scheduler_kwargs={"mode": "max"})
+    trainer_for(tmp_path, parts, lr_scheduler_type=strategy, metric_for_best_model="loss", greater_is_better=False)
+
+
+def test_rows_are_dropped_in_training_alone(tmp_path):
+    parts = session_parts()
+    trainer = trainer_for(tmp_path, parts, dataloader_drop_last=True, per_device_train_batch_size=7)
+    assert len(trainer.get_train_dataloader()) == 24 // 7
+    assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == 12
+    assert sum(len(batch["labels"]) for batch in trainer.get_test_dataloader(parts["test"])) == 12
+
+
 class Break(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 5:
@@ -470,12 +615,17 @@ def test_grouping_by_length_trains_on_every_row_and_keeps_the_order_of_predictio
 
 
 def test_what_the_trainer_of_transformers_takes(tmp_path):
-    """A sampler that asks for a column of lengths, rows in a list, and a transform."""
+    """A sampler that takes a column of lengths where there is one, rows in a list, and a transform."""
     parts = session_parts()
     train = parts["train"].add_column("length", feature_lengths(parts["train"]).tolist())
     values = {"train_sampling_strategy": "batch_rebalance", "eval_strategy": "no", "save_strategy": "no"}
-    trainer = trainer_for(tmp_path, {**parts, "train": train}, max_steps=2, load_best_model_at_end=False, **values)
+    values |= {"max_steps": 2, "load_best_model_at_end": False}
+    trainer = trainer_for(tmp_path, {**parts, "train": train}, **values)
     trainer.train()
+    losses = [entry.get("train_loss") for entry in trainer.state.log_history]
+    without = trainer_for(tmp_path, parts, **values)
+    without.train()
+    assert [entry.get("train_loss") for entry in without.state.log_history] == losses
     logits, beta = trainer.predict(parts["test"]).predictions
     listed = trainer.predict(list(parts["test"].with_format("numpy"))).predictions
     assert np.array_equal(logits, listed[0])

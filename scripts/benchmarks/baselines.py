@@ -24,7 +24,7 @@ from tacfn_hf.collation import as_features, name_of
 from tacfn_hf.metrics import EmotionMetric
 from tacfn_hf.model.augmentation_tacfn import drop_dimensions
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
-from tacfn_hf.model.modeling_tacfn import ClassificationHead, TacfnModel
+from tacfn_hf.model.modeling_tacfn import ClassificationHead, TacfnModel, check_keywords
 from tacfn_hf.model.standardization_tacfn import FeatureStandardizer
 
 
@@ -59,6 +59,7 @@ class Baseline(nn.Module):
         mask_t: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> ModelOutput:
         """
@@ -68,6 +69,7 @@ class Baseline(nn.Module):
                 modality. What stands behind a mask has no influence.
             labels: int64 `[B]`, -100 = not labelled.
             num_items_in_batch: what the sum of the losses is divided by, in place of the number of labels.
+            smoothing: `label_smoothing` of torch's `cross_entropy`.
 
         Returns:
             `loss` (with labels), `logits [B, C]`, and `beta [B, 1]`: how far audio was trusted (1: audio, 0: text), NaN
@@ -75,14 +77,17 @@ class Baseline(nn.Module):
 
         Raises:
             ValueError: no modality at all, or shapes that do not fit the config or each other.
-            TypeError: a mask that is not boolean.
+            TypeError: features or a mask that are no tensors, a mask that is not boolean, or an unknown argument.
         """
+        check_keywords(self.forward, kwargs)
         h_a, h_t, mask_a, mask_t = self.prepare(h_a, h_t, mask_a, mask_t)
         if self.training and self.config.feature_dropout_prob > 0:
             h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
             h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)
         logits, beta, *terms = self.fuse(h_a, h_t, mask_a, mask_t)
-        output = {} if labels is None else {"loss": self._total_loss(logits, terms, labels, num_items_in_batch)}
+        output = {}
+        if labels is not None:
+            output["loss"] = self._total_loss(logits, terms, labels, num_items_in_batch, smoothing)
         beta = logits.new_full((len(logits), 1), float("nan")) if beta is None else beta
         return ModelOutput(**output, logits=logits, beta=beta)
 
@@ -102,12 +107,15 @@ class Baseline(nn.Module):
         terms: list[tuple[torch.Tensor, torch.Tensor]],
         labels: torch.Tensor,
         num_items: torch.Tensor | int | None,
+        smoothing: float,
     ) -> torch.Tensor:
         if not terms:
-            return self._loss(logits, labels, num_items)
+            return self._loss(logits, labels, num_items, smoothing)
         if num_items is None:
             num_items = (labels != -100).sum().clamp(min=1)
-        return sum(self._loss(term, labels.masked_fill(left_out, -100), num_items) for term, left_out in terms)
+        return sum(
+            self._loss(term, labels.masked_fill(left_out, -100), num_items, smoothing) for term, left_out in terms
+        )
 
 
 def mlp(input_size: int, config: TacfnConfig) -> nn.Sequential:

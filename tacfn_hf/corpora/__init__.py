@@ -20,6 +20,7 @@ from .msp_improv import load_msp_improv
 from .msp_podcast import load_msp_podcast
 from .ravdess import load_ravdess
 from .savee import load_savee
+from .schema import BadFilesError
 from .tess import load_tess
 
 
@@ -42,7 +43,7 @@ CORPORA: dict[str, Callable[..., DatasetDict]] = {
 }
 
 
-def load_corpus(name: str, root: str | os.PathLike, **options: Any) -> DatasetDict:
+def load_corpus(name: str, root: str | os.PathLike, *, skip_bad_files: bool = False, **options: Any) -> DatasetDict:
     """
     Opens a corpus in the folder that it was delivered as. No audio is decoded.
 
@@ -54,24 +55,33 @@ def load_corpus(name: str, root: str | os.PathLike, **options: Any) -> DatasetDi
     Args:
         name: a key of `CORPORA`.
         root: the folder.
+        skip_bad_files: leave out rows whose audio can't be opened, with a warning, instead of raising. `allow_missing`
+            of a reader is about files that are not there.
         options: those of the corpus' reader.
 
     Raises:
         ValueError: an unknown name or option, another folder, missing files, annotations that can't be read.
+        BadFilesError: files that can't be opened, all of them.
     """
     known = corpus_options(name)
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}: it has {', '.join(known) or 'none'}.")
-    return CORPORA[name](root, **options)
+    try:
+        return CORPORA[name](root, **options)
+    except BadFilesError as error:
+        if not skip_bad_files:
+            raise
+        return error.without_bad_files()
 
 
 def corpus_options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a corpus by their names."""
+    """The options of a corpus by their names, with the one that all corpora have, `skip_bad_files`."""
     if name not in CORPORA:
         raise ValueError(f"There is no corpus {name!r}: the known ones are {', '.join(CORPORA)}.")
     parameters = inspect.signature(CORPORA[name]).parameters
-    return {option: parameter for option, parameter in parameters.items() if option != "root"}
+    own = {option: parameter for option, parameter in parameters.items() if option != "root"}
+    return own | {"skip_bad_files": inspect.signature(load_corpus).parameters["skip_bad_files"]}
 
 
 def parse_options(name: str, assignments: Sequence[str]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def load_diagnostic(root: str | os.PathLike) -> DatasetDict:
             }
         )
     columns = {"condition": Value("string"), "carrier": Value("string")}
-    return build_corpus("the diagnostic corpus", rows, canonical_names(EMOTIONS), columns)
+    return build_corpus("the diagnostic corpus", rows, canonical_names(EMOTIONS), columns, allow_missing=None)
 
 
 def draw_voice(number: int, rng: np.random.Generator) -> Voice:

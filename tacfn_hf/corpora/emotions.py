@@ -60,7 +60,13 @@ def canonical_labels(labels: Iterable[str]) -> dict[str, str]:
     Where every label is a name in EMOTIONS or a synonym, in whatever case, these become the names; else the labels
     stay as they are, in the order given.
     """
+    labels = list(labels)
+    if not all(map(is_emotion, labels)):
+        return {label: label for label in labels}
     names = {label: SYNONYMS.get(label.lower(), label.lower()) for label in labels}
-    if all(name in EMOTIONS for name in names.values()):
-        return dict(sorted(names.items(), key=lambda item: EMOTIONS.index(item[1])))
-    return {label: label for label in names}
+    return dict(sorted(names.items(), key=lambda item: EMOTIONS.index(item[1])))
+
+
+def is_emotion(label: str) -> bool:
+    """Whether a label is a name in EMOTIONS or a synonym, in whatever case."""
+    return SYNONYMS.get(label.lower(), label.lower()) in EMOTIONS

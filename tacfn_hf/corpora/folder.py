@@ -1,6 +1,8 @@
 """The user's own corpus: a table beside audio files, or audio files in a folder for each label."""
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -8,10 +10,20 @@ from typing import Any
 import pyarrow as pa
 from datasets import ClassLabel, DatasetDict, Features
 
-from ..importing import TABLE_SUFFIXES, as_text, read_table
-from .emotions import canonical_labels
+from ..importing import (
+    ENCODING,
+    TABLE_SUFFIXES,
+    as_text,
+    check_case,
+    plain_label,
+    read_table,
+    warn_of_one_label,
+    warn_of_words_for_nothing,
+)
+from ..paths import find_alike, one_form
+from .emotions import canonical_labels, is_emotion
 from .reading import check_no_archive, check_root, inside, lookup
-from .schema import CONTAINER_SUFFIXES, SCHEMA, build_corpus
+from .schema import AUDIO_SUFFIXES, SCHEMA, build_corpus
 
 
 SPLITS = {
@@ -22,9 +34,7 @@ SPLITS = {
     "dev": "validation",
     "test": "test",
 }
-# What libsndfile reads, and PyAV.
-AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au", *CONTAINER_SUFFIXES}
-DEFAULTS = {"audio_column": "audio", "text_column": "text", "label_column": "label"}
+DEFAULTS = {"audio_column": "audio", "text_column": "text", "label_column": "label", "encoding": ENCODING}
 WANTED = (
     f"a folder with a table ({', '.join(sorted(TABLE_SUFFIXES))}) beside audio files, or with a folder of audio files "
     "for each label"
@@ -41,36 +51,50 @@ def load_folder(
     group_column: str | None = None,
     id_column: str | None = None,
     split_column: str | None = None,
+    audio_root: str | os.PathLike | None = None,
+    encoding: str = ENCODING,
+    separator: str | None = None,
+    fold_case: bool = False,
     allow_missing: bool = False,
 ) -> DatasetDict:
     """
     A table with a row for each utterance, or folders of audio files that are called like their label:
     `root/<label>/*.wav` or `root/<split>/<label>/*.wav`.
 
-    Labels that are all known words for emotions get their canonical names (joy is happy), others stay as they are, in
-    the order of their numbers or letters; `corpus_label` always has them as they are. An empty cell is no label, no
-    text, no audio or no speaker. `group` is the group column, else the speaker column, else each utterance is a group
-    of its own. Columns that no option names are kept; `duration` and `corpus_label` of the table as `source_duration`
-    and `source_corpus_label`.
+    Labels that are all known words for emotions, in whatever case, get their canonical names (joy is happy), others
+    stay as they are, without white space around them, in the order of their numbers or letters; `corpus_label` always
+    has them as they are. An empty cell is no label, no text, no audio or no speaker; "nan", "none" and the like are
+    words, with a warning. `group` is the group column, else the speaker column, both without white space around them,
+    else each utterance is a group of its own. Columns that no option names are kept; `duration` and `corpus_label` of
+    the table as `source_duration` and `source_corpus_label`.
+
+    Symbolic links in the root are followed. Names of files may be in another form of Unicode than on the disk.
 
     Args:
         root: the folder.
         table: a CSV, TSV, JSONL or Parquet file, relative to the root. None: the only one directly in the root; where
             there is none, the folders are read.
-        audio_column: paths relative to the root, or, in Parquet, a struct of `bytes` and `path`; such bytes are held in
-            memory (`load_hub` leaves them on disk). Where there is no column "audio", "file_name" is taken. None or
-            empty: the corpus has no audio.
+        audio_column: paths relative to the root, or absolute ones in it; or, in Parquet, a struct of `bytes` and
+            `path`; such bytes are held in memory (`load_hub` leaves them on disk). Where there is no column "audio",
+            "file_name" is taken. None or empty: the corpus has no audio.
         text_column: what is said. None or empty: the corpus has no text.
         label_column: strings, integers, or a `ClassLabel`, of which -1 is no label.
         speaker_column: who speaks. None: not known.
         group_column: what must not be in two splits.
         id_column: values that differ from row to row. None: the paths of the audio without suffix.
         split_column: train, validation (or valid, val, dev) or test. None: all is "train".
+        audio_root: a folder outside of the root, to which the paths of the table are relative, or in which they are.
+        encoding: of a table in CSV, TSV or JSONL.
+        separator: what is between the cells in CSV and TSV, one character. None: a comma in .csv, a tab in .tsv.
+        fold_case: make labels lower case, but those of a `ClassLabel`. Without it, labels that are not all known words
+            for emotions, and differ only in case, are an error.
         allow_missing: take utterances whose file is not there as utterances without audio.
 
     Raises:
-        ValueError: several tables, a column that is not there or has the name of another one of the schema, a path out
-            of the root, missing files, an unknown split, a row without id or group, a group in two splits.
+        ValueError: several tables, a table in another encoding or with another separator, a column that is not there
+            or has the name of another one of the schema, a path out of the root, missing files, an unknown split, a
+            row without id or group, a group in two splits, labels that differ only in case.
+        BadFilesError: files that can't be opened.
     """
     root = check_root("the corpus", root, WANTED)
     named = {
@@ -84,18 +108,30 @@ def load_folder(
     }
     path = find_table(root, table)
     if path is None:
-        for option, column in named.items():
-            if column and column != DEFAULTS.get(option):
-                raise ValueError(f"{option} is {column!r}, but {root} has no table ({', '.join(TABLE_SUFFIXES)}).")
+        given = {**named, "audio_root": audio_root, "encoding": encoding, "separator": separator}
+        for option, value in given.items():
+            if value and value != DEFAULTS.get(option):
+                raise ValueError(f"{option} is {str(value)!r}, but {root} has no table ({', '.join(TABLE_SUFFIXES)}).")
         rows, columns, left_out = rows_of_folders(root)
-        names = name_labels(rows, None, str(root))
+        names = name_labels(rows, None, str(root), fold_case)
     else:
-        rows, columns, names = rows_of_table(root, path, named)
+        folder = root
+        if audio_root:
+            folder = check_root("the audio", audio_root, "the folder that the paths of the table start from")
+        content = read_table(path, encoding, separator)
+        rows, columns, names = rows_of_table(root, folder, content, str(path), named, fold_case)
         used = {row["audio"] for row in rows if isinstance(row["audio"], str)}
-        unused = sum(str(file) not in used for file in files_in(root) if file.suffix.lower() in AUDIO_SUFFIXES)
+        unused = sum(str(file) not in used for file in files_in(folder) if file.suffix.lower() in AUDIO_SUFFIXES)
         left_out = {"audio files of no row": unused}
     return build_corpus(
-        str(root), rows, names, columns, left_out=left_out, apart=["group"], allow_missing=allow_missing
+        str(root),
+        rows,
+        names,
+        columns,
+        left_out=left_out,
+        apart=["group"],
+        allow_missing=allow_missing,
+        options=[] if path is None else ["id_column", "audio_root"],
     )
 
 
@@ -115,9 +151,17 @@ def find_table(root: Path, table: str | None) -> Path | None:
 
 
 def files_in(root: Path) -> list[Path]:
-    """All files below a folder but hidden ones, sorted."""
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    """All files below a folder but hidden ones, sorted. Links are followed, also to files that are not there."""
+    files = []
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and not is_circle(Path(place, name))]
+        files += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(files)
+
+
+def is_circle(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.parents)
 
 
 def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
@@ -146,19 +190,27 @@ def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], d
 
 
 def rows_of_table(
-    root: Path, path: Path, named: Mapping[str, str | None]
+    root: Path, folder: Path, table: pa.Table, where: str, named: Mapping[str, str | None], fold_case: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
-    """The rows of a table, the features of its further columns, and the class names."""
-    table, where = read_table(path), str(path)
+    """The rows of a table whose audio is in `folder`, the features of its further columns, and the class names."""
     if named["audio_column"] == "audio" and "audio" not in table.column_names and "file_name" in table.column_names:
         named = {**named, "audio_column": "file_name"}  # as in the metadata of an audiofolder
     check_columns(table.column_names, named, where)
     audio = audio_cells(root, table, named["audio_column"], where)
     features = Features.from_arrow_schema(table.schema)
     rows = utterances(table, features, named, where, [id_of(cell) for cell in audio])
+    listings: dict[str, dict[str, str]] = {}
     for row, cell in zip(rows, audio, strict=True):
         if isinstance(cell, str):
-            cell = inside(root, cell, f"The row with id {row['id']!r} of {where}")
+            cell = inside(
+                folder,
+                cell,
+                f"The row with id {row['id']!r} of {where}",
+                others=[root],
+                otherwise="name the folder of audio that lies elsewhere as audio_root=DIR",
+            )
+            if not cell.isascii():
+                cell = find_alike(cell, one_form, listings) or cell
         row["audio"] = cell
     if named["split_column"]:
         for row, split in zip(rows, texts(table, named["split_column"], where), strict=True):
@@ -167,7 +219,9 @@ def rows_of_table(
     for column in further:
         for row, value in zip(rows, table.column(column).to_pylist(), strict=True):
             row[further_name(column)] = value
-    names = name_labels(rows, declared_names(features, named["label_column"]), where)
+    declared = declared_names(features, named["label_column"])
+    check_words(rows, named, declared, where)
+    names = name_labels(rows, declared, where, fold_case)
     return rows, {further_name(column): features[column] for column in further}, names
 
 
@@ -236,7 +290,7 @@ def utterances(
 
     ids = cells("id_column") if named["id_column"] else list(ids)
     by = named["group_column"] or named["speaker_column"]
-    groups = texts(table, by, where) if by else ids
+    groups = [value and value.strip() for value in texts(table, by, where)] if by else ids
     labels = class_labels(cells("label_column"), declared_names(features, named["label_column"]), where)
     rows = []
     for i, (id_, group) in enumerate(zip(ids, groups, strict=True)):
@@ -245,7 +299,8 @@ def utterances(
         if group is None:
             raise ValueError(f"Row {i} of {where} has nothing in column {by!r}, which must say its group.")
         rows.append({"id": id_, "group": group})
-    for name, values in (("text", cells("text_column")), ("label", labels), ("speaker", cells("speaker_column"))):
+    speakers = [value and value.strip() for value in cells("speaker_column")]
+    for name, values in (("text", cells("text_column")), ("label", labels), ("speaker", speakers)):
         for row, value in zip(rows, values, strict=True):
             row[name] = value
     return rows
@@ -272,14 +327,51 @@ def class_labels(labels: list[str | None], declared: Sequence[str] | None, where
     return [None if label is None else lookup(numbers, label, where, "label") for label in labels]
 
 
-def name_labels(rows: list[dict[str, Any]], declared: Sequence[str] | None, where: str) -> list[str]:
+def check_words(
+    rows: Sequence[Mapping[str, Any]], named: Mapping[str, str | None], declared: Sequence[str] | None, where: str
+) -> None:
+    """Warns where labels that are not declared, or texts, say "nan" or the like."""
+    names = ["text"] if declared else ["label", "text"]
+    warn_of_words_for_nothing(where, {named[f"{name}_column"]: [row[name] for row in rows] for name in names})
+
+
+def name_labels(
+    rows: list[dict[str, Any]], declared: Sequence[str] | None, where: str, fold_case: bool = False
+) -> list[str]:
     """Makes `label` of each row the `corpus_label`, with a class name in its place; returns the class names."""
     found = {row["label"] for row in rows} - {None}
     if rows and not found:
         raise ValueError(f"{where} has no label in any row.")
-    labels = declared or sorted(found, key=int if all(label.isdecimal() for label in found) else None)
-    names = canonical_labels(labels)
+    if declared:
+        plain = {label: label for label in found}
+        names = canonical_labels(declared)
+    else:
+        plain = {label: plain_label(label, fold_case) for label in found}
+        labels = set(plain.values())
+        names = canonical_labels(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
+        check_names(names, Counter(plain[row["label"]] for row in rows if row["label"] is not None), where)
     for row in rows:
         row["corpus_label"] = row["label"]
-        row["label"] = names.get(row["label"])
+        row["label"] = names[plain[row["label"]]] if row["label"] is not None else None
+    warn_of_one_label((row["label"] for row in rows), where)
     return list(dict.fromkeys(names.values()))
+
+
+def check_names(names: Mapping[str, str], counts: Mapping[str, int], where: str) -> None:
+    """
+    Warns where a few labels are the reason that the others have no canonical names.
+
+    Raises:
+        ValueError: labels that stay as they are differ only in case.
+    """
+    unknown = [label for label in names if not is_emotion(label)]
+    if not unknown:
+        return
+    if len(unknown) <= len(names) - len(unknown):
+        listed = ", ".join(f"{label!r} ({counts[label]})" for label in unknown)
+        warnings.warn(
+            f"{where} has labels that are not known as emotions, {listed}, beside others that are: all labels stay as "
+            "they are.",
+            stacklevel=4,
+        )
+    check_case(counts, where)

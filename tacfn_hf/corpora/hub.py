@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasets import Audio, Dataset, DatasetDict, concatenate_datasets
+from tqdm.auto import tqdm
 
+from ..model.audio_tacfn import AudioError
 from ..splits import named_parts, open_dataset
-from .folder import check_columns, declared_names, further_name, name_labels, texts, utterances
-from .schema import SCHEMA, build_corpus, duration_of
+from .folder import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
+from .schema import SCHEMA, BadFilesError, build_corpus, duration_of
 
 
 def load_hub(
@@ -19,6 +21,7 @@ def load_hub(
     speaker_column: str | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
+    fold_case: bool = False,
 ) -> DatasetDict:
     """
     The splits of a dataset in the schema, under the names that they have.
@@ -32,11 +35,13 @@ def load_hub(
         audio_column: an `Audio`, paths, or structs of `bytes` and `path`. None or empty: the corpus has no audio.
         text_column, label_column, speaker_column, group_column: see `load_folder`.
         id_column: values that differ from row to row. None: `<split>-<row number>`, counted from 0, such as train-0.
+        fold_case: see `load_folder`.
 
     Raises:
         ValueError: nothing there that can be opened, a column that is not there or has the name of another one of the
-            schema, class names that differ between splits, a missing file, a row without id or group, a group in two
-            splits.
+            schema, class names that differ between splits or in nothing but case, a row without id or group, a group
+            in two splits.
+        BadFilesError: files that are missing or can't be opened.
     """
     root = os.fspath(root)
     named = {
@@ -48,21 +53,34 @@ def load_hub(
         "id_column": id_column,
     }
     parts = {name: undecoded(part, audio_column) for name, part in named_parts(open_dataset(root)).items()}
-    rows, declared = [], {}
+    rows, declared, errors = [], {}, {}
     for name, part in parts.items():
         where = f"{root} ({name})"
         check_columns(part.column_names, named, where)
         small = {column for option, column in named.items() if column and option != "audio_column"}
         table = part.select_columns(sorted(small)).with_format("arrow")[:]
         part_rows = utterances(table, part.features, named, where, [f"{name}-{i}" for i in range(len(part))])
-        for row, (audio, duration) in zip(part_rows, audio_of(part, audio_column, part_rows, where), strict=True):
+        sounds = audio_of(part, audio_column, part_rows, where, errors)
+        bar = tqdm(part_rows, desc=f"Opening {where}", unit="utterance")
+        for row, (audio, duration) in zip(bar, sounds, strict=True):
             rows.append(row | {"split": name, "audio": audio, "duration": duration})
         declared[name] = declared_names(part.features, label_column)
         if declared[name] != next(iter(declared.values())):
             raise ValueError(f"The class names of {label_column!r} in {where} are not those of the other splits.")
-    names = name_labels(rows, next(iter(declared.values())), root)
-    corpus = build_corpus(root, rows, names, apart=["group"])
-    return DatasetDict({name: with_columns_of(parts[name], part, named) for name, part in corpus.items()})
+    class_names = next(iter(declared.values()))
+    check_words(rows, named, class_names, root)
+    names = name_labels(rows, class_names, root, fold_case)
+
+    def completed(corpus: DatasetDict) -> DatasetDict:
+        return DatasetDict({name: with_columns_of(parts[name], part, named) for name, part in corpus.items()})
+
+    try:
+        return completed(
+            build_corpus(root, rows, names, apart=["group"], allow_missing=None, errors=errors, options=["id_column"])
+        )
+    except BadFilesError as error:
+        error.corpus = completed(error.corpus)
+        raise
 
 
 def undecoded(part: Dataset, audio_column: str | None) -> Dataset:
@@ -75,13 +93,11 @@ def undecoded(part: Dataset, audio_column: str | None) -> Dataset:
 
 
 def audio_of(
-    part: Dataset, column: str | None, rows: Sequence[dict[str, Any]], where: str
+    part: Dataset, column: str | None, rows: Sequence[dict[str, Any]], where: str, errors: dict[str, str]
 ) -> Iterator[tuple[str | dict[str, None] | None, float | None]]:
     """
-    The audio of each row as `build_corpus` takes it, but without the bytes, and its seconds.
-
-    Raises:
-        ValueError: a path that is not there, or bytes that are no audio; the message names the id.
+    The audio of each row as `build_corpus` takes it, but without the bytes, and their seconds. Into `errors` goes, by
+    the id, a sentence for bytes that can't be opened.
     """
     if not column:
         yield from [(None, None)] * len(rows)
@@ -98,15 +114,18 @@ def audio_of(
             cells = [(None, path) for path in texts(batch, column, where)]
         for (data, path), id_ in zip(cells, ids):  # in this order: ids go on with the next batch
             if data is not None:
-                yield {"bytes": None, "path": path}, duration_of({"bytes": data, "path": path}, id_)
+                duration = None
+                try:
+                    duration = duration_of({"bytes": data, "path": path}, id_)
+                except AudioError as error:
+                    errors[id_] = str(error)
+                yield {"bytes": None, "path": path}, duration
             elif path is None:
                 yield None, None
             elif "://" in path:
                 yield {"bytes": None, "path": path}, None
-            elif os.path.isfile(path):
-                yield path, None
             else:
-                raise ValueError(f"The audio of id {id_!r} in {where} is {path}, which is not there.")
+                yield path, None
 
 
 def with_columns_of(source: Dataset, part: Dataset, named: dict[str, str | None]) -> Dataset:

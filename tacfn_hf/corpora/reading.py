@@ -83,19 +83,23 @@ def check_no_archive(corpus: str, path: Path) -> None:
     raise ValueError(f"{corpus} is packed in {path}, which can't be read as an archive: fetch it again.")
 
 
-def inside(root: Path, path: str, where: str) -> str:
+def inside(
+    root: Path, path: str, where: str, others: Sequence[Path] = (), otherwise: str = "files must be in it"
+) -> str:
     """
-    The absolute path of a file that a table names, relative to the root.
+    The absolute path of a file that a table names, relative to the root. Links in the root are followed.
 
     Raises:
-        ValueError: it lies outside of the root, by `..`, by being absolute, or through a link. `where` says which row
-            named it.
+        ValueError: it leads out of the root by `..` or by being absolute, and into none of the `others`. `where` says
+            which row named it, `otherwise` what to do.
     """
-    full = os.path.join(root, path)
-    real_root = os.path.realpath(root)
-    if os.path.commonpath([real_root, os.path.realpath(full)]) != real_root:
-        raise ValueError(f"{where} names {path!r}, which lies outside of {root}: files must be in it.")
-    return os.path.abspath(full)
+    full = os.path.abspath(os.path.join(root, path))
+    for folder in map(str, (root, *others)):
+        # The folder may be named by a link, and the file not.
+        for place, above in ((full, folder), (os.path.realpath(full), os.path.realpath(folder))):
+            if os.path.commonpath([place, above]) == above:
+                return full
+    raise ValueError(f"{where} names {path!r}, which lies outside of {root}: {otherwise}.")
 
 
 def read_text(path: Path, encoding: str = "utf-8-sig") -> str:

@@ -2,15 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value
 from tqdm.auto import tqdm
 
 from ..importing import describe_counts
+from ..model.audio_tacfn import AudioError, audio_seconds
+from ..paths import file_near
 
 
 # The columns of every corpus.
@@ -24,9 +25,45 @@ SCHEMA = {
     "group": Value("string"),
     "duration": Value("float64"),
 }
-POINTER = b"version https://git-lfs"
-# Of files whose audio PyAV decodes.
-CONTAINER_SUFFIXES = (".mp4", ".m4a", ".mov", ".webm", ".mkv", ".avi")
+# Of files that `load_audio` reads.
+AUDIO_SUFFIXES = frozenset(
+    ".wav .rf64 .w64 .flac .aif .aiff .aifc .au .snd .caf .sph .mp3 .mp2 .ogg .oga .opus .spx .aac .ac3 .eac3 .amr "
+    ".wma .ape .tta .wv .mp4 .m4a .m4b .mov .3gp .webm .mkv .mka .avi .flv .mpg .mpeg".split()
+)
+NAMED = 10  # bad files that a message names
+
+
+class BadFilesError(ValueError):
+    """
+    Audio files of a corpus that can't be opened.
+
+    Attributes:
+        errors: a sentence for each, by the id of its row.
+        corpus: the corpus with these rows in it.
+    """
+
+    def __init__(self, found: str, errors: Mapping[str, str], corpus: DatasetDict, description: str):
+        """`found` begins the message; `description` is that of the corpus without these rows."""
+        some = [sentence.removesuffix(".") for sentence in list(errors.values())[:NAMED]]
+        more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
+        self.found, self.listed = found, f"{'; '.join(some)}{more}."
+        super().__init__(f"{found} (skip_bad_files leaves their rows out): {self.listed}")
+        self.errors = errors
+        self.corpus = corpus
+        self.description = description
+
+    def without_bad_files(self) -> DatasetDict:
+        """The corpus without these rows, with a warning. Where no row is left, raises this error."""
+        rest = {}
+        for name, split in self.corpus.items():
+            kept = [i for i, id_ in enumerate(split["id"][:]) if id_ not in self.errors]
+            if kept:
+                rest[name] = split.select(kept)
+                rest[name].info.description = self.description
+        if not rest:
+            raise self
+        warnings.warn(f"{self.found}, and their rows are left out: {self.listed}", stacklevel=3)
+        return DatasetDict(rest)
 
 
 def build_corpus(
@@ -39,8 +76,10 @@ def build_corpus(
     left_out: Mapping[str, int] | None = None,
     published: Mapping[str, tuple[int, int]] | None = None,
     apart: Sequence[str] = ("group", "speaker"),
-    allow_missing: bool = False,
+    allow_missing: bool | None = False,
     known_missing: Mapping[str, str] | None = None,
+    errors: Mapping[str, str] | None = None,
+    options: Collection[str] = (),
 ) -> DatasetDict:
     """
     The rows of a corpus in the schema, checked: what every reader ends with.
@@ -54,8 +93,7 @@ def build_corpus(
         rows: of each utterance `id`, `audio` (an absolute path, None, or what a table holds: a dict of `bytes` and
             `path`, which is taken as it is, not looked for), `text` (or None), `label` (a name, or None;
             a list of names where `label_feature` says so), `corpus_label`, `speaker` (or None), `group`, the keys of
-            `columns`, optionally `split` ("train" where it is absent) and `duration` (else it is read from the header
-            of the file).
+            `columns`, optionally `split` ("train" where it is absent) and `duration` (else it is that of the file).
         label_names: the classes, in the order of their indices.
         columns: further columns and their `datasets` features.
         label_feature: the feature of `label` where it is not a single `ClassLabel`.
@@ -63,16 +101,20 @@ def build_corpus(
         published: what is counted, with the number that was found and the one that is published; where they differ,
             a warning has both.
         apart: columns of which no value may be in two splits.
-        allow_missing: take utterances whose file is not there as utterances without audio, instead of raising.
+        allow_missing: take utterances whose file is not there as utterances without audio, instead of raising. None:
+            the reader has no such option, and such a file is one more that can't be opened.
         known_missing: ids of clips that are known to be missing or broken, and what is known: these lose their audio,
             with a warning.
+        errors: a sentence for each id whose audio the reader itself could not open.
+        options: options of the reader that a message may advise: id_column, audio_root.
 
     Returns:
         The splits that occur. `info.description` of each says what was counted and left out.
 
     Raises:
-        ValueError: no rows, an id twice, a label that is not among the names, a group or speaker in two splits, a file
-            that is missing or is no audio.
+        ValueError: no rows, an id twice, a label that is not among the names, a group or speaker in two splits, files
+            that are missing.
+        BadFilesError: files that can't be opened.
     """
     if not rows:
         raise ValueError(f"{corpus} has no utterance: {describe_counts(left_out or {})} left out.")
@@ -80,14 +122,14 @@ def build_corpus(
     seen = set()
     for row in rows:
         if row["id"] in seen:
-            raise ValueError(f"The id {row['id']!r} occurs twice in {corpus}: every utterance needs an id of its own.")
+            column = ", by a column that id_column names" if "id_column" in options else ""
+            raise ValueError(
+                f"The id {row['id']!r} occurs twice in {corpus}: every utterance needs an id of its own{column}."
+            )
         seen.add(row["id"])
-    notes = {
-        "left out": describe_counts(left_out or {}),
-        "without audio": str(attach_audio(corpus, rows, allow_missing, known_missing or {})),
-        "without text": str(sum(row["text"] is None for row in rows)),
-        "without label": str(sum(row["label"] is None for row in rows)),
-    }
+    errors = {**(errors or {}), **attach_audio(corpus, rows, allow_missing, known_missing or {}, options)}
+    sounding = sum(row["audio"] is not None for row in rows)
+    description = describe(rows, left_out or {})
     for what, (found, number) in (published or {}).items():
         if found != number:
             warnings.warn(f"{corpus}, {what}: {found} were found, {number} are published.", stacklevel=3)
@@ -99,68 +141,92 @@ def build_corpus(
         row["label"] = class_index(row["label"], index, row["id"], corpus)
         if isinstance(row["audio"], str):
             row["audio"] = {"bytes": None, "path": row["audio"]}
-    description = "\n".join(f"{name:<15}{note}" for name, note in notes.items())
     splits = {}
     for name in dict.fromkeys(row.get("split", "train") for row in rows):
         part = [row for row in rows if row.get("split", "train") == name]
         splits[name] = as_dataset(part, features, description)
     check_apart(corpus, splits, apart)
+    if errors:
+        some = ", ".join(list(errors)[:NAMED]) + (", ..." if len(errors) > NAMED else "")
+        kept = [row for row in rows if row["id"] not in errors]
+        raise BadFilesError(
+            f"{len(errors)} of {sounding} audio files of {corpus} can't be opened",
+            errors,
+            DatasetDict(splits),
+            describe(kept, {**(left_out or {}), f"whose audio can't be opened ({some})": len(errors)}),
+        )
     return DatasetDict(splits)
 
 
-def attach_audio(corpus: str, rows: list[dict[str, Any]], allow_missing: bool, known_missing: Mapping[str, str]) -> int:
-    """Sets `audio` to None where there is no usable file, and `duration` where it is not known; how many have none."""
-    missing, known = [], []
+def describe(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, int]) -> str:
+    """What was counted and left out, as a small plain-text table."""
+    notes = {"left out": describe_counts(left_out)}
+    for column in ("audio", "text", "label"):
+        notes[f"without {column}"] = str(sum(row[column] is None for row in rows))
+    return "\n".join(f"{name:<15}{note}" for name, note in notes.items())
+
+
+def attach_audio(
+    corpus: str,
+    rows: list[dict[str, Any]],
+    allow_missing: bool | None,
+    known_missing: Mapping[str, str],
+    options: Collection[str],
+) -> dict[str, str]:
+    """
+    Sets `audio` to None where there is no file, and `duration` where it is not known.
+
+    Returns:
+        A sentence for each id whose audio can't be opened.
+    """
+    missing, known, errors = [], [], {}
+    num_files = sum(isinstance(row["audio"], str) for row in rows)
     for row in tqdm(rows, desc=f"Opening {corpus}", unit="utterance"):
         row.setdefault("duration", None)
         if row["audio"] is not None and row["id"] in known_missing:
             known.append(row["id"])
             row["audio"] = None
-        if isinstance(row["audio"], str) and not os.path.isfile(row["audio"]):
+        if isinstance(row["audio"], str) and allow_missing is not None and not os.path.isfile(row["audio"]):
             missing.append(row["audio"])
             row["audio"] = None
         if row["audio"] is not None and row["duration"] is None:
-            row["duration"] = duration_of(row["audio"], row["id"])
-    if missing and not allow_missing:
-        raise ValueError(
-            f"{len(missing)} of {len(rows)} audio files of {corpus} are missing, the first is {missing[0]}: complete "
-            "the corpus, or say allow_missing=true to take these as utterances without audio."
-        )
+            try:
+                row["duration"] = duration_of(row["audio"], row["id"])
+            except AudioError as error:
+                errors[row["id"]] = str(error)
     if missing:
-        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        warnings.warn(f"{len(missing)} of {len(rows)} audio files of {corpus} are missing: {some}.", stacklevel=4)
+        found = f"{len(missing)} of {num_files} audio files of {corpus} are missing"
+        near = file_near(missing[0], AUDIO_SUFFIXES)
+        first = f"{missing[0]} (there is {near})" if near else missing[0]
+        if not allow_missing and len(missing) == num_files:
+            other = ", or say audio_root where the audio lies elsewhere" if "audio_root" in options else ""
+            what = "write the names as they are" if near else f"check the root{other}"
+            raise ValueError(f"{found}, the first is {first}: {what}.")
+        if not allow_missing:
+            raise ValueError(
+                f"{found}, the first is {first}: complete the corpus, or say allow_missing=true to take these as "
+                "utterances without audio."
+            )
+        some = ", ".join([first, *missing[1:3]]) + (", ..." if len(missing) > 3 else "")
+        warnings.warn(f"{found}: {some}.", stacklevel=4)
     if known:
         named = ", ".join(f"{id_} ({known_missing[id_]})" for id_ in known)
         warnings.warn(f"{corpus}: taken as utterances without audio, as known: {named}.", stacklevel=4)
-    return sum(row["audio"] is None for row in rows)
+    return errors
 
 
 def duration_of(audio: str | Mapping[str, Any], id_: str) -> float | None:
     """
-    Seconds, from the header of an audio file or of its bytes; None where a table has no bytes of it, and of containers
-    that libsndfile does not read.
+    Seconds of an audio file or of its bytes; None where a table has neither.
+
+    Raises:
+        AudioError: it can't be opened.
     """
     if isinstance(audio, str):
-        name, file = audio, audio
-    elif audio["bytes"] is None:
+        return audio_seconds(audio, f"The audio of id {id_!r} ({audio})")
+    if audio["bytes"] is None:
         return None
-    else:
-        name, file = audio["path"] or "its bytes", pa.BufferReader(audio["bytes"])
-    try:
-        return soundfile.info(file).duration
-    except soundfile.SoundFileError as error:
-        if name.lower().endswith(CONTAINER_SUFFIXES):
-            return None
-        if isinstance(audio, str) and is_pointer(audio):
-            raise ValueError(f"{audio} is a git LFS pointer: run git lfs pull where it comes from.") from error
-        reason = getattr(error, "error_string", str(error)).removeprefix("Error : ")
-        raise ValueError(f"The audio of id {id_!r} ({name}) can't be opened: {reason}") from error
-
-
-def is_pointer(path: str) -> bool:
-    """Whether a file is the text that a repository holds where git LFS has not fetched it."""
-    with open(path, "rb") as file:
-        return file.read(len(POINTER)) == POINTER
+    return audio_seconds(pa.BufferReader(audio["bytes"]), f"The audio of id {id_!r} ({audio['path'] or 'its bytes'})")
 
 
 def class_index(label: Any, index: Mapping[str, int], id_: str, corpus: str) -> Any:

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from datasets import DatasetDict, Value
 
+from ..model.audio_tacfn import AudioError, audio_seconds
 from .emotions import canonical_names
 from .reading import audio_files, lookup, parts_of_name
 from .schema import build_corpus
@@ -88,7 +88,7 @@ def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
 
 def opens(path: str) -> bool:
     try:
-        soundfile.info(path)
-    except soundfile.SoundFileError:
+        audio_seconds(path)
+    except AudioError:
         return False
     return True

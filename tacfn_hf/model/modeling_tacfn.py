@@ -1,6 +1,10 @@
 """TACFN-inspired fusion of audio and text features, as transformers models."""
 
+import difflib
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -92,6 +96,39 @@ class TacfnClassifierOutput(ModelOutput):
     def to_tuple(self) -> tuple:
         """`(loss,) logits, beta, h_fused`, then what was requested. `gate` has its place by name alone."""
         return tuple(value for name, value in self.items() if name != "gate")
+
+
+def check_keywords(forward: Callable, keywords: dict[str, Any]) -> None:
+    """
+    The keyword arguments that `forward` does not name are those that others pass for their own ends: transformers'
+    `Trainer` a number of labels, PEFT the inputs of a language model as None.
+
+    Raises:
+        TypeError: another one, whose value would be lost; the message names the right one.
+    """
+    for name, value in keywords.items():
+        if name == "num_items_in_batch" or (name in ("input_ids", "attention_mask", "inputs_embeds") and value is None):
+            continue
+        known = [p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        near = difflib.get_close_matches(name, known, n=1)
+        if "mask" in name:
+            right = (
+                "masks are mask_a of audio and mask_t of text, with True = PAD; from an attention_mask (1 = keep) make "
+                "them with mask_a = attention_mask == 0."
+            )
+        else:
+            right = f"did you mean {near[0]}?" if near else f"its arguments are {', '.join(known)}."
+        raise TypeError(f"forward has no argument {name}: {right}")
+
+
+def check_tensor(value: Any, name: str) -> None:
+    """The argument `name` is a tensor or None, or a TypeError says how to make one."""
+    if value is not None and not isinstance(value, torch.Tensor):
+        names = ", where names become numbers with [model.config.label2id[name] for name in labels]"
+        raise TypeError(
+            f"{name} is of type {type(value).__name__}: it must be a tensor, such as torch.as_tensor({name})"
+            f"{names if name == 'labels' else ''}."
+        )
 
 
 def check_features(
@@ -187,6 +224,10 @@ class TacfnPreTrainedModel(PreTrainedModel):
         if isinstance(module, MeanProjection):
             init.normal_(module.bias, std=self.config.initializer_range * module.in_features**0.5)
 
+    def get_input_embeddings(self) -> None:
+        """None: the inputs are features, of which there is no table."""
+        return None
+
     def save_pretrained(self, save_directory, **kwargs):
         """
         As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, and a
@@ -232,6 +273,8 @@ class TacfnModel(TacfnPreTrainedModel):
         if h_a is None and h_t is None:
             raise ValueError("h_a and h_t are both None: give the features of at least one modality.")
         for h, mask, suffix in ((h_a, mask_a, "a"), (h_t, mask_t, "t")):
+            check_tensor(h, f"h_{suffix}")
+            check_tensor(mask, f"mask_{suffix}")
             if h is None and mask is not None:
                 raise ValueError(f"mask_{suffix} was given without h_{suffix}: give both, or neither.")
         there = h_t if h_a is None else h_a
@@ -286,8 +329,9 @@ class TacfnModel(TacfnPreTrainedModel):
         Raises:
             ValueError: no modality at all, shapes that do not fit the config or each other, or attention weights asked
                 of an implementation that keeps none.
-            TypeError: a mask that is not boolean.
+            TypeError: features or a mask that are no tensors, a mask that is not boolean, or an unknown argument.
         """
+        check_keywords(self.forward, kwargs)
         return self.fuse(
             *self.condense(*self.prepare(h_a, h_t, mask_a, mask_t)),
             output_attentions=output_attentions,
@@ -378,7 +422,12 @@ class ClassificationHead(nn.Module):
 
 
 class TacfnForSequenceClassification(TacfnPreTrainedModel):
-    """The fusion network with a classifier (or regressor) on the pooled fused vector."""
+    """
+    The fusion network with a classifier (or regressor) on the pooled fused vector.
+
+    transformers' own `Trainer` with a `label_smoothing_factor` takes the labels away and trains on the logits alone,
+    without class weights, losses of one modality and the gate's loss; `tacfn_hf.training` has one that keeps them.
+    """
 
     _auto_class = "AutoModelForSequenceClassification"
     _auto_map = dict.fromkeys(
@@ -405,6 +454,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         output_fused_sequence: bool = False,
         return_dict: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> TacfnClassifierOutput | tuple:
         r"""
@@ -422,10 +472,16 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
                 What the sum of the losses is divided by, in place of the number of labels in this call: `Trainer`
                 passes the count over all processes and accumulation steps, so that a batch has the same loss
                 however it is split. The loss is a mean over labels, not over class weights, for the same reason.
+            smoothing (`float`, *optional*, defaults to 0):
+                `label_smoothing` of torch's `cross_entropy`, in the losses of both modalities and of either alone. The
+                gate learns from losses without it.
 
         Raises:
-            ValueError: labels out of range or of the wrong shape.
+            ValueError: labels out of range or of the wrong shape, or `smoothing` of others than single labels.
+            TypeError: labels that are no tensor.
         """
+        check_keywords(self.forward, kwargs)
+        check_tensor(labels, "labels")
         return_dict = self.config.return_dict if return_dict is None else return_dict
         features = self.model.prepare(h_a, h_t, mask_a, mask_t)
         condensed = self.model.condense(*features)
@@ -440,14 +496,20 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         shared = {name: value for name, value in outputs.items() if name not in ("h_a_tilde", "h_t_tilde")}
         loss = None
         if labels is not None:
-            loss = self._loss(logits, labels, num_items_in_batch)
+            loss = self._loss(logits, labels, num_items_in_batch, smoothing)
             if self.training and self.config.unimodal_loss_weight + self.config.gate_loss_weight > 0:
-                loss = loss + self._unimodal_and_gate_loss(features, condensed, labels, num_items_in_batch)
+                loss = loss + self._unimodal_and_gate_loss(features, condensed, labels, num_items_in_batch, smoothing)
         output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)
         return output if return_dict else output.to_tuple()
 
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None) -> torch.Tensor:
-        losses = self._losses(logits, labels)
+    def _loss(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        num_items: torch.Tensor | int | None,
+        smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        losses = self._losses(logits, labels, smoothing)
         if self.config.class_weights is not None:
             weights = torch.tensor(self.config.class_weights, dtype=losses.dtype, device=losses.device)
             losses = losses * (weights[labels.long().clamp(min=0)] if losses.dim() == 1 else weights)
@@ -455,7 +517,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
             num_items = losses.numel() if losses.dim() == 2 else (labels != -100).sum().clamp(min=1)
         return losses.sum() / num_items
 
-    def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _losses(self, logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """The loss of each sample `[B]`, 0 where it is not labelled, or of each of its labels or values `[B, C]`."""
         if self.config.problem_type is None:  # as transformers' own classifiers do, and kept for whoever loads it
             if self.num_labels == 1:
@@ -472,7 +534,14 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
                 wrong = labels[(labels != -100) & ((labels < 0) | (labels >= self.num_labels))]
                 if len(wrong):
                     raise ValueError(f"labels holds {int(wrong[0])}: it must be in 0..{self.num_labels - 1}, or -100.")
-            return F.cross_entropy(logits, labels.long(), ignore_index=-100, reduction="none")
+            return F.cross_entropy(
+                logits, labels.long(), ignore_index=-100, reduction="none", label_smoothing=smoothing
+            )
+        if smoothing:
+            raise ValueError(
+                f"smoothing (a trainer's label_smoothing_factor) is {smoothing}, but problem_type is "
+                f"{self.config.problem_type}: only single labels can be smoothed."
+            )
         if self.num_labels == 1 and labels.dim() == 1:
             labels = labels.unsqueeze(1)
         if labels.shape != logits.shape:
@@ -489,6 +558,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         condensed: tuple[torch.Tensor | None, ...],
         labels: torch.Tensor,
         num_items: torch.Tensor | int | None,
+        smoothing: float,
     ) -> torch.Tensor:
         """
         The terms of `unimodal_loss_weight` and `gate_loss_weight`, over the samples that have both modalities.
@@ -510,7 +580,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         text = self.model.fuse(h_a[:, :1], h_t, absent, mask_t, distances, return_dict=True)
         evidence = 1.0 if self.config.problem_type == "regression" else 0.5
         logits_a, logits_t = evidence * self.classifier(audio.h_fused), evidence * self.classifier(text.h_fused)
-        total = self._loss(logits_a, labels, num_items) + self._loss(logits_t, labels, num_items)
+        total = sum(self._loss(logits, labels, num_items, smoothing) for logits in (logits_a, logits_t))
         total = self.config.unimodal_loss_weight * total
         if self.config.gate_loss_weight > 0:
             losses_a, losses_t = self._losses(logits_a, labels), self._losses(logits_t, labels)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import soundfile
 
@@ -11,6 +12,20 @@ def write_wav(path: Path, seconds: float = 0.1, sampling_rate: int = 16000) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(len(path.name)).normal(scale=0.1, size=round(seconds * sampling_rate))
     soundfile.write(path, noise, sampling_rate)
+    return path
+
+
+def write_compressed(path: Path, muxer: str, codec: str, seconds: float = 0.5, **options: str) -> Path:
+    """A tone in a format that PyAV writes, whatever the name says; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = 0.3 * np.sin(np.arange(round(seconds * 16000), dtype=np.float32) / 8)
+    with av.open(str(path), "w", format=muxer, options=options) as container:
+        stream = container.add_stream(codec, rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        for resampled in [*av.AudioResampler(format=stream.format, layout="mono", rate=16000).resample(frame)]:
+            container.mux(stream.encode(resampled))
+        container.mux(stream.encode(None))
     return path
 
 

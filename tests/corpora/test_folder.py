@@ -1,6 +1,8 @@
 """The user's own corpus: as a table in each format, and as folders."""
 
 import json
+import unicodedata
+import warnings
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,14 +52,6 @@ def test_a_duration_of_the_table_is_kept_beside_that_of_the_file(tmp_path):
     assert corpus["duration"][:] == [0.25, 0.25]
 
 
-def test_a_container_that_libsndfile_does_not_read_has_no_known_duration(tmp_path):
-    make(tmp_path, rows=replaced("audio", 1, "wav/b.mp4"))
-    write_text(tmp_path / "wav" / "b.mp4", "not opened before it is decoded")
-    corpus = load_folder(tmp_path, **OPTIONS)["train"]
-    assert corpus["duration"][:] == [0.25, None]
-    assert corpus["audio"][1]["path"] == str(tmp_path / "wav" / "b.mp4")
-
-
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_a_table_of_each_kind(tmp_path, kind):
     corpus = load_folder(make(tmp_path, kind), **OPTIONS)
@@ -93,6 +87,13 @@ def test_the_speaker_is_the_group_or_the_utterance(tmp_path):
     assert corpus["group"][:] == corpus["id"][:] == ["wav/a", "wav/b", "wav/c", "wav/d"]
     assert corpus["speaker"][:] == [None] * 4
     assert corpus.column_names[-4:] == ["actor", "scene", "part", "take"]
+
+
+@pytest.mark.parametrize("option", ["speaker_column", "group_column"])
+def test_white_space_makes_no_other_group_of_the_same(tmp_path, option):
+    """Else one person would be on both sides of a split."""
+    root = make(tmp_path, rows=replaced("actor", 1, "007 "))
+    assert load_folder(root, **{option: "actor"})["train"]["group"][:] == ["007", "007", "8", "9"]
 
 
 def test_a_speaker_may_be_in_two_splits_but_a_group_may_not(tmp_path):
@@ -219,7 +220,7 @@ def test_which_table(tmp_path):
             HEAD,
             replaced("audio", 1, "../b.wav"),
             {},
-            "The row with id '../b' of .*table.csv names '../b.wav', which lies",
+            "The row with id '../b' of .*table.csv names '../b.wav', which lies outside of .* as audio_root=DIR.$",
         ),
         (
             HEAD,
@@ -228,7 +229,8 @@ def test_which_table(tmp_path):
             "^Row 1 of .*table.csv has no id: say id_column, and fill it in each row.$",
         ),
         (HEAD, ROWS, {"id_column": "take"}, "^Row 1 of .*table.csv has no id"),
-        (HEAD, ROWS, {"id_column": "actor"}, "The id '007' occurs twice"),
+        (HEAD, ROWS, {"id_column": "actor"}, "The id '007' occurs twice .*, by a column that id_column names.$"),
+        (HEAD, [*ROWS, ROWS[0]], {}, "The id 'wav/a' occurs twice .*, by a column that id_column names.$"),
         (
             HEAD,
             replaced("actor", 3, None),
@@ -312,9 +314,15 @@ def test_folders_of_splits(tmp_path):
             "held_out/sad/1.wav has the split 'held_out': the known ones are tr",
         ),
         (["train/1.wav", "test/1.wav"], {}, "no table and no folders of labels in these"),
-        (["sad/1.wav", "sad/1.flac"], {}, "The id 'sad/1' occurs twice"),
+        (
+            ["sad/1.wav", "sad/1.flac"],
+            {},
+            "The id 'sad/1' occurs twice in .*: every utterance needs an id of its own.$",
+        ),
         (["sad/1.wav"], {"speaker_column": "who"}, r"speaker_column is 'who', but .* has no table \(.*.csv"),
         (["sad/1.wav"], {"text_column": "words"}, "text_column is 'words', but .* has no table"),
+        (["sad/1.wav"], {"audio_root": "/tmp"}, "audio_root is '/tmp', but .* has no table"),
+        (["sad/1.wav"], {"encoding": "latin-1"}, "encoding is 'latin-1', but .* has no table"),
     ],
 )
 def test_folders_that_can_not_be(tmp_path, names, options, message):
@@ -330,3 +338,253 @@ def test_roots_that_are_none(tmp_path):
     write_text(tmp_path / "mine.zip", "")
     with pytest.raises(ValueError, match="packed in .*mine.zip, which can't be read"):
         load_folder(tmp_path)
+
+
+# --- labels as people write them
+
+
+def with_labels(root: Path, labels: list[str], kind: str = "csv") -> Path:
+    """A table with these labels, without audio."""
+    if kind == "folders":
+        for i, label in enumerate(labels):
+            write_wav(root / label / f"{i}.wav")
+        return root
+    rows = [[f"u{i}", f"Sentence {i}.", label] for i, label in enumerate(labels)]
+    return make(root, kind, ["key", "text", "label"], rows)
+
+
+def load_labels(root: Path, labels: list[str], kind: str = "csv", **options):
+    """The corpus, and what it warns of."""
+    columns = {} if kind == "folders" else {"audio_column": "", "id_column": "key"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        corpus = load_folder(with_labels(root, labels, kind), **columns, **options)["train"]
+    return corpus, [str(warning.message) for warning in caught]
+
+
+def names_of(corpus) -> list[str | None]:
+    return [None if i is None else corpus.features["label"].names[i] for i in corpus["label"]]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_white_space_around_a_label_is_no_part_of_it(tmp_path, kind):
+    labels = ["merry ", "merry", " \tgrim\u00a0", "grim", "  "]
+    corpus, _ = load_labels(tmp_path, labels, kind)
+    assert names_of(corpus) == ["merry", "merry", "grim", "grim", None]
+    assert corpus["corpus_label"][:] == [*labels[:4], None]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folders"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["Merry", "MERRY", "grim", "MERRY"], r"labels that differ only in case, 'MERRY' \(2\), 'Merry' \(1\): "),
+        (["Angry", "ANGRY", "NaN", "sad"], r"in case, 'ANGRY' \(1\), 'Angry' \(1\): .* say fold_case"),
+    ],
+)
+def test_labels_that_differ_only_in_case(tmp_path, kind, labels, message):
+    with pytest.raises(ValueError, match=message):
+        load_labels(tmp_path, labels, kind)
+    corpus, _ = load_labels(tmp_path, labels, kind, fold_case=True)
+    found = dict(zip(corpus["corpus_label"], names_of(corpus)))
+    assert found == {label: label.lower() for label in labels}
+
+
+@pytest.mark.parametrize("fold_case", [True, False])
+def test_case_is_of_no_interest_where_all_labels_are_known(tmp_path, fold_case):
+    corpus, warned = load_labels(tmp_path, ["Angry", " ANGRY", "anger", "SAD"], fold_case=fold_case)
+    assert names_of(corpus) == ["angry", "angry", "angry", "sad"]
+    assert warned == []
+
+
+@pytest.mark.parametrize("stray", ["NaN", "n/a", "?", "Sarcasm"])
+def test_a_stray_label_that_keeps_the_others_from_their_names_is_named(tmp_path, stray):
+    corpus, warned = load_labels(tmp_path, ["joy", "anger", "joy", stray, "sadness"])
+    assert set(names_of(corpus)) == {"joy", "anger", "sadness", stray}
+    assert any(f"not known as emotions, {stray!r} (1), beside" in warning for warning in warned)
+    assert all("\n" not in warning for warning in warned)
+
+
+@pytest.mark.parametrize("labels", [["joy", "anger", "", "sadness"], ["merry", "grim", "dull", "joy"], ["1", "2", "3"]])
+def test_labels_without_a_stray_one(tmp_path, labels):
+    assert load_labels(tmp_path, labels)[1] == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_words_for_nothing_are_words_and_are_named(tmp_path, kind):
+    rows = [["a", "null", "NaN"], ["b", " none ", "sad"], ["c", "null", "sad"], ["d", None, "N/A"], ["e", "No.", None]]
+    make(tmp_path, kind, ["key", "text", "label"], rows)
+    with pytest.warns(UserWarning, match="are taken for what they say") as caught:
+        corpus = load_folder(tmp_path, audio_column="", id_column="key")["train"]
+    (warning,) = [str(one.message) for one in caught if "what they say" in str(one.message)]
+    for found in ("1 'NaN' in column 'label'", "1 'N/A' in column 'label'", "2 'null' in column 'text'"):
+        assert found in warning
+    assert "1 'none' in column 'text'" in warning
+    assert names_of(corpus) == ["NaN", "sad", "sad", "N/A", None]
+    assert corpus["text"][:] == ["null", " none ", "null", None, "No."]
+
+
+def test_declared_names_are_as_they_are(tmp_path):
+    names = ["None", "none", " Angry"]
+    kinds = {"key": Value("string"), "text": Value("string"), "label": ClassLabel(names=names)}
+    data = {"key": ["a", "b", "c"], "text": ["Oh.", "No.", "Well."], "label": [0, 1, 2]}
+    Dataset.from_dict(data, Features(kinds)).to_parquet(tmp_path / "table.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        corpus = load_folder(tmp_path, audio_column="", id_column="key", fold_case=True)["train"]
+    assert names_of(corpus) == corpus.features["label"].names == names
+
+
+@pytest.mark.parametrize("labels", [["sad", "sad"], ["Sadness", "SAD "], ["merry", "", "merry"]])
+def test_one_label_is_said(tmp_path, labels):
+    corpus, warned = load_labels(tmp_path, labels)
+    assert warned == [
+        f"{tmp_path}/table.csv has only one label, {names_of(corpus)[0]!r}: a model needs two to tell apart."
+    ]
+
+
+# --- tables and files as people have them
+
+
+@pytest.mark.parametrize("layout", ["table", "folders"])
+@pytest.mark.parametrize("kind", ["file", "folder", "chain"])
+def test_links_are_followed_in_either_layout(tmp_path, layout, kind):
+    root = tmp_path / "root"
+    sound = write_wav(tmp_path / "elsewhere" / "a.wav", seconds=0.25)
+    write_wav(root / "sad" / "b.wav", seconds=0.5)
+    if kind == "file":
+        (root / "angry").mkdir()
+        (root / "angry" / "a.wav").symlink_to(sound)
+    else:
+        (tmp_path / "more").symlink_to(sound.parent)
+        (root / "angry").symlink_to(sound.parent if kind == "folder" else tmp_path / "more")
+    (root / "sad" / "again").symlink_to(root)  # a circle
+    if layout == "table":
+        write_text(root / "table.csv", "audio,text,label\nangry/a.wav,,angry\nsad/b.wav,,sad\n")
+    corpus = load_folder(root)["train"]
+    assert dict(zip(corpus["id"], corpus["duration"])) == {"angry/a": 0.25, "sad/b": 0.5}
+    assert "left out       none" in corpus.info.description
+
+
+def test_a_link_to_nothing_is_a_missing_file(tmp_path):
+    write_wav(tmp_path / "sad" / "1.wav")
+    (tmp_path / "sad" / "2.wav").symlink_to(tmp_path / "not" / "fetched.wav")
+    with pytest.raises(ValueError, match="1 of 2 audio files of .* are missing, the first is .*sad/2.wav"):
+        load_folder(tmp_path)
+
+
+def test_audio_elsewhere(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    for path in (tmp_path / "sounds" / "sub" / "a.wav", root / "b.wav", tmp_path / "sounds" / "c.wav"):
+        write_wav(path)
+    rows = f"sub/a.wav,Oh.,sad\n{root}/b.wav,No.,angry\n{tmp_path}/sounds/c.wav,Well.,sad\n"
+    write_text(root / "table.csv", f"audio,text,label\n{rows}")
+    with pytest.raises(
+        ValueError, match=f"names '{tmp_path}/sounds/c.wav', which lies outside of .* as audio_root=DIR"
+    ):
+        load_folder(root)
+    monkeypatch.chdir(tmp_path)
+    for audio_root in (tmp_path / "sounds", "sounds"):
+        corpus = load_folder(root, audio_root=audio_root)["train"]
+        paths = [audio["path"] for audio in corpus["audio"]]
+        assert paths == [f"{tmp_path}/sounds/sub/a.wav", f"{root}/b.wav", f"{tmp_path}/sounds/c.wav"]
+        assert "left out       none" in corpus.info.description
+    with pytest.raises(ValueError, match="does not exist: .*nowhere; it must be the folder that the paths"):
+        load_folder(root, audio_root=tmp_path / "nowhere")
+    write_text(root / "table.csv", "audio,text,label\n../root/b.wav,No.,angry\n")
+    with pytest.raises(ValueError, match="'../root/b.wav', which lies outside of .*/sub: name the folder of audio"):
+        load_folder(root, audio_root=tmp_path / "sounds" / "sub")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_tables_in_other_encodings(tmp_path, kind, encoding):
+    path = make(tmp_path, kind, rows=replaced("text", 1, "Ça alors, é!")) / f"table.{kind}"
+    write_text(path, path.read_text("utf-8").replace("\\u00c7", "Ç").replace("\\u00e9", "é"), encoding)
+    looks = "cp1252" if encoding == "latin-1" else encoding
+    with pytest.raises(ValueError, match=f"table.{kind} is not in utf-8-sig.*looks like {looks}.*say encoding={looks}"):
+        load_folder(tmp_path)
+    assert load_folder(tmp_path, encoding=encoding)["train"]["text"][1] == "Ça alors, é!"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_plain_letters_of_two_bytes_are_valid_utf_8_but_no_table(tmp_path, kind, encoding):
+    path = make(tmp_path, kind) / f"table.{kind}"
+    write_text(path, path.read_text("utf-8"), encoding)
+    for wrong in ("utf-8-sig", "latin-1"):
+        with pytest.raises(ValueError, match=f"table.{kind} is not in {wrong}: it looks like {encoding}; say encoding"):
+            load_folder(tmp_path, encoding=wrong)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, encoding):
+    path = make(tmp_path) / "table.csv"
+    write_text(path, "\ufeff" + path.read_text("utf-8"), encoding)
+    assert load_folder(tmp_path, encoding=encoding)["train"]["id"][0] == "wav/a"
+
+
+def test_encodings_that_can_not_be(tmp_path):
+    make(tmp_path, rows=replaced("text", 1, "é"))
+    with pytest.raises(ValueError, match="is not in ascii at byte .*: it looks like utf-8; say encoding=utf-8"):
+        load_folder(tmp_path, encoding="ascii")
+    with pytest.raises(ValueError, match="encoding is 'utf-88': it must be one that Python knows"):
+        load_folder(tmp_path, encoding="utf-88")
+    make(tmp_path / "more", "parquet")
+    for option in ({"encoding": "cp1252"}, {"separator": ";"}):
+        with pytest.raises(ValueError, match="but the table .*table.parquet is .parquet, which has none"):
+            load_folder(tmp_path / "more", **option)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    ("kind", "separator", "option"),
+    [
+        ("csv", ";", ";"),
+        ("csv", "\t", "\t"),
+        ("csv", "\t", "\\t"),
+        ("csv", "|", "|"),
+        ("tsv", ",", ","),
+        ("tsv", ";", ";"),
+    ],
+)
+def test_tables_with_other_separators(tmp_path, kind, separator, option, quote):
+    make(tmp_path).joinpath("table.csv").unlink()
+    text = "Well, then" if separator != "," else "Well; then"  # what would be two cells
+    rows = [["audio", "text", "label"], ["wav/a.wav", text, "sad"], ["wav/b.wav", "Oh", "joy"]]
+    lines = [separator.join(f"{quote}{cell}{quote}" for cell in row) for row in rows]
+    write_text(tmp_path / f"table.{kind}", "\r\n".join(lines))
+    with pytest.raises(ValueError, match="in its head line .* separate its cells; say separator=") as caught:
+        load_folder(tmp_path)
+    assert repr(separator) in str(caught.value)
+    assert load_folder(tmp_path, separator=option)["train"]["text"][:] == [text, "Oh"]
+
+
+@pytest.mark.parametrize("separator", [";;", '"', "\n"])
+def test_separators_that_are_none(tmp_path, separator):
+    with pytest.raises(ValueError, match="separator is .*: it must be one character"):
+        load_folder(make(tmp_path), separator=separator)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["zoë.wav", "été/à la plage.wav", "한국/말.wav"])
+def test_names_in_another_form_of_unicode(tmp_path, form, name):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    on_disk = write_wav(tmp_path / unicodedata.normalize(other, name))
+    written = unicodedata.normalize(form, name)
+    assert written != unicodedata.normalize(other, name)
+    write_text(tmp_path / "table.csv", f"audio,text,label\n{written},Oh.,sad\n")
+    corpus = load_folder(tmp_path)["train"]
+    assert corpus["audio"][0]["path"] == str(on_disk)
+    assert corpus["id"][0] == written.removesuffix(".wav")
+    assert "left out       none" in corpus.info.description
+
+
+def test_files_of_which_only_the_form_of_their_names_differs(tmp_path):
+    forms = [unicodedata.normalize(form, "é.wav") for form in ("NFC", "NFD")]
+    for form in forms:
+        write_wav(tmp_path / form)
+    write_text(tmp_path / "table.csv", "audio,text,label\n" + "".join(f"{form},Oh.,sad\n" for form in forms))
+    assert [audio["path"] for audio in load_folder(tmp_path)["train"]["audio"]] == [
+        f"{tmp_path}/{form}" for form in forms
+    ]

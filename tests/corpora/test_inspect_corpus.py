@@ -13,7 +13,7 @@ from datasets import ClassLabel, List
 from layout import write_text, write_wav
 
 from tacfn_hf.corpora.inspection import format_report, inspect_corpus
-from tacfn_hf.corpora.schema import build_corpus
+from tacfn_hf.corpora.schema import BadFilesError, build_corpus
 
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,7 @@ def test_the_command_counts_what_is_there(root, tmp_path):
             "group_column": "scene",
             "split_column": "part",
             "allow_missing": True,
+            "skip_bad_files": True,
         },
         "splits": {
             "train": {
@@ -108,6 +109,25 @@ def test_the_command_counts_what_is_there(root, tmp_path):
     assert description in done.stdout
 
 
+def test_files_that_can_not_be_opened_are_counted_and_named(tmp_path, monkeypatch, capsys):
+    for i in range(3):
+        write_wav(tmp_path / "sad" / f"{i}.wav")
+        write_text(tmp_path / "angry" / f"{i}.wav", "no audio" * i)
+    write_wav(tmp_path / "angry" / "3.wav")
+    main = runpy.run_path(str(ROOT / "scripts" / "inspect_corpus.py"))["main"]
+    main(["folder", str(tmp_path), "--json", str(tmp_path / "report.json")])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["splits"]["train"]["labels"] == {"angry": 1, "sad": 3}
+    assert "3 whose audio can't be opened (angry/0, angry/1, angry/2)" in report["description"]
+    (warning,) = report["warnings"]
+    assert warning.startswith(f"3 of 7 audio files of {tmp_path} can't be opened, and their rows are left out: ")
+    assert all(f"{i}.wav" in warning for i in range(3))
+    assert "is empty" in warning
+    assert warning in capsys.readouterr().out
+    with pytest.raises(BadFilesError, match="^3 of 7 "):
+        main(["folder", str(tmp_path), "skip_bad_files=false"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -117,12 +137,14 @@ def test_the_command_counts_what_is_there(root, tmp_path):
         (["folder", "{root}", "--json", "{root}/nowhere/report.json"], "No such file or directory"),
     ],
 )
-def test_errors_are_one_sentence(root, monkeypatch, arguments, message):
+def test_errors_are_one_sentence(root, monkeypatch, capsys, arguments, message):
     monkeypatch.setattr("sys.argv", ["inspect_corpus.py", *(argument.format(root=root) for argument in arguments)])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(ROOT / "scripts" / "inspect_corpus.py"), run_name="__main__")
-    assert message.format(root=root) in caught.value.code
-    assert "\n" not in caught.value.code
+    assert caught.value.code == 2
+    (printed,) = capsys.readouterr().err.splitlines()[-1:]
+    assert printed.startswith("inspect_corpus.py: error: ")
+    assert message.format(root=root) in printed
 
 
 def rows(number: int, **more) -> list[dict]:

@@ -1,6 +1,8 @@
 """What every reader ends with and what it reads with: each promise, and each error."""
 
 import io
+import os
+import re
 import tarfile
 import warnings
 import zipfile
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from datasets import Audio, ClassLabel, List, Value
-from layout import write_text, write_wav
+from layout import write_compressed, write_text, write_wav
 
 from tacfn_hf.corpora.emotions import EMOTIONS, SYNONYMS, canonical_labels, canonical_names
 from tacfn_hf.corpora.reading import (
@@ -24,7 +26,8 @@ from tacfn_hf.corpora.reading import (
     read_csv,
     read_text,
 )
-from tacfn_hf.corpora.schema import build_corpus
+from tacfn_hf.corpora.schema import BadFilesError, build_corpus
+from tacfn_hf.model.audio_tacfn import load_audio
 
 
 NAMES = ["angry", "sad"]
@@ -115,8 +118,68 @@ def test_a_duration_that_is_given_is_not_read(tmp_path):
 def test_audio_that_is_none(tmp_path, embedded):
     path = str(write_text(tmp_path / "a.wav", "no audio"))
     audio = {"bytes": b"no audio", "path": path} if embedded else path
-    with pytest.raises(ValueError, match=r"^The audio of id 'a' \(.*a.wav\) can't be opened: Format not recognised"):
+    with pytest.raises(
+        BadFilesError, match=r"1 of 1 audio files of Toy .* id 'a' \(.*a.wav\) can't be decoded as audio"
+    ):
         build([row("a", audio)])
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+@pytest.mark.parametrize(
+    ("name", "muxer", "codec", "options"),
+    [
+        ("a.mp4", "mp4", "aac", {}),
+        ("aac.wav", "adts", "aac", {}),
+        ("a.mp3", "mp3", "libmp3lame", {"write_xing": "0"}),
+        ("a.opus", "ogg", "libopus", {}),
+    ],
+)
+def test_the_duration_is_that_of_what_is_decoded(tmp_path, name, muxer, codec, options, embedded):
+    path = write_compressed(tmp_path / name, muxer, codec, **options)
+    audio = {"bytes": path.read_bytes(), "path": name} if embedded else str(path)
+    seconds = build([row("a", audio)])["train"]["duration"][0]
+    assert seconds == pytest.approx(len(load_audio(path, 48000)) / 48000, abs=1e-4)
+    assert 0.4 < seconds < 0.7
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    """Files of several kinds that can't be opened, and what is to be said of each."""
+    whole = write_wav(folder / "whole.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    write_text(folder / "empty.wav", "")
+    write_text(folder / "text.flac", "no audio")
+    write_text(folder / "pointer.mp3", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    return {
+        "cut.wav": "is cut off",
+        "empty.wav": "is empty: the file has 0 bytes",
+        "text.flac": "can't be decoded",
+        "pointer.mp3": "Git LFS pointer",
+    }
+
+
+def test_all_bad_files_are_named_at_once_each_with_its_reason(tmp_path):
+    reasons = bad_files(tmp_path)
+    rows = [row(name, str(tmp_path / name)) for name in ("whole.wav", *reasons)]
+    with pytest.raises(BadFilesError, match="^4 of 5 audio files of Toy can't be opened") as caught:
+        build([*rows, row("silent")])
+    assert "\n" not in str(caught.value)
+    for name, reason in reasons.items():
+        assert re.search(rf"The audio of id '{name}' \([^)]*{name}\) [^;]*{reason}", str(caught.value))
+        assert reason in caught.value.errors[name]
+    assert caught.value.errors.keys() == reasons.keys()
+
+
+def test_of_many_bad_files_some_are_named_and_all_are_counted(tmp_path):
+    rows = [row(f"u{i}", str(write_text(tmp_path / f"{i}.wav", ""))) for i in range(12)]
+    with pytest.raises(BadFilesError, match="^12 of 12 .*; and 2 more.$") as caught:
+        build(rows)
+    assert str(caught.value).count("is empty") == 10
+    assert len(caught.value.errors) == 12
+
+
+def test_a_missing_file_is_a_bad_one_where_no_option_says_otherwise(tmp_path):
+    with pytest.raises(BadFilesError, match="^1 of 1 .* is not a file: there is nothing there.$"):
+        build([row("a", str(tmp_path / "a.wav"))], allow_missing=None)
 
 
 def test_missing_audio(tmp_path):
@@ -136,6 +199,30 @@ def test_missing_audio(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(ValueError, match="1 of 1 audio files"):
         build([row("a", str(tmp_path / "folder.wav"))])
+
+
+def test_where_all_audio_is_missing_the_root_is_wrong(tmp_path):
+    rows = [row(f"{i}", str(tmp_path / "wav" / f"{i}.wav")) for i in range(3)]
+    with pytest.raises(ValueError, match="^3 of 3 .*0.wav: check the root.$"):
+        build([*rows, row("without")])
+    with pytest.raises(ValueError, match="^3 of 3 .*0.wav: check the root, or say audio_root where the audio lies els"):
+        build(rows, options=["audio_root"])
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize(
+    "written", ["wav\\a.wav", "WAV/a.wav", "wav/A.WAV", "wav/a", "wav/a.mp3", "Wav\\A", "wav/A.flac"]
+)
+def test_a_missing_file_has_one_near(tmp_path, written, others):
+    near = write_wav(tmp_path / "wav" / "a.wav")
+    write_text(tmp_path / "wav" / "a.txt", "no audio")
+    write_wav(tmp_path / "other.wav")
+    rows = [row("a", f"{tmp_path}/{written}"), *[row("other", str(tmp_path / "other.wav"))][:others]]
+    with pytest.raises(ValueError, match=rf"a.* \(there is {near}\): ") as caught:
+        build(rows)
+    assert ("allow_missing" in str(caught.value)) == bool(others)
+    with pytest.warns(UserWarning, match=rf" \(there is {near}\)"):
+        build(rows, allow_missing=True)
 
 
 def test_clips_that_are_known_to_be_missing(tmp_path):
@@ -161,7 +248,7 @@ def test_counts_that_are_not_the_published_ones_warn():
     ("rows", "message"),
     [
         ([], "^Toy has no utterance: 7 songs left out.$"),
-        ([row("a"), row("a")], "^The id 'a' occurs twice in Toy"),
+        ([row("a"), row("a")], "^The id 'a' occurs twice in Toy: every utterance needs an id of its own.$"),
         (
             [row("a", label="merry")],
             "^The label of id 'a' in Toy is 'merry': the labels that are known are angry, sad.$",
@@ -267,11 +354,22 @@ def test_paths_of_a_table_stay_in_the_root(tmp_path):
     write_wav(root / "wav" / "a.wav")
     assert inside(root, "wav/../wav/a.wav", "Row 1") == str(root / "wav" / "a.wav")
     assert inside(root, "not/there.wav", "Row 1") == str(root / "not" / "there.wav")
-    (root / "out").symlink_to(tmp_path)
     write_wav(tmp_path / "roots" / "a.wav")  # begins as the root does
-    for path in ("../a.wav", "/etc/passwd", "out/a.wav", "../roots/a.wav"):
-        with pytest.raises(ValueError, match=f"^Row 1 names '{path}', which lies outside of {root}"):
-            inside(root, path, "Row 1")
+    for path in ("../a.wav", "/etc/passwd", "wav/../../a.wav", "../roots/a.wav"):
+        with pytest.raises(ValueError, match=f"^Row 1 names '{path}', which lies outside of {root}: say so.$"):
+            inside(root, path, "Row 1", otherwise="say so")
+    assert inside(root, "../roots/a.wav", "Row 1", others=[tmp_path / "roots"]) == str(tmp_path / "roots" / "a.wav")
+
+
+def test_links_of_the_root_are_followed(tmp_path):
+    root, elsewhere = tmp_path / "root", write_wav(tmp_path / "elsewhere" / "a.wav")
+    (root / "wav").mkdir(parents=True)
+    (root / "folder").symlink_to(elsewhere.parent)
+    (root / "wav" / "a.wav").symlink_to(elsewhere)
+    for path in ("folder/a.wav", "wav/a.wav", f"{root}/folder/a.wav"):
+        assert inside(root, path, "Row 1") == os.path.join(root, path)
+    (tmp_path / "link").symlink_to(root)  # the root by another name
+    assert inside(tmp_path / "link", f"{root}/a.wav", "Row 1") == f"{root}/a.wav"
 
 
 def test_text_files(tmp_path):

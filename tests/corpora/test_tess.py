@@ -103,7 +103,7 @@ def test_where_it_is_sound_it_has_its_audio(rows):
 
 def test_any_other_broken_file_is_an_error(tmp_path):
     write_text(make(tmp_path) / "OAF_angry" / "OAF_back_angry.wav", "RIFF")
-    with pytest.raises(ValueError, match=r"The audio of id 'OAF_back_angry' \(.*\) can't be opened"):
+    with pytest.raises(ValueError, match=r"The audio of id 'OAF_back_angry' \(.*\) can't be decoded"):
         load_tess(tmp_path)
 
 

@@ -1,10 +1,12 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from reference import logits_beta_gate
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import find_labels
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification, TacfnModel
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
@@ -173,6 +175,45 @@ def test_modality_dropout_leaves_every_sample_one_modality_and_those_with_one_al
     for lost in (beta[100:] == 0, beta[100:] == 1):
         assert 0.2 < lost.float().mean() < 0.4
     assert ((evaluated[100:] > 0) & (evaluated[100:] < 1)).all()
+
+
+@pytest.mark.parametrize("model_class", [TacfnModel, TacfnForSequenceClassification])
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("attention_mask", "mask_a = attention_mask == 0"),
+        ("mask_audio", "mask_a of audio"),
+        ("text_attention_mask", "mask_t of text"),
+        ("padding_mask", "True = PAD"),
+        ("output_attention", r"did you mean output_attentions\?"),
+        ("h_audio", r"did you mean h_a\?"),
+        ("input_ids", "its arguments are h_a, h_t, mask_a, mask_t, "),
+        ("anything", "its arguments are h_a, h_t, mask_a, mask_t, "),
+    ],
+)
+def test_no_argument_is_lost(config, model_class, name, right):
+    with pytest.raises(TypeError, match=f"forward has no argument {name}: .*{right}"):
+        model_class(config)(h_a=torch.zeros(2, 5, 12), **{name: torch.zeros(2, 5)})
+
+
+def test_a_network_without_a_head_takes_no_labels(config):
+    with pytest.raises(TypeError, match="forward has no argument labels"):
+        TacfnModel(config)(h_a=torch.zeros(2, 5, 12), labels=torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("model_class", [TacfnModel, TacfnForSequenceClassification])
+def test_what_others_pass_for_their_own_ends(config, model_class):
+    """Trainer passes a number, where labels go to a loss function of the user; PEFT names a language model's inputs."""
+    model, h_a = model_class(config).eval(), torch.randn(2, 5, 12)
+    peft = {"input_ids": None, "attention_mask": None, "inputs_embeds": None, "return_dict": None}
+    got = model(h_a=h_a, num_items_in_batch=2, **peft, output_attentions=None, output_hidden_states=None)
+    assert torch.equal(got.h_fused, model(h_a=h_a).h_fused)
+    assert model.get_input_embeddings() is None
+
+
+def test_trainer_finds_the_labels():
+    """It takes every argument that has "label" in its name for one."""
+    assert find_labels(TacfnForSequenceClassification) == ["labels"]
 
 
 def test_vectors_are_sequences_of_one(model):
@@ -362,6 +403,11 @@ A, T = torch.zeros(2, 5, 12), torch.zeros(2, 3, 16)
         ({"h_a": A, "labels": torch.tensor([[0], [1]])}, ValueError, r"labels has shape \[2, 1\]"),
         ({"h_a": A, "labels": torch.zeros(2, 3)}, ValueError, r"labels has shape \[2, 3\].*\[2, 4\]"),
         ({"h_a": A, "output_attentions": True}, ValueError, r'set_attn_implementation\("eager"\)'),
+        ({"h_a": A.numpy()}, TypeError, r"h_a is of type ndarray: .* torch\.as_tensor\(h_a\)"),
+        ({"h_t": T.tolist()}, TypeError, r"h_t is of type list: .* torch\.as_tensor\(h_t\)"),
+        ({"h_a": A, "mask_a": np.zeros((2, 5), bool)}, TypeError, r"mask_a is of type ndarray: .*as_tensor\(mask_a\)"),
+        ({"h_a": A, "labels": np.array([0, 1])}, TypeError, r"labels is of type ndarray: .*as_tensor\(labels\)"),
+        ({"h_a": A, "labels": ["sad", "angry"]}, TypeError, r"labels is of type list: .*label2id\[name\]"),
     ],
 )
 def test_bad_input_has_its_sentence(model, inputs, error, sentence):

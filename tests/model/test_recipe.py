@@ -158,6 +158,39 @@ def test_the_losses_of_one_modality_are_those_of_the_samples_that_have_both(conf
     assert torch.equal(taught(**inputs, labels=LABELS).loss, plain(**inputs, labels=LABELS).loss)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 1e-9, 0.1, 1.0])
+def test_smoothing_of_all_losses_of_classes_and_of_nothing_else(config, smoothing):
+    """(1 - eps) times the label's loss plus eps times the mean loss of all classes, times the label's weight."""
+    inputs, weights, count = batch(), torch.tensor([1.0, 2.0, 0.5, 3.0]), (LABELS != -100).sum()
+    plain = build(config).train()
+    taught = build(config, class_weights=weights.tolist(), unimodal_loss_weight=0.3, gate_loss_weight=4.0).train()
+
+    def smoothed(logits, labels):
+        losses = -logits.double().log_softmax(-1)[labels != -100]
+        labels = labels[labels != -100]
+        own = losses.gather(1, labels[:, None])[:, 0]
+        return (weights[labels] * ((1 - smoothing) * own + smoothing * losses.mean(-1))).sum() / count
+
+    expected = smoothed(plain(**inputs).logits, LABELS)
+    true_class = []
+    for name in "at":
+        logits, both = alone(plain, inputs, name)
+        expected += 0.3 * smoothed(logits, LABELS[both])
+        true_class.append(logits.double().softmax(-1).gather(1, LABELS[both].clamp(min=0)[:, None])[:, 0])
+    target = true_class[0] / (true_class[0] + true_class[1])
+    errors = (plain(**inputs).beta[both, 0].double() - target) ** 2
+    expected += 4.0 * errors[LABELS[both] != -100].sum() / count
+    loss = taught(**inputs, labels=LABELS, smoothing=smoothing).loss
+    assert torch.allclose(loss.double(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("problem_type", ["regression", "multi_label_classification"])
+def test_only_classes_are_smoothed(config, problem_type):
+    model = build(config, problem_type=problem_type)
+    with pytest.raises(ValueError, match=f"label_smoothing_factor.* is 0.1, but problem_type is {problem_type}"):
+        model(**batch(), labels=torch.rand(6, 4), smoothing=0.1)
+
+
 def test_beta_is_taught_the_share_of_the_true_class(config):
     inputs = batch()
     plain, taught = build(config).train(), build(config, gate_loss_weight=4.0).train()
