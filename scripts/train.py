@@ -7,9 +7,10 @@ Trains the fusion network on features, and evaluates it on the validation and te
     accelerate launch --multi_gpu --num_processes 2 scripts/train.py recipe.json
 
 A JSON file of arguments comes first, configs/default.json, the recipe, where there is none; flags after it override
-it. The defaults that are listed here hold for what neither says; all of them are the plain network's. Every
-`TrainingArguments` flag works, or is refused by name (docs/training.md). `--resume_from_checkpoint true` goes on from the
-last checkpoint in output_dir. output_dir gets the model, the processor that made the features, `metrics.json` and `predictions.parquet`.
+it. The defaults that are listed here hold for what neither says; all of them are the plain network's. Every flag of
+`TrainingArguments` works, or is refused by name (docs/training.md). `--resume_from_checkpoint true` goes on from the
+last checkpoint in output_dir. output_dir gets the model, the processor that made the features, `metrics.json` and
+`predictions.parquet`.
 """
 
 import os
