@@ -20,6 +20,7 @@ from ..importing import (
     warn_of_one_label,
     warn_of_words_for_nothing,
 )
+from ..model.processing_tacfn import is_blank
 from ..paths import find_alike, one_form
 from .emotions import canonical_labels, is_emotion
 from .reading import check_no_archive, check_root, inside, lookup
@@ -309,7 +310,7 @@ def utterances(
 def texts(table: pa.Table, column: str, where: str) -> list[str | None]:
     """The cells of a column of strings or integers as strings; an empty or blank one is None."""
     try:
-        return [cell if cell and cell.strip() else None for cell in as_text(table, where, column)]
+        return [None if not cell or is_blank(cell) else cell for cell in as_text(table, where, column)]
     except TypeError as error:
         raise ValueError(str(error)) from error
 

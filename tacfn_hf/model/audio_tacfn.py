@@ -4,7 +4,7 @@ import io
 import numbers
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,18 +29,22 @@ UNKNOWN_SIZE = 0x7FFF0000
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's
 # libsndfile takes wav, AIFF, W64 and RF64 files that were cut off as shorter ones, and only its log tells.
 ANNOUNCED_AND_FOUND = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+EMPTY = re.compile(r"^data : 0\n\*\*\*", re.MULTILINE)  # behind which there is what libsndfile does not understand
 CUT_OFF = "does not match value from 'ds64'"
 # Codecs for which libsndfile only estimates how many samples there are, or which it knows in few containers.
 LOSSY = ("MPEG_LAYER", "VORBIS", "OPUS")
 # FFmpeg's names of what it is let open. Its other formats include playlists, which open further files.
-FORMATS = "aac,ac3,amr,ape,asf,avi,caf,eac3,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,wav,wv"
-# Of these, the ones whose header states how long the audio is.
-STATES_LENGTH = {"ape", "avi", "caf", "mov", "tta", "wav", "wv"}
+FORMATS = "aac,ac3,amr,ape,asf,avi,caf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,wav,wv"
+# Of these, the ones whose header states when the audio ends, or, second, when the longest track does.
+STATES_END = {"ape", "caf", "flac", "mov", "tta", "wav", "wv"}
+STATES_END_OF_ALL = {"flv", "matroska"}
 MAX_SHORT = 0.1  # seconds by which such a header may exceed its audio: it can count a codec's delay and padding
 LFS_POINTER = b"version https://git-lfs"
 LONGER = "raise that, or cut it with truncation=True."
 MAX_PATH = 200  # characters of a path that a message shows
-CANCELLED = 0.01  # of the energy that the mean of unrelated channels would have
+MAX_CHANNELS = 32  # of an array; more are rather a batch, or a spectrogram
+CANCELLED = 0.01  # of the variance that the mean of unrelated channels would have
+BLOCK = 2**20  # samples that are mixed at a time
 
 
 class AudioError(ValueError):
@@ -60,15 +64,16 @@ def load_audio(
 
     What a file is, its content says, not its name. libsndfile reads WAV, AIFF, FLAC, AU, CAF, W64, RF64, SPHERE and
     its other formats of exact length. PyAV (FFmpeg) reads MP3, MP2, AAC, AC-3, Ogg and Opus, mp4, m4a, mov and 3gp,
-    webm and mkv, avi, AMR, WMA, MPEG, flv, APE, TTA and WavPack, to their last frame.
+    webm and mkv, avi, AMR, WMA, MPEG, flv, APE, TTA and WavPack, to their last frame, and FLAC from a pipe.
 
-    A codec's delay and padding are taken off where the file states them: MP3 with a LAME or Info frame, Opus, mp4 and
-    its relatives. Elsewhere they stay: MP3 without that frame, MP2, AAC in ADTS or mkv, AMR, AC-3.
+    A codec's delay and padding are taken off where the file states them: MP3 with a LAME or Info frame, Opus, Vorbis,
+    mp4 and its relatives. Elsewhere they stay: MP3 without that frame, MP2, AAC in ADTS or mkv, AMR, AC-3.
 
-    A file that was cut off is an error where the file states its length (WAV, AIFF, FLAC, mp4, mkv of audio alone,
-    MP3 with an Info frame, and others), or where the decoder finds half a frame (AAC, AC-3, FLAC). MP3 without an Info
-    frame, MP2, AMR, Ogg, MPEG and mkv that a pipe wrote say neither: they are read as far as they go, and a page of
-    Ogg, up to a second, or a block of mkv that is not whole is lost.
+    A file that was cut off is an error where the file states its size or its end (WAV, AIFF, FLAC, mp4, mkv, flv, avi,
+    MP3 with a Xing or Info frame, and others), or where the decoder finds half a frame (AAC, AC-3, FLAC). MP3 without
+    that frame, MP2, AMR, Ogg, MPEG, WMA, an mp4 in fragments, and what came through a pipe do not say it: they are read
+    as far as they go, and a page of Ogg, up to a second, or a block of mkv that is not whole is lost. In these, except
+    in Ogg, damage in the middle can go unnoticed too.
 
     Args:
         audio: a path; the bytes of a file; samples as array, tensor or list, `[S]`, or 2-D with the channels on the
@@ -85,9 +90,11 @@ def load_audio(
     Raises:
         AudioError: a file that is missing or can't be decoded whole; no samples, or NaN or infinite ones; channels
             that cancel each other; too many dimensions, seconds, or no usable rate.
-        TypeError: none of the forms above.
+        TypeError: none of the forms above, or `truncation` is no bool.
         ImportError: soundfile, av or soxr is needed and not installed.
     """
+    if truncation not in (True, False):
+        raise TypeError(f"truncation is {truncation!r}: it must be True or False.")
     name = named(audio, name)
     if isinstance(audio, Mapping):
         if audio.get("array") is not None:
@@ -147,7 +154,7 @@ def audio_seconds(audio: str | os.PathLike | bytes | memoryview | BinaryIO, name
         sound = open_exact(stream, name)
         if sound is not None:
             with sound:
-                check_frames(sound, name)
+                check_whole(sound, name)
                 return sound.frames / sound.samplerate
         count, rate = 0, 1
         for frame, samples in compressed_frames(stream, name):
@@ -164,7 +171,7 @@ def decode(
         if sound is None:
             return decode_compressed(stream, max_seconds, truncation, name)
         with sound:
-            check_frames(sound, name)
+            check_whole(sound, name)
             wanted = check_seconds(sound.frames, sound.samplerate, max_seconds, truncation, name)
             try:
                 samples = sound.read(wanted, dtype="float32", always_2d=True)
@@ -172,7 +179,7 @@ def decode(
                 raise AudioError(f"{name} can't be decoded as audio: {reason_of(error)}") from error
             if len(samples) < wanted:
                 raise cut_off(name)
-            return mixed(samples, 1, name), sound.samplerate
+            return mixed([samples], name), sound.samplerate
 
 
 def open_audio(file: Any, name: str) -> BinaryIO:
@@ -189,7 +196,10 @@ def open_audio(file: Any, name: str) -> BinaryIO:
                 f"{name} is a text of {len(os.fspath(file))} characters that names no file: give a path, or the bytes "
                 "of a file (base64 must be decoded first)."
             )
-        raise AudioError(f"{name} is not a file: there is {'a folder' if os.path.isdir(file) else 'nothing'} there.")
+        if "://" in os.fspath(file):
+            raise AudioError(f"{name} is an address, which is not fetched: give a file, or its bytes.")
+        there = "a folder" if os.path.isdir(file) else "no regular file" if os.path.exists(file) else "nothing"
+        raise AudioError(f"{name} is not a file: there is {there} there.")
     else:
         stream = open(file, "rb")
     head = stream.read(len(LFS_POINTER))
@@ -216,17 +226,20 @@ def open_exact(stream: BinaryIO, name: str) -> Any:
             ) from error
         stream.seek(0)
         return None
-    if sound.subtype.startswith(LOSSY):
+    if sound.subtype.startswith(LOSSY) or sound.frames == UNKNOWN_FRAMES:  # FLAC from a pipe
         sound.close()
         stream.seek(0)
         return None
     return sound
 
 
-def check_frames(sound: Any, name: str) -> None:
-    """An AudioError where the header of a `SoundFile` does not say how many samples there are, or says too many."""
-    if sound.frames == UNKNOWN_FRAMES:
-        raise AudioError(f"{name} does not say how many samples it has, as FLAC from a pipe: convert it anew.")
+def check_whole(sound: Any, name: str) -> None:
+    """An AudioError where the header of a `SoundFile` announces more than the file holds."""
+    if sound.frames == 0 and EMPTY.search(sound.extra_info):
+        raise AudioError(
+            f"{name} has a header that was never completed: it announces no audio, and more bytes follow. Write it "
+            "anew, as by ffmpeg -i."
+        )
     sizes = ANNOUNCED_AND_FOUND.search(sound.extra_info)
     if (sizes and int(sizes[2]) < int(sizes[1]) < UNKNOWN_SIZE) or CUT_OFF in sound.extra_info:
         raise cut_off(name)
@@ -249,17 +262,23 @@ def decode_compressed(
     stream: BinaryIO, max_seconds: float | None, truncation: bool, name: str
 ) -> tuple[np.ndarray, int]:
     """Mono samples and the rate of what `compressed_frames` reads."""
-    to_float = av.AudioResampler(format="fltp") if av is not None else None
-    pieces, count, rate = [], 0, 1
-    for frame, samples in compressed_frames(stream, name):
-        rate = frame.sample_rate
-        pieces += [piece.to_ndarray()[:, :samples] for piece in to_float.resample(frame)]
-        count += samples
-        if max_seconds is not None and count / rate > max_seconds:  # the rest can stay packed
-            if not truncation:
-                raise AudioError(f"{name} is longer than max_audio_seconds {max_seconds:g}: {LONGER}")
-            break
-    return mixed(np.concatenate(pieces, axis=1), 0, name), rate
+    rate = 1
+
+    def pieces() -> Iterator[np.ndarray]:
+        nonlocal rate
+        to_float, count = None, 0
+        for frame, samples in compressed_frames(stream, name):
+            to_float = to_float or av.AudioResampler(format="fltp")
+            rate = frame.sample_rate
+            for piece in to_float.resample(frame):
+                yield piece.to_ndarray()[:, :samples].T
+            count += samples
+            if max_seconds is not None and count / rate > max_seconds:  # the rest can stay packed
+                if not truncation:
+                    raise AudioError(f"{name} is longer than max_audio_seconds {max_seconds:g}: {LONGER}")
+                return
+
+    return mixed(pieces(), name), rate
 
 
 def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
@@ -267,33 +286,37 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
     The decoded frames of the first audio track, each with how many of its samples count.
 
     Raises:
-        AudioError: not one of `FORMATS`, no audio, damage that the decoder or the container reports, less audio than a
-            header states, or a rate that changes.
+        AudioError: not one of `FORMATS`, no audio, damage that the decoder or the container reports, an earlier end
+            than a header states, a gap in Ogg, or a rate or layout that changes.
     """
     if av is None:
         raise AudioError(f"{name} can't be decoded as audio by libsndfile: for mp3, m4a and others, pip install av.")
-    count, rate, form, last, end = 0, None, None, None, None
+    count, rate, form, last, container = 0, None, None, None, None
+    first, end, begin_of_all, end_of_all, lacking = None, 0, 0, 0, 0
     try:
         with av.open(stream, container_options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise AudioError(f"{name} has no audio track.")
-            track = container.streams.audio[0]
-            kinds, first, lacking = set(container.format.name.split(",")), None, 0
+            track, kinds = container.streams.audio[0], set(container.format.name.split(","))
+            if "avi" in kinds and stated_riff(stream) > stream_size(stream):
+                raise cut_off(name)
             vorbis = "ogg" in kinds and track.codec_context.name == "vorbis"
             if vorbis:  # FFmpeg takes too much or too little off the end of a file of one page
                 track.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
-            for packet in container.demux(track):
-                if first is None:
-                    first = packet
-                    if "mp3" in kinds and packet.has_sidedata("skip_samples"):
-                        lacking = stated_frames(stream, packet.pos)
+            for packet in container.demux() if kinds & STATES_END_OF_ALL else container.demux(track):
+                pts = packet.pts or 0
+                until = (pts + (packet.duration or 0)) * packet.time_base
+                begin_of_all, end_of_all = min(begin_of_all, pts * packet.time_base), max(end_of_all, until)
+                if packet.stream_index != track.index:
+                    continue
                 if "mp3" in kinds and packet.size and bytes(packet)[:2] < b"\xff\xe0":  # a tag, or zeros: no frame
                     continue
-                lacking -= packet.size > 0
+                if first is None:
+                    first = packet
+                    lacking = stated_frames(stream, packet.pos) if "mp3" in kinds else 0
+                end, lacking = until or end, lacking - (packet.size > 0)
                 if packet.is_corrupt:
                     raise damaged(name, count, rate)
-                if packet.pts is not None and packet.duration:
-                    end = (packet.pts + packet.duration) * track.time_base
                 for frame in packet.decode():
                     if vorbis and packet is first:  # half of a window, which is not audio yet
                         continue
@@ -310,61 +333,101 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
                     last, rate = frame, frame.sample_rate
             if last is None:
                 raise AudioError(f"{name} holds no samples.")
+            seconds = (count + last.samples) / rate
+            if lacking > 0 or is_short(container, track, max(end, seconds), end_of_all - begin_of_all):
+                raise cut_off(name)
+            missing = float((track.duration or 0) * track.time_base) - seconds
+            if "ogg" in kinds and missing > MAX_SHORT:  # its last page says how many samples came before
+                raise AudioError(f"{name} is damaged: {missing:.2f} s of its audio are missing.")
             total = None
-            if "mov" in kinds and end is not None:  # the last packet says how much of it is audio
+            if "mov" in kinds:  # the last packet says how much of it is audio
                 total = round((end - start) * rate)
             elif vorbis and track.duration is not None:
                 total = round(track.duration * track.time_base * rate)
-            samples = last.samples
-            if total is not None and 0 < total - count < samples:
-                samples = total - count
-            count += samples
-            if lacking > 0 or count / rate + MAX_SHORT < stated_seconds(container, track):
-                raise cut_off(name)
-            yield last, samples
+            yield last, total - count if total is not None and 0 < total - count < last.samples else last.samples
     except av.FFmpegError as error:
         where = f" after {count / rate:.2f} s" if count else ""
-        raise AudioError(f"{name} can't be decoded as audio{where}: {error.strerror}") from error
+        why = error.strerror if container else f"it is none of the formats that are read ({error.strerror})"
+        raise AudioError(f"{name} can't be decoded as audio{where}: {why}") from error
 
 
-def stated_seconds(container: Any, track: Any) -> float:
-    """How long a header says that the audio is; 0 where it does not, or estimates."""
+def is_short(container: Any, track: Any, end: float, length_of_all: float) -> bool:
+    """Whether a header states more, of the track or of all together, than was found, in seconds."""
     kinds = set(container.format.name.split(","))
-    if "matroska" in kinds:  # it has one length, which is that of the pictures where there are any
-        return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-    return float((track.duration or 0) * track.time_base) if kinds & STATES_LENGTH else 0.0
+    if kinds & STATES_END_OF_ALL:
+        return length_of_all + MAX_SHORT < (container.duration or 0) / av.time_base
+    return bool(kinds & STATES_END) and end + MAX_SHORT < (track.duration or 0) * track.time_base
+
+
+def stated_riff(stream: BinaryIO) -> int:
+    """The size of an avi file in bytes by its header; 0 where its writer did not know it."""
+    size = 8 + int.from_bytes(peek(stream, 4, 8), "little")
+    return size if size < UNKNOWN_SIZE else 0
+
+
+def stream_size(stream: BinaryIO) -> int:
+    place = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(place)
+    return size
 
 
 def stated_frames(stream: BinaryIO, start: int) -> int:
     """How many frames an MP3 file says that it has, in the Xing or Info frame that ends at byte `start`."""
+    head = peek(stream, max(0, start - 2000), start)  # a frame is shorter
+    place = max(head.rfind(b"Xing"), head.rfind(b"Info"))
+    # The name stands behind the frame's header and side information, whose size depends on version and channels.
+    if not any(place >= k and head[place - k : place - k + 2] >= b"\xff\xe0" for k in (13, 21, 36)):
+        return 0
+    return int.from_bytes(head[place + 8 : place + 12]) if head[place + 7] & 1 else 0
+
+
+def peek(stream: BinaryIO, start: int, stop: int) -> bytes:
+    """The bytes from `start` to `stop` of a stream, which stays where it is."""
     place = stream.tell()
-    stream.seek(max(0, start - 2000))  # a frame is shorter
-    info = stream.read(min(start, 2000))
+    stream.seek(start)
+    data = stream.read(stop - start)
     stream.seek(place)
-    info = info[max(info.rfind(b"Xing"), info.rfind(b"Info")) :]
-    return int.from_bytes(info[8:12]) if info[:4] in (b"Xing", b"Info") and info[7] & 1 else 0
+    return data
 
 
-def mixed(samples: np.ndarray, axis: int, name: str) -> np.ndarray:
+def mixed(pieces: Iterable[np.ndarray], name: str) -> np.ndarray:
     """
-    The mean of the channels, which lie along `axis`.
+    The mean of the channels of pieces `[n, C]`, one behind the other: float32 `[S]`.
 
     Raises:
         AudioError: channels that cancel each other, as where one is the negative of the other.
     """
-    mean = samples.mean(axis=axis)
-    channels = samples.shape[axis]
-    # Unrelated channels give a mean of 1/C^2 of their energy; of those that agree it is more.
-    if channels > 1 and energy(mean) < CANCELLED * energy(samples) / channels**2:
-        raise AudioError(
-            f"{name} has {channels} channels that cancel each other: their mean is silent. Give one of them, or turn "
-            "the sign of those that are in opposite phase."
-        )
-    return mean
+    means, sums, count = [], 0.0, 0
+    for block in blocks(pieces):
+        means.append(block.mean(axis=1))
+        if block.shape[1] > 1:
+            every = np.column_stack([block, means[-1]]).astype(np.float64)
+            sums = sums + np.stack([every.sum(axis=0), np.square(every).sum(axis=0)])
+            count += len(block)
+    if count and np.isfinite(sums).all():  # else a later check says where it is not
+        *variances, variance = sums[1] / count - (sums[0] / count) ** 2  # of each channel, and of their mean
+        # Unrelated channels give a mean of 1/C^2 of their variance; of those that agree it is more.
+        if variance < CANCELLED * sum(variances) / len(variances) ** 2:
+            raise AudioError(
+                f"{name} has {len(variances)} channels that cancel each other: their mean is silent. Give one of them, "
+                "or turn the sign of those that are in opposite phase."
+            )
+    return np.concatenate(means) if means else np.zeros(0, np.float32)
 
 
-def energy(samples: np.ndarray) -> float:
-    return float(np.vdot(samples, samples))
+def blocks(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Pieces `[n, C]`, joined or divided into some of about `BLOCK` samples."""
+    waiting, count = [], 0
+    for piece in pieces:
+        for start in range(0, len(piece), BLOCK):
+            waiting.append(piece[start : start + BLOCK])
+            count += len(waiting[-1])
+            if count >= BLOCK:
+                yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+                waiting, count = [], 0
+    if waiting:
+        yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
 
 
 def as_samples(audio: Any, name: str) -> np.ndarray:
@@ -397,7 +460,13 @@ def as_samples(audio: Any, name: str) -> np.ndarray:
     if array.ndim == 2:
         if array.shape[0] == array.shape[1]:
             raise AudioError(f"{name} has shape {list(array.shape)}: which axis holds the channels can't be told.")
-        array = mixed(array, int(array.shape[1] < array.shape[0]), name)
+        array = array if array.shape[1] < array.shape[0] else array.T
+        if array.shape[1] > MAX_CHANNELS:
+            raise AudioError(
+                f"{name} would be of {array.shape[1]} channels with {array.shape[0]} samples: give several waveforms "
+                "as a list, and no spectrogram."
+            )
+        array = mixed([array], name)
     return np.ascontiguousarray(array)
 
 
@@ -405,6 +474,7 @@ def check_rate(rate: Any, name: str) -> int:
     """The sampling rate as an integer, or an error."""
     if rate is None:
         raise AudioError(f"{name} is given as samples without sampling_rate: say how many a second they are, in Hz.")
+    rate = rate.item() if isinstance(rate, np.ndarray | torch.Tensor) and rate.ndim == 0 else rate
     if not isinstance(rate, numbers.Real) or not 1000 <= rate <= 768000 or rate != int(rate):
         raise AudioError(f"The sampling_rate of {name} is {rate!r}: it must be a whole number of Hz, 1000 to 768000.")
     return int(rate)

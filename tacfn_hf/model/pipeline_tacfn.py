@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
@@ -67,8 +68,10 @@ class EmotionRecognitionPipeline(Pipeline):
             raise TypeError(
                 f"The pipeline does not know {', '.join(kwargs)}: it takes sampling_rate, truncation and top_k."
             )
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}: it must be at least 1, or None for all labels.")
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise ValueError(f"top_k is {top_k!r}: it must be a whole number of at least 1, or None for all labels.")
+        if truncation is not None and not isinstance(truncation, bool):
+            raise TypeError(f"truncation is {truncation!r}: it must be True or False.")
         preprocess = {"sampling_rate": sampling_rate, "truncation": truncation}
         forward = {"truncation": truncation}
         return (
@@ -103,7 +106,7 @@ class EmotionRecognitionPipeline(Pipeline):
             return super().__call__(list(numbered(inputs)), **kwargs) if inputs else []
         if hasattr(inputs, "cast_column"):
             inputs = undecoded(inputs)
-        elif not (is_list(inputs) or isinstance(inputs, Iterator)):
+        elif isinstance(inputs, str | bytes | np.ndarray | torch.Tensor) or not isinstance(inputs, Iterable):
             return super().__call__(inputs, **kwargs)
         return super().__call__(numbered(inputs), **kwargs)
 
@@ -117,19 +120,27 @@ class EmotionRecognitionPipeline(Pipeline):
                 f"{which} is a {type(inputs).__name__}: give a mapping such as "
                 '{"audio": "a.wav", "text": "Hello"}, with either or both.'
             )
-        if "audio" not in inputs and "text" not in inputs:
-            if not {"bytes", "path", "array"} & set(inputs):
-                raise ValueError(f"{which} has {', '.join(map(str, inputs))}: it needs audio, text or both.")
-            inputs = {"audio": inputs}
+        for key in inputs:
+            if key not in ("audio", "text") and str(key).strip().lower() in ("audio", "text"):
+                raise ValueError(f"{which} has the key {key!r}: write {str(key).strip().lower()!r}.")
         audio, text = inputs.get("audio"), inputs.get("text")
+        if "audio" not in inputs:  # an audio struct of datasets, which may have a text beside it
+            audio = {key: inputs[key] for key in ("bytes", "path", "array", "sampling_rate") if key in inputs}
+            if all(audio.get(key) is None for key in ("bytes", "path", "array")):
+                audio = None
+            if audio is None and "text" not in inputs:
+                raise ValueError(f"{which} has {', '.join(map(str, inputs))}: it needs audio, text or both.")
         if text is not None and not isinstance(text, str):
-            raise TypeError(f"{which} has a {type(text).__name__} as text: it must be a string, or None.")
-        text = None if is_blank(text) else text
+            found = "NaN" if isinstance(text, float) and text != text else f"a {type(text).__name__}"
+            raise TypeError(f"{which} has {found} as text: it must be a string, or None.")
+        text, audio = None if is_blank(text) else text, None if is_blank(audio) else audio
         if audio is None and text is None:
             raise ValueError(f"{which} has neither audio nor text: it needs at least one of them.")
         if audio is not None:
             name = "audio" if index is None else f"audio {index}"
-            audio = self.processor.load_audio(audio, inputs.get("sampling_rate", sampling_rate), truncation, name)
+            rate = inputs.get("sampling_rate")
+            rate = sampling_rate if rate is None else rate
+            audio = self.processor.load_audio(audio, rate, truncation, name)
         return {"audio": audio, "text": text, "index": 0 if index is None else index}
 
     def _forward(self, model_inputs: dict[str, Any], truncation: bool = False) -> ModelOutput:
@@ -173,23 +184,32 @@ def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         ValueError: audio and text are not of the same number.
     """
     columns = {name: columns[name] for name in ("audio", "text", "sampling_rate") if columns.get(name) is not None}
-    lists = {
-        name: value
-        for name, value in columns.items()
-        if is_list(value) and (name == "sampling_rate" or not is_waveform(value))
-    }
+    lists = {name: value for name, value in columns.items() if is_list(value)}
+    if (
+        isinstance(columns.get("text"), np.ndarray) and columns["text"].ndim == 1
+    ):  # a slice in numpy's or torch's format
+        lists["text"] = columns["text"].tolist()
+    if is_waveform(columns.get("audio")):
+        del lists["audio"]
     if not lists.keys() & {"audio", "text"}:
         return None
+    audio = columns.get("audio")
+    if "text" in lists and isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
+        lists["audio"] = list(audio)
+    if "sampling_rate" not in lists and getattr(columns.get("sampling_rate"), "ndim", 0) == 1:
+        lists["sampling_rate"] = columns["sampling_rate"].tolist()
     counts = {name: len(lists[name]) if name in lists else 1 for name in ("audio", "text") if name in columns}
     if len(set(counts.values())) > 1:
         raise ValueError(
             f"The input has {counts['audio']} audios and {counts['text']} texts: the counts must agree, with None "
             "where one is missing."
         )
-    return [
-        {name: lists[name][i] if name in lists else value for name, value in columns.items()}
-        for i in range(next(iter(counts.values())))
-    ]
+    count = next(iter(counts.values()))
+    if len(lists.get("sampling_rate", range(count))) != count:
+        raise ValueError(
+            f"The input has {len(lists['sampling_rate'])} sampling rates for {count} audios: give one each."
+        )
+    return [{name: lists[name][i] if name in lists else value for name, value in columns.items()} for i in range(count)]
 
 
 def undecoded(dataset: Any) -> Any:

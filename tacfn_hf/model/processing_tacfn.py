@@ -293,7 +293,7 @@ class TacfnProcessor(ProcessorMixin):
                     max_length=limit if truncation else None,
                     verbose=False,
                 )["input_ids"]
-            if not text.strip() or not ids:
+            if is_blank(text) or not ids:
                 raise ValueError(f"{name} is empty ({text!r}): give None where the text is missing.")
             if limit is not None and len(ids) > limit:
                 raise ValueError(
@@ -341,7 +341,7 @@ class TacfnProcessor(ProcessorMixin):
             )
         if not texts:
             raise ValueError("The processor is given an empty list.")
-        texts = [None if is_blank(item) else item for item in texts]
+        texts, audios = ([None if is_blank(item) else item for item in items] for items in (texts, audios))
         numbers = range(len(texts)) if numbers is None else numbers
         for i, pair in zip(numbers, zip(texts, audios)):
             if pair[0] is None and pair[1] is None:
@@ -398,8 +398,11 @@ def is_waveform(value: Any) -> bool:
 
 
 def is_blank(text: Any) -> bool:
-    """Whether a text says nothing, which is as good as no text, in a call as in the cell of a corpus."""
-    return isinstance(text, str) and not text.strip()
+    """
+    Whether a text has nothing that can be seen: white space, zero-width and control characters. It counts as no text,
+    in a call as in the cell of a corpus.
+    """
+    return isinstance(text, str) and not any(letter.isprintable() and letter != " " for letter in text)
 
 
 def is_list(value: Any) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import Audio, Dataset, DatasetDict, IterableDataset
+from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, Value
 from tiny import config_for, save_speech_encoder
 from transformers import pipeline
 
@@ -157,12 +157,35 @@ def test_a_mapping_of_lists_gets_an_answer_for_each_row(recognizer, alone, tmp_p
     assert_equal(recognizer({"audio": waves}, sampling_rate=16000), expected)
 
 
+@pytest.mark.parametrize("form", [None, "numpy", "torch"])
+def test_a_slice_of_any_format_gets_an_answer_for_each_row(recognizer, form):
+    """Waveforms of one length come as one array, which is not one waveform of three channels."""
+    waves = np.stack([waveform(0), waveform(1)[:3000], waveform(2)[:3000]])
+    rows = Dataset.from_dict({"audio": waves, "text": ["Yes.", "No.", "So."], "sampling_rate": [16000] * 3})
+    found = recognizer(rows.with_format(form)[:3])
+    expected = [
+        recognizer({"audio": wave, "text": text, "sampling_rate": 16000}) for wave, text in zip(waves, rows["text"])
+    ]
+    assert_equal(found, expected)
+
+
+def test_a_struct_may_have_a_text_beside_it(recognizer, alone):
+    row = {"array": waveform(0), "sampling_rate": 16000, "path": None, "id": 7}
+    both = recognizer({"audio": waveform(0), "sampling_rate": 16000, "text": "Hello there."})
+    assert_equal([recognizer(row | {"text": "Hello there."})], [both])
+    assert_equal([recognizer({"bytes": flac(1), "path": None, "text": None})], alone[1:2])
+    assert_equal([recognizer({"audio": "", "text": INPUTS[2]["text"]})], alone[2:3])
+    assert_equal(
+        [recognizer({"audio": waveform(0), "sampling_rate": None, "text": "Hello there."}, sampling_rate=16000)], [both]
+    )
+
+
 @pytest.mark.parametrize("nothing", [[], {"text": []}, {"audio": []}, {"audio": [], "text": []}])
 def test_nothing_gets_no_answer(recognizer, nothing):
     assert recognizer(nothing) == []
 
 
-@pytest.mark.parametrize("blank", ["", "  ", "\n\t"])
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t", "\ufeff", "\u200b \u00ad", "\x01"])
 def test_a_text_of_white_space_is_missing_as_in_a_corpus(recognizer, alone, blank):
     assert_equal([recognizer({"audio": flac(1), "text": blank})], alone[1:2])
     assert_equal(recognizer([{"audio": flac(1), "text": blank}, INPUTS[2]], batch_size=2), alone[1:3])
@@ -182,7 +205,15 @@ def test_a_streaming_dataset_whether_its_features_are_known_or_not(recognizer, a
         assert_equal(list(recognizer(make(rows), batch_size=2)), alone[:4])
     else:
         expected = [alone[2], alone[3]]
-        assert_equal(list(recognizer(make(rows.select([2, 3])), batch_size=2)), expected)
+        stream = make(rows.select([2, 3]))
+        assert_equal(list(recognizer(stream, batch_size=2)), expected)
+        if stream.features is not None:  # only then has it columns
+            rows = stream.map(
+                lambda row: {"input": {"text": row["text"]}},
+                features=Features({"input": {"text": Value("string")}}),
+                remove_columns=["text", "audio"],
+            )
+            assert_equal(list(recognizer(rows["input"])), expected)
 
 
 def test_top_k(recognizer, folder):
@@ -234,6 +265,15 @@ BAD_INPUTS = {
     "other keys": ({"speech": b""}, ValueError, "input has speech: it needs audio, text or both"),
     "no rate": ({"audio": np.zeros(4000, np.float32)}, ValueError, "without sampling_rate"),
     "no file": ({"audio": "nowhere.wav"}, ValueError, r"audio \(nowhere.wav\) is not a file"),
+    "another case": ({"Audio": flac(0), "text": "Yes."}, ValueError, "has the key 'Audio': write 'audio'"),
+    "white space in a key": ({"audio": flac(0), "text ": "Yes."}, ValueError, "has the key 'text ': write 'text'"),
+    "a path beside a text": ({"path": "nowhere.wav", "text": "Yes."}, ValueError, r"\(nowhere.wav\) is not a file"),
+    "NaN of pandas": ([{"audio": flac(0), "text": float("nan")}], TypeError, "Input 0 has NaN as text"),
+    "rates of others": (
+        {"audio": [flac(0)] * 2, "sampling_rate": [16000]},
+        ValueError,
+        "1 sampling rates for 2 audios",
+    ),
     "empty text": ({"text": " "}, ValueError, "The input has neither audio nor text"),
     "texts in a list of inputs": ([{"text": "Yes."}, {"text": ["a", "b"]}], TypeError, "Input 1 has a list as text"),
     "one text for three": ({"text": ["a", "b", "c"], "audio": flac(0)}, ValueError, "has 1 audios and 3 texts"),
@@ -268,10 +308,16 @@ def test_bad_inputs(recognizer, given, error, message):
         list(recognizer(given))
 
 
-@pytest.mark.parametrize("top_k", [0, -1])
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, "2", True])
 def test_no_label_can_be_asked_for(recognizer, top_k):
-    with pytest.raises(ValueError, match=f"top_k is {top_k}: it must be at least 1, or None"):
+    with pytest.raises(ValueError, match=f"top_k is {top_k!r}: it must be a whole number of at least 1, or None"):
         recognizer(INPUTS[0], top_k=top_k)
+
+
+@pytest.mark.parametrize("truncation", ["False", 1])
+def test_whether_to_cut_is_yes_or_no(recognizer, truncation):
+    with pytest.raises(TypeError, match=f"truncation is {truncation!r}: it must be True or False"):
+        recognizer({"audio": flac(0)}, truncation=truncation)
 
 
 def test_unknown_arguments_are_named(recognizer):
