@@ -27,6 +27,9 @@ def main(argv: list[str]) -> None:
         if args.split not in metrics:
             there = ", ".join(name for name in metrics if name != "about")
             raise ValueError(f"{path} has no part {args.split!r}: it has {there}.")
+        lacking = [name for name in COLUMNS if name not in metrics[args.split]]
+        if lacking:
+            raise ValueError(f"{path} has no {', '.join(lacking)} of {args.split}: it is no metrics.json of a run.")
         rows[path] = {name: metrics[args.split][name] for name in COLUMNS}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
     summary = pd.DataFrame({"mean": table.mean(), "std (n-1)": table.std(ddof=1)}).T

@@ -17,12 +17,21 @@ from typing import Any, NoReturn
 
 import torch
 from datasets.exceptions import DatasetGenerationError
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import HfArgumentParser
 from transformers.debug_utils import DebugOption
 
 
-WHAT_USERS_CAN_MEND = (ValueError, TypeError, OSError, ImportError, DatasetGenerationError, SafetensorError)
+WHAT_USERS_CAN_MEND = (
+    ValueError,
+    TypeError,
+    OSError,
+    ImportError,
+    DatasetGenerationError,
+    SafetensorError,
+    StrictDataclassError,
+)
 FLAG = re.compile(r"--?[^\W\d][\w-]*(?==|\Z)")  # not a negative number, and not text that begins with a dash
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 LITTLE_SPACE = 2**20  # bytes
@@ -70,6 +79,8 @@ def sentence_of(error: BaseException) -> str:
         text = f"a .safetensors file can't be read or written: {error}"
     elif isinstance(error, DatasetGenerationError):
         text = f"{error}: {error.__cause__}"
+    elif isinstance(error, StrictDataclassError):  # a check of a config, whose own sentence is behind it
+        text = str(error.__cause__ or error)
     return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
 
 

@@ -83,6 +83,8 @@ def extract_features(
     parts = dict(dataset) if isinstance(dataset, DatasetDict) else {"": dataset}
     parts = prepare_rows(parts, audio_column, text_column, id_column, label_column, speaker_column)
     output_dir.mkdir(parents=True, exist_ok=True)
+    if PartialState().is_main_process:
+        remove_other_kind(output_dir, isinstance(dataset, DatasetDict))
     if PartialState().is_main_process and not is_saved(processor, output_dir / PROCESSOR_FOLDER):
         processor.save_pretrained(output_dir / PROCESSOR_FOLDER)
     complete = True
@@ -94,6 +96,20 @@ def extract_features(
     if isinstance(dataset, DatasetDict):
         write_json(output_dir / "dataset_dict.json", {"splits": list(parts)})
     return load_from_disk(output_dir)
+
+
+def remove_other_kind(folder: Path, has_splits: bool) -> None:
+    """Removes what an earlier run with splits, or without, left in the folder: it would be opened in place of this."""
+    if has_splits:
+        for path in [
+            folder / "state.json",
+            folder / "dataset_info.json",
+            folder / REPORT,
+            *folder.glob("shard-*.arrow"),
+        ]:
+            path.unlink(missing_ok=True)
+    else:
+        (folder / "dataset_dict.json").unlink(missing_ok=True)
 
 
 def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
@@ -121,6 +137,8 @@ def prepare_rows(
     speaker_column: str | None,
 ) -> dict[str, Dataset]:
     """The parts with the columns `id`, `audio`, `text`, `label`, `speaker` under these names; audio is not decoded."""
+    if not any(len(part) for part in parts.values()):
+        raise ValueError("The dataset has no rows: there is nothing to extract.")
     columns = next(iter(parts.values())).column_names
     renamed = {}
     for name, wanted in (("audio", audio_column), ("text", text_column)):
@@ -170,6 +188,8 @@ def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
         return parts
     if not any(isinstance(part.features["label"], Value) for part in parts.values()):
         return parts
+    if not all(isinstance(part.features["label"], Value) for part in parts.values()):
+        raise ValueError("The labels are a ClassLabel in some splits and values in others: make them the same in all.")
     labels = {}
     for name, part in parts.items():
         cells = part.with_format(None)["label"][:]
@@ -286,7 +306,8 @@ class Extraction:
             h_t[i] = stored(h.numpy(), f"h_t of id {ids[i]!r}")
         h_a = self.encode_audio(audio, ids)
 
-        columns = {name: table.column(name).take(kept) for name in table.column_names if name != "audio"}
+        places = pa.array(kept, pa.int64())
+        columns = {name: table.column(name).take(places) for name in table.column_names if name != "audio"}
         for column, values in (("h_a", h_a), ("h_t", h_t)):
             if column in self.provenance:
                 columns[column] = nested_array([values[i] for i in kept], "float16", self.sizes[column])

@@ -347,15 +347,33 @@ def read_delimited(path: Path, encoding: str, separator: str) -> pa.Table:
             f"its cells; say separator={other!r}."
         )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    head = next(reader, [])
-    rows = []
-    for row in reader:
-        if len(row) != len(head):
-            raise ValueError(
-                f"{path} has {len(row)} cells in the row that ends at line {reader.line_num}, "
-                f"but its head line has {len(head)}."
-            )
-        rows.append([cell or None for cell in row])
+    rows, long = [], []
+    try:
+        head = next(reader, [])
+        if not head:
+            raise ValueError(f"The table {path} is empty: it has no head line.")
+        for row in reader:
+            if not any(row):  # a line of nothing, as spreadsheets leave them at the end
+                continue
+            if len(row) != len(head):
+                raise ValueError(
+                    f"{path} has {len(row)} cells in the row that ends at line {reader.line_num}, "
+                    f"but its head line has {len(head)}."
+                )
+            if any(separator in part for cell in row for part in cell.split("\n")[1:]):
+                long.append(reader.line_num)
+            rows.append([cell or None for cell in row])
+    except csv.Error as error:
+        raise ValueError(
+            f"The table {path} can't be read after line {reader.line_num}: {error}; a quotation mark within a cell "
+            "must be doubled, in a cell that is in quotation marks."
+        ) from error
+    if long:
+        warnings.warn(
+            f"{path} has {len(long)} rows with a cell of several lines in which {separator!r} occurs, the first ends "
+            f"at line {long[0]}: a quotation mark that is no mark of a cell joins rows to one. See whether it did.",
+            stacklevel=3,
+        )
     columns = list(zip(*rows, strict=True)) or [()] * len(head)
     return pa.table([pa.array(column, pa.string()) for column in columns], names=head)
 
@@ -390,6 +408,7 @@ def as_text(rows: pa.Table, table: str | os.PathLike, column: str) -> list[str |
     if not (
         pa.types.is_string(type_)
         or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
         or pa.types.is_integer(type_)
         or pa.types.is_null(type_)
     ):
@@ -444,7 +463,7 @@ def class_indices(
     values = as_text(rows, table, column)
     feature = datasets.Features.from_arrow_schema(rows.schema)[column]
     if isinstance(feature, datasets.ClassLabel):
-        values = [None if value is None else feature.int2str(int(value)) for value in values]
+        values = [None if value in (None, "-1") else feature.int2str(int(value)) for value in values]
         names = names or feature.names
     else:
         warn_of_words_for_nothing(table, {column: values})
@@ -471,9 +490,13 @@ def class_indices(
 # --- labels, which corpora of the user's own share
 
 
-def plain_label(label: str, fold_case: bool) -> str:
-    """A label without white space around it, in lower case where that is wanted."""
-    return label.strip().lower() if fold_case else label.strip()
+def plain_label(label: str, fold_case: bool = False) -> str:
+    """
+    A label, or what speakers and groups are called, in one form of Unicode, with single spaces in it and none around
+    it; in lower case where that is wanted.
+    """
+    label = " ".join(one_form(label).split())
+    return label.lower() if fold_case else label
 
 
 def check_case(

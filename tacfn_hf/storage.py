@@ -29,7 +29,9 @@ def nested_array(values: list[np.ndarray | None], dtype: str, size: int) -> pa.A
     flat = np.concatenate([np.empty((0, size), dtype), *present]).reshape(-1)
     offsets = np.cumsum([0] + [0 if value is None else len(value) for value in values], dtype=np.int32)
     rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), size)
-    return pa.ListArray.from_arrays(pa.array(offsets), rows, mask=pa.array([value is None for value in values]))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), rows, mask=pa.array([value is None for value in values], pa.bool_())
+    )
 
 
 def feature_arrays(column: pa.ChunkedArray) -> list[Any]:
@@ -69,7 +71,8 @@ class FeatureRows(torch.utils.data.Dataset):
 
     def __init__(self, dataset: datasets.Dataset):
         shown = dataset.column_names if dataset.format["output_all_columns"] else dataset.format["columns"]
-        names = [name for name in ("id", *MODALITIES, "label", "labels") if name in shown]
+        labels = "label" if "label" in shown else "labels"  # of both, label is the one that is checked
+        names = [name for name in ("id", *MODALITIES, labels) if name in shown]
         self.rows = dataset.select_columns(names).with_format("arrow")
 
     def __len__(self) -> int:

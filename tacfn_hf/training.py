@@ -134,7 +134,8 @@ class TacfnTrainingArguments(TrainingArguments):
         metadata={"help": "Validation figure that chooses the best: UA, WA, wF1, macro_F1 or loss."},
     )
     greater_is_better: bool | None = field(
-        default=True, metadata={"help": "Whether a larger metric_for_best_model is better. False for loss."}
+        default=None,
+        metadata={"help": "Whether a larger metric_for_best_model is better (default: yes, but for loss and ECE)."},
     )
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Samples of a step on each device."})
@@ -159,6 +160,11 @@ class TacfnTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model."},
     )
+
+    def __post_init__(self):
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in ("loss", "ECE")
+        super().__post_init__()
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -417,6 +423,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
+# What every evaluation gives.
+BEST_BY = ("UA", "WA", "wF1", "macro_F1", "ECE", "loss")
+
+
 def check_arguments(args: TrainingArguments) -> None:
     """
     The arguments go with features, with the loss of the model and with the metrics.
@@ -428,6 +438,11 @@ def check_arguments(args: TrainingArguments) -> None:
     for name, (is_refused, reason) in REFUSED.items():
         if is_refused(values[name]):
             raise ValueError(f"{name} is {values[name]}: {reason}.")
+    if args.gradient_accumulation_steps < 1:
+        raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}: it must be at least 1.")
+    metric = args.metric_for_best_model
+    if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
+        raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")
     if values["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy") and args.greater_is_better:
         if (args.lr_scheduler_kwargs or {}).get("mode") != "max":
             raise ValueError(

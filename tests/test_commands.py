@@ -347,3 +347,19 @@ def test_the_checkpoint_of_the_quickstart_is_one_for_the_hub(run, processor, tmp
     code, _, said = run("push_to_hub", tmp_path / "checkpoint", "no name")
     assert (code, said) == (2, said)
     assert "'no name' is no name of a repository" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (["--hidden_dropout_prob", "1.5"], "hidden_dropout_prob is 1.5: it must be in"),
+        (["--hidden_size", "0"], "hidden_size is 0: it must be at least 1"),
+    ],
+)
+def test_what_a_config_refuses_is_one_sentence(run, tmp_path, setting, message):
+    make_features().save_to_disk(tmp_path / "features")
+    split = ["--group_column", "session", "--test_groups", "4", "--valid_groups", "3", "--use_cpu", "true"]
+    code, _, said = run("train", "--dataset", tmp_path / "features", "--output_dir", tmp_path / "run", *split, *setting)
+    assert code == 2
+    assert "Traceback" not in said
+    assert message in said.strip().splitlines()[-1]

@@ -299,6 +299,12 @@ BAD_ROWS = {
     "features already": (lambda: make(1, h_a=[1.0]), {}, "already has a column 'h_a'"),
     "nothing in a row": (lambda: make(3, text=["a", None, "b"]), {}, "id 'u1' has neither audio nor text"),
     "a blank in a row": (lambda: make(3, text=["a", " ", "b"]), {}, "id 'u1' has neither audio nor text"),
+    "no rows": (lambda: make(3).select([]), {}, "The dataset has no rows"),
+    "two kinds of labels": (
+        lambda: DatasetDict(train=make(2).class_encode_column("label"), test=make(2, id=["v0", "v1"])),
+        {},
+        "a ClassLabel in some splits and values in others",
+    ),
     "shard size": (lambda: make(1), {"shard_size": 0}, "shard_size is 0"),
 }
 
@@ -426,3 +432,29 @@ def test_two_processes_make_what_one_makes(corpus, tmp_path):
     assert "/57 " in run.stderr  # the other 9, of which the last has 1 row
     assert {n: c for n, (_, c) in shards(tmp_path).items()} == {n: c for n, (_, c) in shards(whole).items()}
     assert load_from_disk(tmp_path).to_dict() == load_from_disk(whole).to_dict()
+
+
+@pytest.mark.parametrize("first", ["with splits", "without"])
+def test_a_folder_of_another_kind_of_dataset_is_made_anew(processor, tmp_path, first):
+    """`load_from_disk` would open what the earlier run has left."""
+    plain = make(3)
+    parts = DatasetDict(train=make(2, id=["v0", "v1"]), test=make(2, id=["w0", "w1"]))
+    order = [parts, plain] if first == "with splits" else [plain, parts]
+    for dataset in order:
+        found = extract_features(dataset, processor, tmp_path)
+        again = load_from_disk(tmp_path)
+        if isinstance(dataset, DatasetDict):
+            assert {name: part["id"][:] for name, part in found.items()} == {
+                "train": ["v0", "v1"],
+                "test": ["w0", "w1"],
+            }
+            assert set(again) == {"train", "test"}
+        else:
+            assert found["id"][:] == again["id"][:] == ["u0", "u1", "u2"]
+
+
+def test_a_shard_of_bad_files_alone_is_skipped(processor, tmp_path):
+    rows = make(5, audio=[{"bytes": flac(i) if i < 4 else b"", "path": f"u{i}.flac"} for i in range(5)])
+    features = extract_features(rows, processor, tmp_path, shard_size=4, skip_bad_files=True)
+    assert features["id"][:] == ["u0", "u1", "u2", "u3"]
+    assert [row["id"] for row in json.loads((tmp_path / REPORT).read_text())["skipped"]] == ["u4"]

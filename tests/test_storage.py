@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import Array2D, Dataset, Features, List, Value
+from tiny import make_features
 from torch.utils.data import DataLoader
 
 from tacfn_hf.collation import TacfnDataCollator
@@ -104,3 +105,9 @@ def test_chunks_follow_each_other_wherever_they_were_cut():
     whole = dataset_of(values, VARIABLE["List"]).with_format("arrow")[:].column("h_a").combine_chunks()
     column = pa.chunked_array([whole.slice(0, 2), whole.slice(2, 0), whole.slice(2, 3), whole.slice(5)])
     assert all(same(h, value) for h, value in zip(feature_arrays(column), values, strict=True))
+
+
+def test_label_is_what_is_trained_on_where_there_are_labels_too():
+    """label is the column that is checked, and that class weights come from."""
+    rows = make_features(6).add_column("labels", [2] * 6)
+    assert [row.get("labels", row.get("label")) for row in FeatureRows(rows).take(range(6))] == rows["label"][:]

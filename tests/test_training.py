@@ -557,6 +557,30 @@ def test_a_plateau_is_one_of_the_metric_that_chooses_the_best(tmp_path, strategy
     trainer_for(tmp_path, parts, lr_scheduler_type=strategy, metric_for_best_model="loss", greater_is_better=False)
 
 
+@pytest.mark.parametrize(
+    ("metric", "better"), [("loss", False), ("eval_loss", False), ("ECE", False), ("UA", True), ("eval_wF1", True)]
+)
+def test_the_best_model_has_the_smaller_loss_and_the_larger_recall(tmp_path, metric, better):
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), use_cpu=True, metric_for_best_model=metric)
+    assert args.greater_is_better is better
+    given = TacfnTrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, metric_for_best_model=metric, greater_is_better=not better
+    )
+    assert given.greater_is_better is not better
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"metric_for_best_model": "F1"}, "metric_for_best_model is 'F1': it must be one of UA, WA, wF1"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0: it must be at least 1"),
+    ],
+)
+def test_flags_that_would_stop_a_training_later(tmp_path, flags, message):
+    with pytest.raises(ValueError, match=message):
+        trainer_for(tmp_path, session_parts(), **flags)
+
+
 def test_rows_are_dropped_in_training_alone(tmp_path):
     parts = session_parts()
     trainer = trainer_for(tmp_path, parts, dataloader_drop_last=True, per_device_train_batch_size=7)

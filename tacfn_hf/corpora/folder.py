@@ -62,12 +62,12 @@ def load_folder(
     A table with a row for each utterance, or folders of audio files that are called like their label:
     `root/<label>/*.wav` or `root/<split>/<label>/*.wav`.
 
-    Labels that are all known words for emotions, in whatever case, get their canonical names (joy is happy), others
-    stay as they are, without white space around them, in the order of their numbers or letters; `corpus_label` always
-    has them as they are. An empty cell is no label, no text, no audio or no speaker; "nan", "none" and the like are
-    words, with a warning. `group` is the group column, else the speaker column, both without white space around them,
-    else each utterance is a group of its own. Columns that no option names are kept; `duration` and `corpus_label` of
-    the table as `source_duration` and `source_corpus_label`.
+    Labels that are all known words for emotions, in whatever case, get their canonical names (joy is happy). Others
+    stay as they are, in the order of their numbers or letters, but in one form of Unicode, with single spaces in them
+    and none around them; so do speakers and groups. `corpus_label` always has the labels as they are. An empty cell is
+    no label, no text, no audio or no speaker; "nan", "none" and the like are words, with a warning. `group` is the
+    group column, else the speaker column, else each utterance is a group of its own. Columns that no option names are
+    kept; `duration` and `corpus_label` of the table as `source_duration` and `source_corpus_label`.
 
     Symbolic links in the root are followed. Names of files may be in another form of Unicode than on the disk.
 
@@ -153,8 +153,12 @@ def find_table(root: Path, table: str | None) -> Path | None:
 
 def files_in(root: Path) -> list[Path]:
     """All files below a folder but hidden ones, sorted. Links are followed, also to files that are not there."""
+
+    def stop(error: OSError) -> None:
+        raise ValueError(f"The folder {error.filename} can't be listed: {error.strerror}.") from error
+
     files = []
-    for place, folders, names in os.walk(root, followlinks=True):
+    for place, folders, names in os.walk(root, followlinks=True, onerror=stop):
         folders[:] = [name for name in folders if not name.startswith(".") and not is_circle(Path(place, name))]
         files += [Path(place, name) for name in names if not name.startswith(".")]
     return sorted(files)
@@ -185,6 +189,13 @@ def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], d
         split = lookup(SPLITS, folders[0], str(file), "split") if len(folders) == 2 else "train"
         row = {"id": id_, "audio": str(file), "text": None, "label": folders[-1], "speaker": None, "group": id_}
         rows.append(row | {"split": split})
+    silent = sorted({file.parent for file in files} - {file.parent for file in audio} - {root})
+    if silent:
+        some = ", ".join(str(folder.relative_to(root)) for folder in silent[:10])
+        warnings.warn(
+            f"{root} has {len(silent)} folders with files but no audio by their suffixes, which are no labels: {some}.",
+            stacklevel=3,
+        )
     if depth == 2 and all(row["label"] in SPLITS for row in rows):
         raise ValueError(f"{root} has audio in {', '.join(SPLITS)} but no table and no folders of labels in these.")
     return rows, {}, {"files that are no audio": len(files) - len(audio)}
@@ -262,6 +273,10 @@ def check_columns(present: Sequence[str], named: Mapping[str, str | None], where
                 f"{where} has no column {column!r}; it has {', '.join(present)}: say which is the {option}{without}."
             )
     for column in present:
+        if further_name(column) != column and further_name(column) in present and column not in named.values():
+            raise ValueError(
+                f"{where} has columns {column!r} and {further_name(column)!r}, which would be one: rename it."
+            )
         option = f"{column}_column"
         if option in named and column not in named.values():
             raise ValueError(
@@ -291,7 +306,7 @@ def utterances(
 
     ids = cells("id_column") if named["id_column"] else list(ids)
     by = named["group_column"] or named["speaker_column"]
-    groups = [value and value.strip() for value in texts(table, by, where)] if by else ids
+    groups = [value and plain_label(value) for value in texts(table, by, where)] if by else ids
     labels = class_labels(cells("label_column"), declared_names(features, named["label_column"]), where)
     rows = []
     for i, (id_, group) in enumerate(zip(ids, groups, strict=True)):
@@ -300,7 +315,7 @@ def utterances(
         if group is None:
             raise ValueError(f"Row {i} of {where} has nothing in column {by!r}, which must say its group.")
         rows.append({"id": id_, "group": group})
-    speakers = [value and value.strip() for value in cells("speaker_column")]
+    speakers = [value and plain_label(value) for value in cells("speaker_column")]
     for name, values in (("text", cells("text_column")), ("label", labels), ("speaker", speakers)):
         for row, value in zip(rows, values, strict=True):
             row[name] = value

@@ -146,6 +146,7 @@ def build_corpus(
         part = [row for row in rows if row.get("split", "train") == name]
         splits[name] = as_dataset(part, features, description)
     check_apart(corpus, splits, apart)
+    warn_of_shared_audio(corpus, rows)
     if errors:
         some = ", ".join(list(errors)[:NAMED]) + (", ..." if len(errors) > NAMED else "")
         kept = [row for row in rows if row["id"] not in errors]
@@ -156,6 +157,22 @@ def build_corpus(
             describe(kept, {**(left_out or {}), f"whose audio can't be opened ({some})": len(errors)}),
         )
     return DatasetDict(splits)
+
+
+def warn_of_shared_audio(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Warns where a file is in two splits: what is trained on would be tested."""
+    splits = {row.get("split", "train") for row in rows}
+    if len(splits) < 2:
+        return
+    where: dict[str, set[str]] = {}
+    for row in rows:
+        if row["audio"] is not None and row["audio"]["path"] is not None and row["audio"]["bytes"] is None:
+            where.setdefault(os.path.realpath(row["audio"]["path"]), set()).add(row.get("split", "train"))
+    shared = [path for path, found in where.items() if len(found) > 1]
+    if shared:
+        warnings.warn(
+            f"{corpus} has {len(shared)} audio files in more than one split, such as {shared[0]}.", stacklevel=4
+        )
 
 
 def describe(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, int]) -> str:

@@ -201,7 +201,10 @@ def open_audio(file: Any, name: str) -> BinaryIO:
         there = "a folder" if os.path.isdir(file) else "no regular file" if os.path.exists(file) else "nothing"
         raise AudioError(f"{name} is not a file: there is {there} there.")
     else:
-        stream = open(file, "rb")
+        try:
+            stream = open(file, "rb")
+        except OSError as error:
+            raise AudioError(f"{name} can't be read: {error.strerror}.") from error
     head = stream.read(len(LFS_POINTER))
     stream.seek(0)
     if not head:
@@ -281,6 +284,13 @@ def decode_compressed(
     return mixed(pieces(), name), rate
 
 
+class Nameless:
+    """A stream without its name, from whose suffix PyAV would guess what it is."""
+
+    def __init__(self, stream: BinaryIO):
+        self.read, self.seek, self.tell = stream.read, stream.seek, stream.tell
+
+
 def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
     """
     The decoded frames of the first audio track, each with how many of its samples count.
@@ -294,7 +304,9 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
     count, rate, form, last, container = 0, None, None, None, None
     first, end, begin_of_all, end_of_all, lacking = None, 0, 0, 0, 0
     try:
-        with av.open(stream, container_options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
+        with av.open(
+            Nameless(stream), container_options={"format_whitelist": FORMATS}, metadata_errors="replace"
+        ) as container:
             if not container.streams.audio:
                 raise AudioError(f"{name} has no audio track.")
             track, kinds = container.streams.audio[0], set(container.format.name.split(","))

@@ -178,38 +178,40 @@ def numbered(inputs: Iterable[Any]) -> Iterator[Numbered]:
 
 def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """
-    The inputs of a mapping of lists, which is how `datasets` gives a slice; None where the mapping is one input.
+    The inputs of a mapping of columns, which is how `datasets` gives a slice; None where the mapping is one input.
+
+    Waveforms of one length come as one array in the numpy and torch formats. It is one column where another one is as
+    long, and else the channels of one waveform.
 
     Raises:
-        ValueError: audio and text are not of the same number.
+        ValueError: columns that are not of the same length.
     """
-    columns = {name: columns[name] for name in ("audio", "text", "sampling_rate") if columns.get(name) is not None}
-    lists = {name: value for name, value in columns.items() if is_list(value)}
-    if (
-        isinstance(columns.get("text"), np.ndarray) and columns["text"].ndim == 1
-    ):  # a slice in numpy's or torch's format
-        lists["text"] = columns["text"].tolist()
-    if is_waveform(columns.get("audio")):
-        del lists["audio"]
+    lists = {name: column for name, value in columns.items() if (column := as_column(name, value)) is not None}
+    audio = columns.get("audio")
+    if getattr(audio, "ndim", 0) == 2 and any(len(column) == len(audio) for column in lists.values()):
+        lists["audio"] = list(audio)
     if not lists.keys() & {"audio", "text"}:
         return None
-    audio = columns.get("audio")
-    if "text" in lists and isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
-        lists["audio"] = list(audio)
-    if "sampling_rate" not in lists and getattr(columns.get("sampling_rate"), "ndim", 0) == 1:
-        lists["sampling_rate"] = columns["sampling_rate"].tolist()
-    counts = {name: len(lists[name]) if name in lists else 1 for name in ("audio", "text") if name in columns}
+    given = {name: columns[name] for name in ("audio", "text", "sampling_rate") if columns.get(name) is not None}
+    counts = {name: len(lists[name]) if name in lists else 1 for name in given}
+    if "sampling_rate" not in lists:
+        counts.pop("sampling_rate", None)  # one for all
     if len(set(counts.values())) > 1:
-        raise ValueError(
-            f"The input has {counts['audio']} audios and {counts['text']} texts: the counts must agree, with None "
-            "where one is missing."
-        )
-    count = next(iter(counts.values()))
-    if len(lists.get("sampling_rate", range(count))) != count:
-        raise ValueError(
-            f"The input has {len(lists['sampling_rate'])} sampling rates for {count} audios: give one each."
-        )
-    return [{name: lists[name][i] if name in lists else value for name, value in columns.items()} for i in range(count)]
+        found = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise ValueError(f"The input has {found}: the counts must agree, with None where one is missing.")
+    return [
+        {name: lists[name][i] if name in lists else value for name, value in given.items()}
+        for i in range(next(iter(counts.values())))
+    ]
+
+
+def as_column(name: str, value: Any) -> list | None:
+    """A column of a slice as a list; None where it is one value, as a waveform is."""
+    if name == "audio" and is_waveform(value):
+        return None
+    if name != "audio" and isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 1:
+        return value.tolist()
+    return list(value) if is_list(value) else None
 
 
 def undecoded(dataset: Any) -> Any:

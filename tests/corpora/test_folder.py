@@ -90,10 +90,13 @@ def test_the_speaker_is_the_group_or_the_utterance(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["speaker_column", "group_column"])
-def test_white_space_makes_no_other_group_of_the_same(tmp_path, option):
+@pytest.mark.parametrize("other", ["Zoe\u0308 ", "Zo\u00eb\u00a0"])
+def test_names_that_look_alike_are_one_group(tmp_path, option, other):
     """Else one person would be on both sides of a split."""
-    root = make(tmp_path, rows=replaced("actor", 1, "007 "))
-    assert load_folder(root, **{option: "actor"})["train"]["group"][:] == ["007", "007", "8", "9"]
+    rows = replaced("actor", 0, "Zo\u00eb")
+    rows[1][HEAD.index("actor")] = other
+    root = make(tmp_path, rows=rows)
+    assert load_folder(root, **{option: "actor"})["train"]["group"][:] == ["Zo\u00eb", "Zo\u00eb", "8", "9"]
 
 
 def test_a_speaker_may_be_in_two_splits_but_a_group_may_not(tmp_path):
@@ -374,6 +377,22 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path, kind):
     assert corpus["corpus_label"][:] == [*labels[:4], None]
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "folders"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [unicodedata.normalize("NFC", "müde"), unicodedata.normalize("NFD", "müde"), "froh"],
+        ["so so", "so  so", "froh"],
+        ["so so", "so\u00a0so", "froh"],
+    ],
+    ids=["forms of Unicode", "two spaces", "another space"],
+)
+def test_labels_that_look_alike_are_one(tmp_path, kind, labels):
+    corpus, _ = load_labels(tmp_path, labels, kind)
+    assert len(corpus.features["label"].names) == 2
+    assert len(set(corpus["label"][:])) == 2
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "folders"])
 @pytest.mark.parametrize(
     ("labels", "message"),
@@ -588,3 +607,50 @@ def test_files_of_which_only_the_form_of_their_names_differs(tmp_path):
     assert [audio["path"] for audio in load_folder(tmp_path)["train"]["audio"]] == [
         f"{tmp_path}/{form}" for form in forms
     ]
+
+
+def test_a_label_whose_folder_has_no_audio_is_named(tmp_path):
+    for label in ("happy", "angry", "sad"):
+        write_wav(tmp_path / label / "a.wav", seconds=0.25)
+    (tmp_path / "sad" / "a.wav").rename(tmp_path / "sad" / "a.xyz")
+    with pytest.warns(UserWarning, match="has 1 folders with files but no audio by their suffixes, .* labels: sad"):
+        corpus = load_folder(tmp_path)["train"]
+    assert corpus.features["label"].names == ["angry", "happy"]
+
+
+def test_audio_in_two_splits_is_named(tmp_path):
+    """Under other names too: what is trained on would be tested."""
+    write_wav(tmp_path / "a.wav", seconds=0.25)
+    (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
+    write_text(tmp_path / "t.csv", "audio,label,part\na.wav,happy,train\nb.wav,sad,test\n")
+    with pytest.warns(UserWarning, match=r"has 1 audio files in more than one split, such as .*a\.wav"):
+        load_folder(tmp_path, text_column="", split_column="part")
+
+
+def test_two_columns_that_would_be_one(tmp_path):
+    root = make(tmp_path, head=[*HEAD[:-2], "duration", "source_duration"])
+    with pytest.raises(ValueError, match="has columns 'duration' and 'source_duration', which would be one"):
+        load_folder(root)
+
+
+def test_lines_of_nothing_are_no_rows(tmp_path):
+    """As spreadsheets leave them."""
+    write_text(tmp_path / "t.csv", "id,text,label\n\na,Yes.,happy\n\nb,No.,sad\n,,\n,,\n\n")
+    assert load_folder(tmp_path, audio_column="", id_column="id")["train"]["id"][:] == ["a", "b"]
+
+
+def test_rows_that_a_quotation_mark_joins_are_named(tmp_path):
+    """As speech over two utterances is quoted where the marks are no marks of cells."""
+    text = 'id\ttext\tlabel\na\t"Well, I told him\tangry\nb\tto leave me."\tsad\nc\tbye\thappy\n'
+    write_text(tmp_path / "t.tsv", text)
+    with pytest.warns(UserWarning, match="1 rows with a cell of several lines in which .* first ends at line 3"):
+        load_folder(tmp_path, audio_column="", id_column="id")
+    write_text(tmp_path / "t.tsv", text.replace('me."', "me."))
+    with pytest.raises(ValueError, match="t.tsv can't be read after line .*: .*must be doubled"):
+        load_folder(tmp_path, audio_column="", id_column="id")
+
+
+def test_a_table_of_nothing(tmp_path):
+    write_text(tmp_path / "t.csv", "")
+    with pytest.raises(ValueError, match="t.csv is empty: it has no head line"):
+        load_folder(tmp_path)

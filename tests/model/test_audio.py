@@ -255,6 +255,10 @@ BAD_FILES = {
     ),
     "data URI": (lambda _: "data:audio/wav;base64,UklGRg==", "is a text of 30 characters that names no file"),
     "a text of words": (lambda _: "I did not say that. " * 20, "is a text of 400 characters that names no file"),
+    "text named FLAC": (
+        lambda folder: saved(folder, "u.flac", b"no audio"),
+        r"u\.flac\) can't be decoded as audio: it is",
+    ),
     "header alone": (lambda _: WAV[:20], "can't be decoded as audio: "),
     "WAV without samples": (lambda _: wav_bytes(b"", 2), "holds no samples"),
     "FLAC with a hole": (lambda _: FLAC[: len(FLAC) // 3] + FLAC[len(FLAC) // 2 :], "can't be decoded as audio: "),

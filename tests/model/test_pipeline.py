@@ -167,6 +167,8 @@ def test_a_slice_of_any_format_gets_an_answer_for_each_row(recognizer, form):
         recognizer({"audio": wave, "text": text, "sampling_rate": 16000}) for wave, text in zip(waves, rows["text"])
     ]
     assert_equal(found, expected)
+    alone = recognizer(rows.remove_columns("text").with_format(form)[:3])  # told apart by the column of rates
+    assert_equal(alone, [recognizer({"audio": wave, "sampling_rate": 16000}) for wave in waves])
 
 
 def test_a_struct_may_have_a_text_beside_it(recognizer, alone):
@@ -272,12 +274,16 @@ BAD_INPUTS = {
     "rates of others": (
         {"audio": [flac(0)] * 2, "sampling_rate": [16000]},
         ValueError,
-        "1 sampling rates for 2 audios",
+        "has 2 of audio, 1 of sampling_rate",
     ),
     "empty text": ({"text": " "}, ValueError, "The input has neither audio nor text"),
     "texts in a list of inputs": ([{"text": "Yes."}, {"text": ["a", "b"]}], TypeError, "Input 1 has a list as text"),
-    "one text for three": ({"text": ["a", "b", "c"], "audio": flac(0)}, ValueError, "has 1 audios and 3 texts"),
-    "other counts": ({"text": ["a"], "audio": [flac(0), flac(1)]}, ValueError, "2 audios and 1 texts: the counts must"),
+    "one text for three": (
+        {"text": ["a", "b", "c"], "audio": flac(0)},
+        ValueError,
+        "has 1 of audio, 3 of text: the counts must",
+    ),
+    "other counts": ({"text": ["a"], "audio": [flac(0), flac(1)]}, ValueError, "has 2 of audio, 1 of text: the"),
     "splits": (
         DatasetDict(test=Dataset.from_dict({"text": ["a"]})),
         TypeError,
