@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from .files import replacing, write_json
 from .importing import check_case, plain_label, warn_of_words_for_nothing
-from .model.audio_tacfn import AudioError
+from .model.decoding_tacfn import AudioError
 from .model.processing_tacfn import TacfnProcessor, is_blank
 from .storage import PROVENANCE_COLUMNS, feature_of, nested_array
 

@@ -20,7 +20,7 @@ from tiny import save_speech_encoder, save_text_encoder
 
 from tacfn_hf import TacfnProcessor
 from tacfn_hf.features import REPORT, extract_features, processor_of, stored
-from tacfn_hf.model.audio_tacfn import AudioError
+from tacfn_hf.model.decoding_tacfn import AudioError
 from tacfn_hf.storage import provenance_of
 
 

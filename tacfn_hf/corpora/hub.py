@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Audio, Dataset, DatasetDict, concatenate_datasets
 from tqdm.auto import tqdm
 
-from ..model.audio_tacfn import AudioError
+from ..model.decoding_tacfn import AudioError
 from ..splits import named_parts, open_dataset
 from .folder import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import SCHEMA, BadFilesError, build_corpus, duration_of

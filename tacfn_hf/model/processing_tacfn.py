@@ -17,7 +17,8 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, Proc
 from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
 from transformers.utils.hub import cached_file, has_file
 
-from .audio_tacfn import AudioError, load_audio, named
+from .audio_tacfn import load_audio, named
+from .decoding_tacfn import AudioError
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
 from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
 

@@ -18,8 +18,9 @@ import pytest
 import soundfile
 import torch
 
-from tacfn_hf.model import audio_tacfn
-from tacfn_hf.model.audio_tacfn import AudioError, audio_seconds, load_audio
+from tacfn_hf.model import decoding_tacfn
+from tacfn_hf.model.audio_tacfn import load_audio
+from tacfn_hf.model.decoding_tacfn import AudioError, audio_seconds
 
 
 RATE = 16000
@@ -826,11 +827,11 @@ def test_seconds_of_containers_are_limited(tmp_path):
 
 def test_without_av_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)  # what an import of it then fails on
-    spec = importlib.util.spec_from_file_location("without_av", audio_tacfn.__file__)
+    spec = importlib.util.spec_from_file_location("without_av", decoding_tacfn.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert np.array_equal(module.load_audio(FLAC, RATE), WAVEFORM)
+    assert np.array_equal(module.decode(FLAC, None, False, "audio")[0], WAVEFORM)
     with pytest.raises(
         module.AudioError, match=r"audio of u7 can't be decoded as audio by libsndfile: .*pip install av"
     ):
-        module.load_audio(container(tmp_path / "u.mp4", [WAVEFORM[None]]), RATE, name="audio of u7")
+        module.decode(container(tmp_path / "u.mp4", [WAVEFORM[None]]), None, False, "audio of u7")

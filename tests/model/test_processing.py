@@ -19,7 +19,7 @@ from tiny import save_speech_encoder, save_text_encoder
 from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor, AutoTokenizer
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.model.audio_tacfn import AudioError
+from tacfn_hf.model.decoding_tacfn import AudioError
 
 
 RATE = 16000
