@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 
 from tacfn_hf.commands import CommandParser, run_command, writing_into
-from tacfn_hf.importing import ENCODING, import_features
+from tacfn_hf.corpora.tables import ENCODING
+from tacfn_hf.importing import import_features
 
 
 @dataclass

@@ -16,8 +16,8 @@ from accelerate import PartialState
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value, load_from_disk
 from tqdm.auto import tqdm
 
+from .corpora.tables import check_case, plain_label, warn_of_words_for_nothing
 from .files import replacing, write_json
-from .importing import check_case, plain_label, warn_of_words_for_nothing
 from .model.decoding_tacfn import AudioError
 from .model.processing_tacfn import TacfnProcessor, is_blank
 from .storage import PROVENANCE_COLUMNS, feature_of, nested_array

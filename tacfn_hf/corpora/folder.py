@@ -10,7 +10,12 @@ from typing import Any
 import pyarrow as pa
 from datasets import ClassLabel, DatasetDict, Features
 
-from ..importing import (
+from ..model.processing_tacfn import is_blank
+from ..paths import find_alike, one_form
+from .emotions import canonical_labels, is_emotion
+from .reading import check_no_archive, check_root, inside, lookup
+from .schema import AUDIO_SUFFIXES, SCHEMA, build_corpus
+from .tables import (
     ENCODING,
     TABLE_SUFFIXES,
     as_text,
@@ -20,11 +25,6 @@ from ..importing import (
     warn_of_one_label,
     warn_of_words_for_nothing,
 )
-from ..model.processing_tacfn import is_blank
-from ..paths import find_alike, one_form
-from .emotions import canonical_labels, is_emotion
-from .reading import check_no_archive, check_root, inside, lookup
-from .schema import AUDIO_SUFFIXES, SCHEMA, build_corpus
 
 
 SPLITS = {

@@ -9,9 +9,9 @@ import pyarrow as pa
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value
 from tqdm.auto import tqdm
 
-from ..importing import describe_counts
 from ..model.decoding_tacfn import AudioError, audio_seconds
 from ..paths import file_near
+from .tables import describe_counts
 
 
 # The columns of every corpus.
