@@ -76,7 +76,7 @@ def import_features(
         output_dir: a new or an empty folder. It appears whole or not at all.
         audio: `FILE` or `FILE:KEY` of a .safetensors, .npy or .npz array whose rows are those of the table:
             [N, d], [N, L, d], or with offsets [T, d]; or `FOLDER` (or `FOLDER:KEY`) with a file of [d] or
-            [L, d] for each utterance, named by its id.
+            [L, d] for each utterance, named by its id; an id such as happy/u1 is a file in a folder happy.
         text: the same for text.
         audio_offsets: `FILE:KEY` of [N + 1] integers: utterance i is rows offsets[i] to offsets[i + 1] of
             [T, d].
@@ -554,14 +554,18 @@ def open_source(
 
 
 def open_folder(folder: Path, key: str | None, ids: list[str]) -> FolderOfArrays:
-    """Finds the file of each id in a folder; the two may be in different forms of Unicode."""
+    """
+    Finds the file of each id in a folder, or below it where ids have "/" in them; the two may be in different forms of
+    Unicode.
+    """
     wanted = set(ids)
     forms = {one_form(id_): id_ for id_ in ids}
     files: dict[str, Path] = {}
     unused = 0
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         suffix = path.suffix.lower()
-        id_ = path.stem if path.stem in wanted else forms.get(one_form(path.stem))
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        id_ = name if name in wanted else forms.get(one_form(name))
         if id_ is None:
             unused += suffix in ARRAY_SUFFIXES
         elif suffix in PICKLE_SUFFIXES:

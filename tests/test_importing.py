@@ -116,6 +116,16 @@ def test_folder_with_missing_files(folder, arrays):
         import_features("t.parquet", "none", audio="files", allow_missing=True)
 
 
+def test_ids_with_folders_in_them(folder, arrays):
+    """As the corpus of a folder for each label makes them."""
+    os.makedirs("deep/happy")
+    rows = pa.table({"id": [f"happy/{id_}" for id_ in IDS], "label": LABELS})
+    pa.parquet.write_table(rows, "deep.parquet")
+    for id_ in IDS:
+        os.rename(f"files/{id_}.npy", f"deep/happy/{id_}.npy")
+    assert_same(raw(import_features("deep.parquet", "out", audio="deep"), "h_a"), utterances(arrays))
+
+
 def test_datasets_operations_keep_features_and_nulls(folder, arrays):
     os.remove("files/u5.npy")
     dataset = import_features("t.parquet", "out", audio="files", text="text.npy", allow_missing=True)

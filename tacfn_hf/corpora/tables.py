@@ -214,4 +214,5 @@ def warn_of_one_label(labels: Iterable[str | None], where: str | os.PathLike) ->
 
 
 def describe_counts(counts: dict[str, int]) -> str:
+    """Counts with their names, without those that are 0; "none" where all are."""
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
