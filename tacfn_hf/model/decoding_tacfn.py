@@ -160,10 +160,12 @@ def reason_of(error: Exception) -> str:
 
 
 def cut_off(name: str) -> AudioError:
+    """The error of a file that holds less than it states."""
     return AudioError(f"{name} is cut off: the file ends before its audio does.")
 
 
 def damaged(name: str, count: int, rate: int | None) -> AudioError:
+    """The error of a file whose audio breaks off after `count` samples at `rate` Hz."""
     return AudioError(f"{name} is damaged or cut off: its audio breaks off after {count / (rate or 1):.2f} s.")
 
 
@@ -284,6 +286,7 @@ def stated_riff(stream: BinaryIO) -> int:
 
 
 def stream_size(stream: BinaryIO) -> int:
+    """The bytes of a stream, which stays where it is."""
     place = stream.tell()
     size = stream.seek(0, os.SEEK_END)
     stream.seek(place)

@@ -493,7 +493,7 @@ def test_a_link_to_nothing_is_a_missing_file(tmp_path):
 
 
 def test_audio_elsewhere(tmp_path, monkeypatch):
-    root = tmp_path / "root"
+    root = tmp_path / "mine"
     for path in (tmp_path / "sounds" / "sub" / "a.wav", root / "b.wav", tmp_path / "sounds" / "c.wav"):
         write_wav(path)
     rows = f"sub/a.wav,Oh.,sad\n{root}/b.wav,No.,angry\n{tmp_path}/sounds/c.wav,Well.,sad\n"
@@ -510,8 +510,8 @@ def test_audio_elsewhere(tmp_path, monkeypatch):
         assert "left out       none" in corpus.info.description
     with pytest.raises(ValueError, match="does not exist: .*nowhere; it must be the folder that the paths"):
         load_folder(root, audio_root=tmp_path / "nowhere")
-    write_text(root / "table.csv", "audio,text,label\n../root/b.wav,No.,angry\n")
-    with pytest.raises(ValueError, match="'../root/b.wav', which lies outside of .*/sub: name the folder of audio"):
+    write_text(root / "table.csv", "audio,text,label\n../mine/b.wav,No.,angry\n")
+    with pytest.raises(ValueError, match="'../mine/b.wav', which lies outside of .*/sub: name the folder of audio"):
         load_folder(root, audio_root=tmp_path / "sounds" / "sub")
 
 
