@@ -20,9 +20,12 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 
 from transformers.utils import logging
 
-from tacfn_hf.commands import run_command
-from tacfn_hf.cross_validation import cross_validate, format_report
-from tacfn_hf.training import with_recipe
+from tacfn_hf.cli.shared import parse_arguments, run_command, with_recipe
+from tacfn_hf.features.arguments import DataArguments
+from tacfn_hf.sharing.model_card import write_card
+from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
+from tacfn_hf.training.cross_validation import cross_validate, format_report
+from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 
 
 RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")
@@ -32,7 +35,9 @@ def main(argv: list[str]) -> None:
     # What every run would print among the progress: a bar for each checkpoint, and that there is no GPU to pin for.
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="'pin_memory' argument")
-    print(format_report(cross_validate(with_recipe(argv, RECIPE), __doc__)))
+    classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments)
+    arguments = parse_arguments(classes, with_recipe(argv, RECIPE), __doc__)
+    print(format_report(cross_validate(*arguments, after_run=write_card)))
 
 
 if __name__ == "__main__":

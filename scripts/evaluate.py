@@ -21,20 +21,18 @@ from typing import Literal
 
 from transformers import TrainingArguments
 
-from tacfn_hf.commands import run_command, writing_into
-from tacfn_hf.labels import label_names_of, match_labels, share_labels
-from tacfn_hf.metrics import format_table
+from tacfn_hf.cli.shared import parse_arguments, run_command
+from tacfn_hf.evaluation.metrics import format_table
+from tacfn_hf.evaluation.predictions import evaluate_split
+from tacfn_hf.evaluation.record import write_results
+from tacfn_hf.features.arguments import DataArguments
+from tacfn_hf.features.dataset import open_part
+from tacfn_hf.features.labels import label_names_of, match_labels, share_labels
+from tacfn_hf.files import writing_into
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
-from tacfn_hf.splits import DataArguments, open_part
-from tacfn_hf.training import (
-    build_trainer,
-    check_features,
-    check_output_dir,
-    evaluate_split,
-    load_model,
-    parse_arguments,
-    write_results,
-)
+from tacfn_hf.training.run import check_output_dir
+from tacfn_hf.training.setup import check_features, load_model
+from tacfn_hf.training.trainer import build_trainer
 
 
 @dataclass

@@ -22,11 +22,13 @@ from typing import Literal
 
 from accelerate import PartialState
 
-from tacfn_hf.commands import run_command, writing_into
-from tacfn_hf.files import write_json
-from tacfn_hf.gate_truth import format_gate_truth, measure_gate_truth
-from tacfn_hf.splits import DataArguments, open_part
-from tacfn_hf.training import check_features, load_model, parse_arguments, versions
+from tacfn_hf.cli.shared import parse_arguments, run_command
+from tacfn_hf.evaluation.gate import format_gate_truth, measure_gate_truth
+from tacfn_hf.evaluation.record import versions
+from tacfn_hf.features.arguments import DataArguments
+from tacfn_hf.features.dataset import open_part
+from tacfn_hf.files import write_json, writing_into
+from tacfn_hf.training.setup import check_features, load_model
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass, field
 
-from tacfn_hf.commands import CommandParser, run_command, writing_into
+from tacfn_hf.cli.shared import CommandParser, run_command
 from tacfn_hf.corpora.tables import ENCODING
-from tacfn_hf.importing import import_features
+from tacfn_hf.features.importing import import_features
+from tacfn_hf.files import writing_into
 
 
 @dataclass

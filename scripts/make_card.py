@@ -16,9 +16,10 @@ import sys
 # This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
 sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
 
-from tacfn_hf.cards import write_card
-from tacfn_hf.commands import CommandParser, run_command, writing_into
-from tacfn_hf.cross_validation_card import write_cross_validation_card
+from tacfn_hf.cli.shared import CommandParser, run_command
+from tacfn_hf.files import writing_into
+from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
+from tacfn_hf.sharing.model_card import write_card
 
 
 def main(argv: list[str]) -> None:

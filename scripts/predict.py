@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from transformers import pipeline
 
 import tacfn_hf  # noqa: F401 (registers the model and the pipeline)
-from tacfn_hf.commands import CommandParser, run_command
+from tacfn_hf.cli.shared import CommandParser, run_command
 
 
 @dataclass

@@ -16,8 +16,8 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 
 import argparse
 
-from tacfn_hf.commands import CommandParser, run_command
-from tacfn_hf.sharing import check_pushed, push_checkpoint
+from tacfn_hf.cli.shared import CommandParser, run_command
+from tacfn_hf.sharing.hub import check_pushed, push_checkpoint
 
 
 def main(argv: list[str]) -> None:

@@ -43,22 +43,21 @@ from transformers import (
 )
 
 from tacfn_hf import TacfnDataCollator, TacfnProcessor
-from tacfn_hf.cards import changed_arguments, describe_data, write_card
-from tacfn_hf.commands import CommandParser, run_command, writing_into
+from tacfn_hf.cli.shared import CommandParser, run_command
 from tacfn_hf.corpora import load_corpus
 from tacfn_hf.corpora.diagnostic import ENDS, SENTENCES, SUBJECTS, make_diagnostic
-from tacfn_hf.features import extract_features
-from tacfn_hf.labels import label_names_of
+from tacfn_hf.evaluation.predictions import evaluate_split
+from tacfn_hf.evaluation.record import changed_arguments, describe_data, write_results
+from tacfn_hf.features.extraction import extract_features
+from tacfn_hf.features.labels import label_names_of
+from tacfn_hf.files import writing_into
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
-from tacfn_hf.sharing import check_checkpoint
-from tacfn_hf.training import (
-    ModelArguments,
-    TacfnTrainingArguments,
-    build_model,
-    build_trainer,
-    evaluate_split,
-    write_results,
-)
+from tacfn_hf.sharing.hub import check_checkpoint
+from tacfn_hf.sharing.model_card import write_card
+from tacfn_hf.training.arguments import ModelArguments
+from tacfn_hf.training.setup import build_model
+from tacfn_hf.training.trainer import build_trainer
+from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 
 
 COMPLETE, MISSING = ("audio", "text", "both"), ("audio_only", "text_only")  # the conditions

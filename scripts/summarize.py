@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tacfn_hf.commands import CommandParser, run_command
-from tacfn_hf.sharing import read_json
+from tacfn_hf.cli.shared import CommandParser, run_command
+from tacfn_hf.files import read_json
 
 
 COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]

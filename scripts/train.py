@@ -23,17 +23,15 @@ sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.real
 from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
-from tacfn_hf.commands import run_command, writing_into
-from tacfn_hf.metrics import format_table
-from tacfn_hf.splits import DataArguments
-from tacfn_hf.training import (
-    ModelArguments,
-    TacfnTrainingArguments,
-    check_output_dir,
-    parse_arguments,
-    run_training,
-    with_recipe,
-)
+from tacfn_hf.cli.shared import parse_arguments, run_command, with_recipe
+from tacfn_hf.evaluation.metrics import format_table
+from tacfn_hf.features.arguments import DataArguments
+from tacfn_hf.files import writing_into
+from tacfn_hf.sharing.hub import push_checkpoint
+from tacfn_hf.sharing.model_card import write_card
+from tacfn_hf.training.arguments import ModelArguments
+from tacfn_hf.training.run import check_output_dir, run_training
+from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 
 
 RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")
@@ -50,6 +48,11 @@ def main(argv: list[str]) -> None:
             raise ValueError(f"resume_from_checkpoint is true, but output_dir {args.output_dir} holds no checkpoint.")
     with writing_into(args.output_dir):
         metrics = run_training(data_args, model_args, args, {"arguments": argv}, checkpoint)
+        if PartialState().is_main_process:
+            write_card(args.output_dir, repo_id=args.hub_model_id)
+            if args.push_to_hub:
+                repo_id = args.hub_model_id or os.path.basename(args.output_dir)
+                push_checkpoint(args.output_dir, repo_id, private=args.hub_private_repo, token=args.hub_token)
     if PartialState().is_main_process:
         for name, result in metrics.items():
             print(f"\n{name}: {sum(row['support'] for row in result['per_class'])} rows\n{format_table(result)}")

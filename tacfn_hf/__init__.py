@@ -9,7 +9,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .collation import TacfnDataCollator
+from .features.collation import TacfnDataCollator
 from .model.beta_gate_tacfn import BetaGate
 from .model.configuration_tacfn import TacfnConfig
 from .model.cross_modal_tacfn import CrossModalBlock, CrossModalTransformer

@@ -86,3 +86,16 @@ def make_features(rows: int = 48, label_names=NAMES) -> Dataset:
         "session": Value("string"),
     }
     return Dataset.from_dict(data, features=Features(kinds))
+
+
+def cross_validated(argv: list[str]) -> dict:
+    """The report of a cross-validation with the arguments of a command line, and a card in each run's folder."""
+    from tacfn_hf.cli.shared import parse_arguments
+    from tacfn_hf.features.arguments import DataArguments
+    from tacfn_hf.sharing.model_card import write_card
+    from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
+    from tacfn_hf.training.cross_validation import cross_validate
+    from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+
+    classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments)
+    return cross_validate(*parse_arguments(classes, argv), after_run=write_card)

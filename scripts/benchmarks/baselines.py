@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification
-from tacfn_hf.collation import as_features, name_of
-from tacfn_hf.metrics import EmotionMetric
+from tacfn_hf.evaluation.metrics import EmotionMetric
+from tacfn_hf.features.collation import as_features, name_of
 from tacfn_hf.model.augmentation_tacfn import drop_dimensions
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
 from tacfn_hf.model.modeling_tacfn import ClassificationHead, TacfnModel, check_keywords

@@ -8,8 +8,8 @@ from datasets import Audio, Dataset, DatasetDict, concatenate_datasets
 from tqdm.auto import tqdm
 
 from ..model.decoding_tacfn import AudioError
-from ..splits import named_parts, open_dataset
 from .folder import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
+from .opening import named_parts, open_dataset
 from .schema import SCHEMA, BadFilesError, build_corpus, duration_of
 
 

@@ -1,0 +1,44 @@
+"""Which dataset of features, and what of it is trained, validated and tested on."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class DataArguments:
+    """Which features to use, and what they are trained, validated and tested on."""
+
+    dataset: str = field(
+        metadata={
+            "help": "Features: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, or a "
+            "dataset id on the Hub. Columns: id, label (ClassLabel), h_a and/or h_t."
+        }
+    )
+    split_column: str | None = field(
+        default=None,
+        metadata={"help": "Column that says train, validation (or valid, val, dev) or test for each row."},
+    )
+    group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of what must not be on both sides of a split: session, speaker, dialogue."},
+    )
+    test_groups: list[str] | None = field(
+        default=None, metadata={"help": "Values of group_column that are the test part."}
+    )
+    valid_groups: list[str] | None = field(
+        default=None, metadata={"help": "Values of group_column that are the validation part."}
+    )
+    test_fraction: float | None = field(
+        default=None, metadata={"help": "Share of the groups, drawn with split_seed, that is the test part."}
+    )
+    valid_fraction: float | None = field(
+        default=None,
+        metadata={"help": "Share of the remaining groups, drawn with split_seed, that is the validation part."},
+    )
+    valid_group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column whose groups valid_fraction draws from, where it is not group_column."},
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
+    drop_unlabelled: bool = field(
+        default=False, metadata={"help": "Leave out rows whose label is null, and say how many, instead of stopping."}
+    )

@@ -1,0 +1,215 @@
+"""Loading features, and dividing them into what is trained, validated and tested on."""
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict
+from sklearn.model_selection import GroupShuffleSplit
+from transformers.utils import logging
+
+from ..corpora.opening import named_parts
+from .arguments import DataArguments
+from .collation import MODALITIES
+from .statistics import lacking_rows
+
+
+logger = logging.get_logger(__name__)
+
+
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "valid",
+    "valid": "valid",
+    "dev": "valid",
+    "val": "valid",
+    "test": "test",
+}
+
+
+def groups_of(dataset: Dataset, column: str, argument: str) -> np.ndarray:
+    """The values of a column as strings `[N]`."""
+    if column not in dataset.column_names:
+        raise ValueError(
+            f"{argument} is {column!r}, but the dataset has no such column; it has {', '.join(dataset.column_names)}."
+        )
+    values = dataset.with_format(None)[column][:]
+    if None in values:
+        raise ValueError(f"{argument} {column!r} is null in row {values.index(None)}: every row needs a value.")
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def split_dataset(dataset: Dataset | DatasetDict, data_args: DataArguments) -> dict[str, Dataset]:
+    """
+    Divides a dataset into what is trained, validated and tested on, and checks its rows.
+
+    The parts come from the splits of a `DatasetDict` or from `split_column`; a test or validation part that is not
+    given there is taken out of the training part by named groups or by a fraction of the groups.
+
+    Returns:
+        `Dataset`s under "train", "valid" and "test", those that there are, giving numpy rows.
+
+    Raises:
+        ValueError: a column, split or group that is not there, arguments that exclude each other, an empty part, a
+            group on both sides of a split, a row without a valid label, without features, or with the id of another.
+    """
+    named = named_parts(dataset)
+    if data_args.drop_unlabelled:
+        named = {name: without_unlabelled(part, name) for name, part in named.items()}
+    parts = given_parts(named, data_args.split_column)
+    for name, groups, fraction, column_argument in (
+        ("test", data_args.test_groups, data_args.test_fraction, "group_column"),
+        (
+            "valid",
+            data_args.valid_groups,
+            data_args.valid_fraction,
+            "group_column" if data_args.valid_group_column is None else "valid_group_column",
+        ),
+    ):
+        if groups is None and fraction is None:
+            continue
+        if groups is not None and fraction is not None:
+            raise ValueError(f"{name}_groups and {name}_fraction are both given: use one of them.")
+        if name in parts:
+            argument = f"{name}_groups" if fraction is None else f"{name}_fraction"
+            raise ValueError(f"{argument} is given, but the dataset already has a {name} part: leave one of them out.")
+        if "train" not in parts:
+            raise ValueError(f"The dataset has no training part to take a {name} part from.")
+        if groups is not None:
+            column_argument = "group_column"
+            if name == "valid" and (both := set(groups) & set(data_args.test_groups or ())):
+                raise ValueError(f"test_groups and valid_groups both name {', '.join(sorted(both))}.")
+        column = getattr(data_args, column_argument)
+        if column is None:
+            raise ValueError(f"A {name} part is to be drawn by groups, but group_column does not say which column.")
+        values = groups_of(parts["train"], column, column_argument)
+        if groups is not None:
+            taken = rows_of_groups(values, groups, f"{name}_groups", column)
+        else:
+            taken = drawn_rows(values, fraction, data_args.split_seed, f"{name}_fraction", column)
+        if taken.all():
+            raise ValueError(f"The {name} part takes every group of {column!r}: no training row would be left.")
+        train = parts["train"]
+        parts[name] = train.select(np.flatnonzero(taken))
+        parts["train"] = train.select(np.flatnonzero(~taken))
+
+    check_rows(parts)
+    if data_args.group_column is not None:
+        drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
+        check_groups(parts, data_args.group_column, apart=("test",) if drawn_within else ("valid", "test"))
+    return {name: part.with_format("numpy") for name, part in parts.items()}
+
+
+def without_unlabelled(dataset: Dataset, name: str) -> Dataset:
+    """The rows that have a label; of the others the number is logged."""
+    if "label" not in dataset.column_names:
+        return dataset  # which check_rows refuses
+    labelled = [i for i, label in enumerate(dataset.with_format(None)["label"][:]) if label is not None]
+    if len(labelled) < len(dataset):
+        logger.warning_once(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
+    return dataset.select(labelled)
+
+
+def given_parts(named: dict[str, Dataset], split_column: str | None) -> dict[str, Dataset]:
+    """The parts that the dataset itself names, under this module's names."""
+    origin = "The dataset's split"
+    if split_column is not None:
+        if len(named) > 1:
+            raise ValueError(
+                f"split_column is {split_column!r}, but the dataset already has the splits {', '.join(named)}."
+            )
+        (dataset,) = named.values()
+        values = groups_of(dataset, split_column, "split_column")
+        named = {name: dataset.select(np.flatnonzero(values == name)) for name in dict.fromkeys(values)}
+        origin = f"A value of split_column {split_column!r}"
+    parts = {}
+    for name, part in named.items():
+        if name not in SPLIT_NAMES:
+            raise ValueError(f"{origin} is {name!r}: the names that are known are {', '.join(SPLIT_NAMES)}.")
+        if SPLIT_NAMES[name] in parts:
+            raise ValueError(f"{origin} is {name!r} beside another name of the same part: give it once.")
+        parts[SPLIT_NAMES[name]] = part
+    return parts
+
+
+def rows_of_groups(values: np.ndarray, groups: list[str], argument: str, column: str) -> np.ndarray:
+    """Boolean `[N]`: the rows of the named groups."""
+    there = sorted(set(values))
+    unknown = [group for group in groups if group not in there]
+    if unknown:
+        raise ValueError(f"{argument} names {', '.join(unknown)}, but {column!r} has {', '.join(there)}.")
+    return np.isin(values, groups)
+
+
+def drawn_rows(values: np.ndarray, fraction: float, seed: int, argument: str, column: str) -> np.ndarray:
+    """Boolean `[N]`: the rows of a fraction of the groups, drawn with the seed."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"{argument} is {fraction}: it must be between 0 and 1.")
+    if len(set(values)) < 2:
+        raise ValueError(f"{argument} needs at least 2 groups in {column!r}, which has {len(set(values))}.")
+    splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
+    _, rows = next(splitter.split(values, groups=values))
+    taken = np.zeros(len(values), dtype=bool)
+    taken[rows] = True
+    return taken
+
+
+def check_rows(parts: dict[str, Dataset]) -> None:
+    """Every part has rows, each with a valid label, features, and an id of its own. Features are not decoded."""
+    names, seen = None, {}
+    for part_name, part in parts.items():
+        if len(part) == 0:
+            raise ValueError(f"The {part_name} part has no rows.")
+        for column in ("id", "label"):
+            if column not in part.column_names:
+                raise ValueError(
+                    f"The {part_name} part has no column {column!r}: it has {', '.join(part.column_names)}."
+                )
+        feature_columns = [column for column in MODALITIES if column in part.column_names]
+        if not feature_columns:
+            raise ValueError(
+                f"The {part_name} part has neither a column h_a nor h_t: it has {', '.join(part.column_names)}."
+            )
+        label = part.features["label"]
+        if not isinstance(label, ClassLabel):
+            raise ValueError(
+                f"The column label of the {part_name} part is {label}: it must be a ClassLabel with names."
+            )
+        names = names or label.names
+        if label.names != names:
+            raise ValueError(
+                f"The {part_name} part has the labels {', '.join(label.names)}, another part has {', '.join(names)}."
+            )
+
+        rows = part.with_format(None)
+        ids = rows["id"][:]
+        for row_id in ids:
+            if row_id in seen:
+                where = f"in {part_name}" if seen[row_id] == part_name else f"in {seen[row_id]} and in {part_name}"
+                raise ValueError(f"The id {row_id!r} occurs twice, {where}: every row needs an id of its own.")
+            seen[row_id] = part_name
+        for row_id, value in zip(ids, rows["label"][:], strict=True):
+            if value is None:
+                raise ValueError(
+                    f"The row with id {row_id!r} ({part_name}) has no label: label it, or leave all such rows out with "
+                    "drop_unlabelled."
+                )
+            if not 0 <= value < len(names):
+                raise ValueError(
+                    f"The label of the row with id {row_id!r} ({part_name}) is {value}: it must be 0 to "
+                    f"{len(names) - 1} ({', '.join(names)})."
+                )
+        offset = 0
+        for table in part.select_columns(feature_columns).with_format("arrow").iter(batch_size=1000):
+            lacking = np.logical_and.reduce([lacking_rows(table.column(column)) for column in feature_columns])
+            if lacking.any():
+                row_id = ids[offset + int(np.argmax(lacking))]
+                raise ValueError(f"The row with id {row_id!r} ({part_name}) has neither h_a nor h_t.")
+            offset += len(table)
+
+
+def check_groups(parts: dict[str, Dataset], column: str, apart: tuple[str, ...]) -> None:
+    """No group of the parts in `apart` is in any other part."""
+    groups = {name: set(groups_of(part, column, "group_column")) for name, part in parts.items()}
+    for name in apart:
+        for other in groups:
+            shared = sorted(groups.get(name, set()) & groups[other])
+            if shared and other != name:
+                raise ValueError(f"Groups of {column!r} are in {other} and in {name}: {', '.join(shared)}.")

@@ -1,0 +1,266 @@
+"""Leave one group out, with several seeds: every row is tested once a seed, by a model that never saw its group."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, DatasetDict
+from sklearn.model_selection import GroupKFold
+from tqdm.auto import tqdm
+
+from ..corpora.opening import named_parts, open_dataset
+from ..evaluation.calibration import expected_calibration_error
+from ..evaluation.metrics import EmotionMetric
+from ..features.arguments import DataArguments
+from ..features.splits import groups_of, split_dataset, without_unlabelled
+from ..files import write_json, writing_into
+from .arguments import CrossValidationArguments, ModelArguments
+from .run import run_training
+from .training_arguments import TacfnTrainingArguments
+
+
+FIGURES = ("WA", "UA", "wF1", "ECE", "beta_mean")
+
+
+REPORT = "cross_validation.json"
+
+
+# What a result does not depend on, or what differs from run to run by design.
+NOT_COMPARED = ("output_dir", "logging_dir", "run_name", "seed", "test_groups")
+
+
+def cross_validate(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    training_args: TacfnTrainingArguments,
+    cv_args: CrossValidationArguments,
+    after_run: Callable[[Path], object] = lambda folder: None,
+) -> dict[str, Any]:
+    """
+    Trains and tests on each fold with each seed, in `output_dir/fold-<name>/seed-<seed>`, and writes
+    `output_dir/cross_validation.json`. A run that is there already, of the same arguments and data, is taken as it is;
+    one that was interrupted is made anew.
+
+    Args:
+        after_run: called with the folder of each run that was made.
+
+    Returns:
+        The report: for every fold its groups and its rows; WA, UA, wF1, ECE and mean beta for each seed, with mean and
+        standard deviation (n - 1) over the seeds, by fold, as mean over the folds, and pooled over all test rows.
+        All are fractions.
+
+    Raises:
+        ValueError: arguments that leave no groups to choose, a dataset that has a partition of its own, finished runs
+            of other arguments or data, and whatever a training raises.
+    """
+    if training_args.world_size > 1:
+        raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
+    check_arguments(data_args, training_args, cv_args)
+    output_dir = Path(training_args.output_dir)
+    dataset = only_part(open_dataset(data_args.dataset))
+    if data_args.drop_unlabelled:  # before the folds are made: a group without any label is none
+        dataset = without_unlabelled(dataset, "train")
+    folds = make_folds(dataset, data_args, cv_args.num_folds)
+    runs = [(fold, seed) for fold in folds for seed in cv_args.seeds]
+    settings = {**asdict(data_args), **asdict(model_args), **training_args.to_dict()}
+    settings = {name: value for name, value in settings.items() if name not in NOT_COMPARED}
+    abouts = {}
+    for fold, groups in folds.items():
+        fold_args = replace(data_args, test_groups=groups)
+        parts = split_dataset(dataset, fold_args)  # all folds are checked before the first one is trained
+        about = {"settings": settings, "test_groups": groups, "made_of": {n: p._fingerprint for n, p in parts.items()}}
+        abouts[fold] = json.loads(json.dumps(about, default=str))
+    check_finished(output_dir, abouts)
+    done = [run for run in runs if (run_folder(output_dir, *run) / "metrics.json").is_file()]
+    if done:
+        print(f"{len(done)} of {len(runs)} runs are done already, and are not run again.", file=sys.stderr)
+    with tqdm(total=len(runs), initial=len(done), desc="Cross-validating", unit="run") as bar:
+        for fold, seed in runs:
+            folder = run_folder(output_dir, fold, seed)
+            if (fold, seed) not in done:
+                bar.set_postfix_str(f"fold {fold}, seed {seed}")
+                if folder.exists():
+                    shutil.rmtree(folder)
+                # A copy for each run, since a Trainer changes its arguments.
+                args = replace(training_args, output_dir=str(folder), seed=seed)
+                fold_args = replace(data_args, test_groups=folds[fold])
+                with writing_into(folder):
+                    run_training(fold_args, model_args, args, abouts[fold], quiet=True)
+                    after_run(folder)
+                bar.update()
+            for checkpoint in folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+    report = summarize(output_dir, folds, cv_args.seeds)
+    about = {
+        "about": "Figures of the test rows, as fractions; std is the standard deviation over the seeds, with n - 1.",
+        "settings": json.loads(json.dumps(settings, default=str)),
+    }
+    with writing_into(output_dir):
+        write_json(output_dir / REPORT, {**report, **about})
+    return report
+
+
+def check_arguments(
+    data_args: DataArguments, training_args: TacfnTrainingArguments, cv_args: CrossValidationArguments
+) -> None:
+    """A ValueError where an argument of train.py has no meaning here."""
+    if data_args.group_column is None:
+        raise ValueError("group_column must say which column holds the groups to leave out: session, speaker, ...")
+    partition = ("split_column", "test_groups", "valid_groups", "test_fraction")
+    given = [name for name in partition if getattr(data_args, name) is not None]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} can't be given in cross-validation, where every group is tested in turn; the "
+            "validation part is a valid_fraction of the others."
+        )
+    if training_args.seed != TacfnTrainingArguments.seed:
+        raise ValueError(f"seed is {training_args.seed}: in cross-validation give seeds, one or several.")
+    if training_args.resume_from_checkpoint is not None:
+        raise ValueError("resume_from_checkpoint can't be given: cross-validation goes on by itself, fold by fold.")
+    if training_args.push_to_hub:
+        raise ValueError("push_to_hub can't be given: every fold and seed has a model of its own.")
+    if len(set(cv_args.seeds)) < len(cv_args.seeds):
+        raise ValueError(f"seeds has a seed twice: {' '.join(map(str, cv_args.seeds))}.")
+
+
+def only_part(dataset: Dataset | DatasetDict) -> Dataset:
+    named = named_parts(dataset)
+    if list(named) != ["train"]:
+        raise ValueError(
+            f"The dataset has a partition of its own, {', '.join(named)}: train on that with train.py; only a dataset "
+            "of one part can be cross-validated."
+        )
+    return next(iter(named.values()))
+
+
+def make_folds(dataset: Dataset, data_args: DataArguments, num_folds: int | None) -> dict[str, list[str]]:
+    """The groups that each fold tests, by the fold's name: the group's own, or a number where there are several."""
+    values = groups_of(dataset, data_args.group_column, "group_column")
+    groups = sorted(set(values))
+    if num_folds is None:
+        if len(groups) < 2:
+            raise ValueError(
+                f"Cross-validation needs at least 2 groups in {data_args.group_column!r}, which has {len(groups)}."
+            )
+        return {group: [group] for group in groups}
+    if not 2 <= num_folds <= len(groups):
+        raise ValueError(f"num_folds is {num_folds}: it must be 2 to {len(groups)}, the groups that there are.")
+    folds = GroupKFold(n_splits=num_folds, shuffle=True, random_state=data_args.split_seed)
+    tested = [rows for _, rows in folds.split(values, groups=values)]
+    return {str(i + 1): sorted(set(values[rows])) for i, rows in enumerate(tested)}
+
+
+def fold_folder(fold: str) -> str:
+    """A fold's name as that of a folder: characters that not every system takes become codes."""
+    return f"fold-{quote(fold, safe='')}"
+
+
+def run_folder(output_dir: Path, fold: str, seed: int) -> Path:
+    return output_dir / fold_folder(fold) / f"seed-{seed}"
+
+
+def check_finished(output_dir: Path, abouts: dict[str, dict[str, Any]]) -> None:
+    """A ValueError where a finished run in `output_dir` is not one of these folds, or of other arguments or data."""
+    by_folder = {fold_folder(fold): about for fold, about in abouts.items()}
+    for path in sorted(output_dir.glob("fold-*/seed-*/metrics.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))["about"]
+        about = by_folder.get(path.parent.parent.name)
+        other = "of a fold that there is not now" if about is None else difference(found, about)
+        if other is not None:
+            raise ValueError(f"{path.parent} holds a run {other}: choose another output_dir.")
+
+
+def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
+    """What a finished run differs in from the one that would be made now."""
+    if "made_of" not in found:
+        return "that cross-validation did not make"
+    before, now = ({**of["settings"], "test_groups": of["test_groups"]} for of in (found, about))
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            return f"with {name} {before.get(name)!r}, not {now.get(name)!r} as now"
+    if found["made_of"] != about["made_of"]:
+        return f"with other data than {now['dataset']} holds now"
+    return None
+
+
+def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int]) -> dict[str, Any]:
+    """The report of all runs; see `cross_validate`."""
+    by_fold: dict[str, Any] = {}
+    predictions: dict[int, list[pd.DataFrame]] = {seed: [] for seed in seeds}
+    for fold, groups in folds.items():
+        figures = {}
+        for seed in seeds:
+            folder = run_folder(output_dir, fold, seed)
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            figures[seed] = {name: metrics["test"][name] for name in FIGURES}
+            table = pd.read_parquet(folder / "predictions.parquet")
+            predictions[seed].append(table[table["split"] == "test"])
+        rows = len(predictions[seeds[0]][-1])
+        by_fold[fold] = {"test_groups": groups, "rows": rows, **over_seeds(figures)}
+    mean = {
+        seed: {name: float(np.mean([fold["seeds"][seed][name] for fold in by_fold.values()])) for name in FIGURES}
+        for seed in seeds
+    }
+    label_names = metrics["about"]["label_names"]
+    pooled = {seed: pool(pd.concat(tables), label_names) for seed, tables in predictions.items()}
+    return {"folds": by_fold, "mean_over_folds": over_seeds(mean), "pooled": over_seeds(pooled)}
+
+
+def pool(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, float]:
+    """The figures of all folds' test rows together."""
+    index = {name: i for i, name in enumerate(label_names)}
+    result = EmotionMetric(keep_in_memory=True).compute(
+        predictions=[index[name] for name in table["prediction"]],
+        references=[index[name] for name in table["label"]],
+        label_names=list(label_names),
+    )
+    scores = table[[f"score_{name}" for name in label_names]].to_numpy()
+    result["ECE"] = expected_calibration_error(scores, [index[name] for name in table["label"]])
+    result["beta_mean"] = float(table["beta"].mean())
+    return {name: result[name] for name in FIGURES}
+
+
+def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:
+    """The figures of each seed, their mean, and their standard deviation (n - 1; None for one seed)."""
+    table = pd.DataFrame.from_dict(figures, orient="index")
+    std = table.std(ddof=1) if len(table) > 1 else None
+    return {
+        "seeds": figures,
+        "mean": table.mean().to_dict(),
+        "std": dict.fromkeys(FIGURES) if std is None else std.to_dict(),
+    }
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as a table: figures in %, mean ± standard deviation over the seeds."""
+    rows = [(f"fold {name}", listed(fold["test_groups"]), fold["rows"], fold) for name, fold in report["folds"].items()]
+    total = sum(fold["rows"] for fold in report["folds"].values())
+    rows += [("mean over folds", "", "", report["mean_over_folds"]), ("pooled", "", total, report["pooled"])]
+    lines = [[name, groups, rows_, *cells(figures)] for name, groups, rows_, figures in rows]
+    table = pd.DataFrame(lines, columns=["", "test groups", "rows", "WA", "UA", "wF1", "ECE", "mean beta"])
+    seeds = list(report["pooled"]["seeds"])
+    about = f"Figures in %, of the test rows; seeds {' '.join(map(str, seeds))}"
+    about += ", mean ± standard deviation (n - 1) over them." if len(seeds) > 1 else "."
+    return f"{table.to_string(index=False)}\n{about}"
+
+
+def listed(groups: Sequence[str]) -> str:
+    """The groups of a fold, or how many where there are too many for a line."""
+    return " ".join(groups) if len(groups) <= 6 else f"{len(groups)} groups"
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    """WA, UA, wF1 and ECE in %, beta as it is."""
+    shown = []
+    for name in FIGURES:
+        factor, digits = (1, 3) if name == "beta_mean" else (100, 1)
+        mean, std = figures["mean"][name], figures["std"][name]
+        shown.append(f"{factor * mean:.{digits}f}" + ("" if std is None else f" ± {factor * std:.{digits}f}"))
+    return shown

@@ -1,0 +1,154 @@
+"""One training run, from a dataset of features to a checkpoint with its results."""
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from ..corpora.opening import open_dataset
+from ..evaluation.calibration import fit_temperature
+from ..evaluation.gate import measure_gate_truth
+from ..evaluation.predictions import evaluate_split
+from ..evaluation.record import changed_arguments, describe_data, write_results
+from ..features.arguments import DataArguments
+from ..features.extraction import processor_of
+from ..features.labels import label_names_of, match_labels
+from ..features.splits import split_dataset
+from ..features.statistics import complete_rows, rows_with
+from ..model.configuration_tacfn import TEMPERATURES
+from .arguments import ModelArguments
+from .setup import build_model, check_features, load_processor
+from .trainer import build_trainer
+from .training_arguments import TacfnTrainingArguments
+
+
+def run_training(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: TacfnTrainingArguments,
+    about: dict[str, Any],
+    checkpoint: str | None = None,
+    quiet: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """
+    Trains on the training part, selects on the validation part, and evaluates on that and the test part. Everything
+    that depends on chance starts from `args.seed`. Call it in every process.
+
+    Where there is a validation part, the config's temperatures are fitted on it after training. Its own ECE therefore
+    flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
+
+    Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
+    `write_results`. metrics.json also says whether beta tells the truth on the
+    test part (or else the validation part), as `measure_gate_truth` has it.
+
+    Args:
+        about: what else "about" of metrics.json is to say.
+        checkpoint: the folder of a checkpoint to go on from.
+        quiet: without the Trainer's progress bars and lines.
+
+    Returns:
+        The metrics of "valid" and "test", those that there are.
+
+    Raises:
+        ValueError: data, model and arguments that do not fit each other.
+    """
+    parts = split_dataset(open_dataset(data_args.dataset), data_args)
+    if "train" not in parts:
+        raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
+    set_seed(args.seed)
+    model = build_model(parts["train"], model_args, args.class_weights)
+    for name, part in parts.items():
+        check_features(part, model.config, f"the {name} part")
+    processor_name = model_args.processor_name or processor_of(data_args.dataset)
+    processor = None if processor_name is None else load_processor(processor_name, model.config)
+    if args.push_to_hub and processor is None:
+        raise ValueError(
+            f"push_to_hub needs the processor, and the dataset {data_args.dataset} has none beside it: name one with "
+            "processor_name."
+        )
+    parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
+    trainer = build_trainer(model, args, parts)
+    if quiet:
+        trainer.remove_callback(ProgressCallback)
+        trainer.remove_callback(PrinterCallback)
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
+    if fitted:
+        calibrate(trainer, parts["valid"])
+    trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
+    metrics, tables = {}, {}
+    for name in ("valid", "test"):
+        if name in parts:
+            metrics[name], tables[name] = evaluate_split(trainer, parts[name])
+    if trainer.is_world_process_zero():
+        if processor is not None:
+            processor.save_pretrained(args.output_dir)
+        about = {
+            **about,
+            "dataset": data_args.dataset,
+            "fingerprints": {name: part._fingerprint for name, part in parts.items()},
+            "rows": {name: len(part) for name, part in parts.items()},
+            "label_names": label_names_of(model.config),
+            "seed": args.seed,
+            "split_seed": data_args.split_seed,
+            "num_parameters": model.num_parameters(),
+            **{name: getattr(model.config, name) for name in TEMPERATURES},
+            "temperature_fitted_on": "valid" if fitted else None,
+            "gate_truth": None,
+            "world_size": args.world_size,
+            "epochs": trainer.state.epoch,
+            "training_loss": trained.training_loss,
+            "training_seconds": round(trained.metrics["train_runtime"], 1),
+            "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else args.device.type,
+            "changed_arguments": changed_arguments(
+                {**asdict(data_args), **asdict(model_args), **args.to_dict()},
+                *(type(given) for given in (data_args, model_args, args)),
+            ),
+            **describe_data(parts),
+        }
+        part = next((name for name in ("test", "valid") if name in metrics), None)
+        if part is not None and complete_rows(parts[part]).sum() > 1:
+            about["gate_truth"] = {"part": part, **measure_gate_truth(model, parts[part])}
+        write_results(args.output_dir, metrics, tables, about)
+    return metrics
+
+
+def calibrate(trainer: Trainer, dataset: Dataset) -> None:
+    """
+    Fits the temperatures of the config of the trainer's model on a dataset: `temperature` on the rows that have both
+    modalities (or on all, where none has), `audio_temperature` on those that have audio, without their text, and
+    `text_temperature` likewise. One that has no rows becomes None. Call it in every process.
+    """
+
+    def fitted(rows: Dataset) -> float:
+        output = trainer.predict(rows)
+        return fit_temperature(output.predictions[0], output.label_ids)
+
+    config, complete = trainer.model.config, complete_rows(dataset)
+    config.temperature = fitted(dataset.select(np.flatnonzero(complete)) if complete.any() else dataset)
+    for name, kept, hidden in (("audio_temperature", "h_a", "h_t"), ("text_temperature", "h_t", "h_a")):
+        rows = dataset.select(np.flatnonzero(rows_with(dataset, kept)))
+        rows = rows.select_columns([column for column in rows.column_names if column != hidden])
+        setattr(config, name, fitted(rows) if len(rows) else None)
+
+
+def check_output_dir(args: TrainingArguments) -> None:
+    """`output_dir` holds no model and no checkpoint yet, unless training resumes, or a ValueError says so."""
+    if args.resume_from_checkpoint is not None or not os.path.isdir(args.output_dir):
+        return
+    for name in sorted(os.listdir(args.output_dir)):
+        if name in ("model.safetensors", "metrics.json") or name.startswith("checkpoint-"):
+            raise ValueError(
+                f"output_dir {args.output_dir} already holds {name} of another run: choose another folder, or, to "
+                "go on with a training, give --resume_from_checkpoint."
+            )

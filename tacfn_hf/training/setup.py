@@ -1,0 +1,159 @@
+"""What training starts from: a new network or a checkpoint, with its statistics, class weights and processor."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+)
+
+from ..features.dataset import provenance_of
+from ..features.labels import label_names_of, labels_as
+from ..features.statistics import feature_covariance, feature_size, feature_statistics
+from ..features.storage import PROVENANCE_COLUMNS
+from ..model.configuration_tacfn import TacfnConfig
+from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
+from ..model.processing_tacfn import TacfnProcessor
+from ..model.provenance_tacfn import check_provenance
+from .arguments import ModelArguments
+
+
+def set_statistics(model: TacfnModel, train: Dataset) -> None:
+    """Gives a model with `standardize_features` the statistics of its training part."""
+    for column, modality in (("h_a", "audio"), ("h_t", "text")):
+        if feature_size(train, column) is None:
+            continue
+        standardizer = getattr(model, f"{modality}_standardizer")
+        standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, column)))
+        if model.config.gate_reads_distance:
+            mean, std = standardizer.mean.double().numpy(), standardizer.std.double().numpy()
+            covariance = torch.from_numpy(feature_covariance(train, column, mean, std))
+            getattr(model, f"{modality}_distance").set_covariance(covariance)
+
+
+def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
+    """
+    A weight for each of the C classes, `N / (C * n_c)` for a class with n_c of the N labels: their mean over the labels
+    is 1.
+
+    Raises:
+        ValueError: a class without a label, by its name.
+    """
+    counts = np.bincount(labels, minlength=len(label_names))
+    absent = [name for name, count in zip(label_names, counts, strict=True) if count == 0]
+    if absent:
+        raise ValueError(
+            f"No training row has the label {', '.join(absent)}: balanced class weights need every class; give "
+            'class_weights "none", or a dataset without these names.'
+        )
+    return [float(weight) for weight in len(labels) / (len(label_names) * counts)]
+
+
+def check_features(dataset: Dataset, config: TacfnConfig, name: str) -> None:
+    """
+    The dataset's features are those that the model takes.
+
+    Raises:
+        ValueError: features of another size or, where both sides say what made them, of another encoder; `name` is what
+            the message calls the dataset.
+    """
+    for column, size_name in (("h_a", "audio_feature_size"), ("h_t", "text_feature_size")):
+        wanted = getattr(config, PROVENANCE_COLUMNS[column])
+        check_provenance(provenance_of(dataset, column), wanted, f"{column} of {name}", "the model")
+        size = feature_size(dataset, column)
+        if size is not None and size != getattr(config, size_name):
+            raise ValueError(
+                f"{column} of {name} has {size} dimensions, the model's {size_name} is {getattr(config, size_name)}: "
+                "they must come from the same encoder."
+            )
+
+
+def load_model(name_or_path: str) -> TacfnForSequenceClassification:
+    """
+    A trained classifier from a folder or the Hub.
+
+    Raises:
+        ValueError: nothing there, a checkpoint whose weights are not exactly this model's, or another kind of model.
+    """
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            name_or_path, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except OSError as error:
+        if os.path.isdir(name_or_path):
+            raise
+        raise ValueError(
+            f"The model {name_or_path} is no folder here, and loading it from the Hub failed: {error}"
+        ) from error
+    if not isinstance(model, TacfnForSequenceClassification):
+        raise ValueError(f"{name_or_path} is a {type(model).__name__}: it must be a TacfnForSequenceClassification.")
+    wrong = {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": sorted(info["unexpected_keys"]),
+        "of another shape": sorted(entry[0] for entry in info["mismatched_keys"]),
+    }
+    if any(wrong.values()):
+        found = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in wrong.items() if keys)
+        raise ValueError(f"The weights in {name_or_path} are not those of its config ({found}).")
+    return model
+
+
+def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) -> TacfnForSequenceClassification:
+    """
+    A new network for the features and labels of `train`, or the checkpoint to go on from.
+
+    Raises:
+        ValueError: rows of one label only, sizes given beside a checkpoint, or a checkpoint that doesn't fit the
+            dataset.
+    """
+    names = ("model_name_or_path", "processor_name")
+    own = {name: value for name, value in vars(model_args).items() if name not in names and value is not None}
+    names = train.features["label"].names
+    present = np.unique(labels_as(train, names))
+    if len(present) == 1:
+        raise ValueError(
+            f"The training part has only one label, {names[present[0]]}: a classifier learns to tell two or more apart."
+        )
+    if model_args.model_name_or_path is not None:
+        if own:
+            raise ValueError(f"{', '.join(own)} can't be given beside model_name_or_path, whose config has them.")
+        model = load_model(model_args.model_name_or_path)
+        check_features(train, model.config, "the training part")
+    else:
+        sizes = {
+            "audio_feature_size": feature_size(train, "h_a"),
+            "text_feature_size": feature_size(train, "h_t"),
+        }
+        config = TacfnConfig(
+            **own,
+            **{name: size for name, size in sizes.items() if size is not None},
+            audio_provenance=provenance_of(train, "h_a"),
+            text_provenance=provenance_of(train, "h_t"),
+            id2label=dict(enumerate(names)),
+            label2id={name: i for i, name in enumerate(names)},
+            problem_type="single_label_classification",
+        )
+        model = TacfnForSequenceClassification(config)
+        if config.standardize_features:
+            set_statistics(model.model, train)
+    label_names = label_names_of(model.config)
+    labels = labels_as(train, label_names)
+    model.config.class_weights = balanced_class_weights(labels, label_names) if class_weights == "balanced" else None
+    return model
+
+
+def load_processor(name_or_path: str, config: TacfnConfig) -> TacfnProcessor:
+    """
+    The processor that goes with a model.
+
+    Raises:
+        ValueError: a processor that makes other features than those that the model was trained on.
+    """
+    processor = TacfnProcessor.from_pretrained(name_or_path)
+    for name in PROVENANCE_COLUMNS.values():
+        source = f"the processor {name_or_path}"
+        check_provenance(getattr(processor, name), getattr(config, name), source, "the model")
+    return processor

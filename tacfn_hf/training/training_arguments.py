@@ -1,0 +1,128 @@
+"""`TrainingArguments` with the defaults of this task, and which of its arguments are refused."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transformers import (
+    TrainingArguments,
+)
+
+
+@dataclass
+class TacfnTrainingArguments(TrainingArguments):
+    """transformers' `TrainingArguments` with the defaults of this task, and two arguments of its own."""
+
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Without effect: the collator picks the columns."}
+    )
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "Key of the labels in a batch."}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on the validation part."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(
+        default=1, metadata={"help": "Checkpoints to keep: the last ones, and always the best one."}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the checkpoint that was best on the validation part."}
+    )
+    metric_for_best_model: str | None = field(
+        default="UA",
+        metadata={"help": "Validation figure that chooses the best: UA, WA, wF1, macro_F1 or loss."},
+    )
+    greater_is_better: bool | None = field(
+        default=None,
+        metadata={"help": "Whether a larger metric_for_best_model is better (default: yes, but for loss and ECE)."},
+    )
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Samples of a step on each device."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "The same in evaluation."})
+    num_train_epochs: float = field(default=20, metadata={"help": "Passes over the training part."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of AdamW."})
+    warmup_steps: float = field(
+        default=0.1,
+        metadata={"help": "Steps in which the learning rate rises; below 1: their share of all steps."},
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    hub_strategy: str = field(
+        default="end", metadata={"help": "With push_to_hub: end pushes once, when everything is there."}
+    )
+    class_weights: Literal["none", "balanced"] = field(
+        default="balanced",
+        metadata={
+            "help": "balanced: class c of C weighs N / (C * n_c) in the loss, where n_c of the N training rows have it."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a better metric_for_best_model."},
+    )
+
+    def __post_init__(self):
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in ("loss", "ECE")
+        super().__post_init__()
+
+
+# Arguments of transformers that do not go with features or with the loss of the model: which values, and why not.
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "label_smoothing_factor": (lambda value: not 0 <= value <= 1, "give a share from 0 to 1"),
+    "neftune_noise_alpha": (
+        lambda value: value is not None,
+        "it is noise for embeddings of tokens, which this model does not have; noise for features is noise_prob",
+    ),
+    "use_liger_kernel": (bool, "there are no such kernels for this model; leave it out"),
+    "gradient_checkpointing_kwargs": (
+        lambda value: (value or {}).get("use_reentrant"),
+        "layers behind features without a projection would get no gradient; give use_reentrant false",
+    ),
+    "deepspeed": (bool, "it gives features its own precision before they are standardised; train without it"),
+    "bf16_full_eval": (bool, "the model would be rounded when it is evaluated, and saved so; give bf16 instead"),
+    "fp16_full_eval": (bool, "the model would be rounded when it is evaluated, and saved so; give fp16 instead"),
+    "label_names": (
+        lambda value: value is not None and list(value) != ["labels"],
+        "the collator calls the labels of a batch labels; leave it out",
+    ),
+    "prediction_loss_only": (bool, "there would be no predictions and no metrics; leave it out"),
+    "batch_eval_metrics": (bool, "the metrics are those of all rows together; leave it out"),
+    "eval_do_concat_batches": (lambda value: not value, "the metrics are those of all rows together; leave it out"),
+    "include_for_metrics": (
+        lambda value: "inputs" in value,
+        "the metrics do not read the inputs, and a batch may lack audio; leave inputs out",
+    ),
+    "include_num_input_tokens_seen": (
+        lambda value: value != "no",
+        "the inputs are features, and their numbers would be counted as tokens; leave it out",
+    ),
+    "debug": (lambda value: "underflow_overflow" in value, "it fails at masks, which are boolean; leave it out"),
+}
+
+
+# What every evaluation gives.
+BEST_BY = ("UA", "WA", "wF1", "macro_F1", "ECE", "loss")
+
+
+def check_arguments(args: TrainingArguments) -> None:
+    """
+    The arguments go with features, with the loss of the model and with the metrics.
+
+    Raises:
+        ValueError: one that does not, by its name.
+    """
+    values = args.to_dict()  # enums as text
+    for name, (is_refused, reason) in REFUSED.items():
+        if is_refused(values[name]):
+            raise ValueError(f"{name} is {values[name]}: {reason}.")
+    if args.gradient_accumulation_steps < 1:
+        raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}: it must be at least 1.")
+    metric = args.metric_for_best_model
+    if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
+        raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")
+    if values["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy") and args.greater_is_better:
+        if (args.lr_scheduler_kwargs or {}).get("mode") != "max":
+            raise ValueError(
+                f"lr_scheduler_type is {values['lr_scheduler_type']}, which takes a smaller "
+                f"{args.metric_for_best_model} for a better one: give "
+                '--lr_scheduler_kwargs \'{"mode": "max"}\'.'
+            )

@@ -1,0 +1,81 @@
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import recall_score
+
+from tacfn_hf.evaluation.significance import paired_permutation_test
+
+
+def figures(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    ua = np.mean([recall_score(labels, row, average="macro") for row in predictions])
+    return {"WA": (predictions == labels).mean(), "UA": ua}
+
+
+def test_equals_all_exchanges_of_a_small_sample():
+    generator = np.random.default_rng(0)
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
+    predictions = generator.integers(0, 3, size=(2, 3, 10))  # models, seeds, utterances
+    predictions[0] = np.where(generator.random((3, 10)) < 0.6, labels, predictions[0])
+    result = paired_permutation_test(*(predictions == labels), labels, num_draws=50_000)
+
+    first, second = (figures(p, labels) for p in predictions)
+    draws = []
+    for exchanged in itertools.product([False, True], repeat=10):
+        both = np.where(np.array(exchanged), predictions[::-1], predictions)
+        one, other = (figures(p, labels) for p in both)
+        draws.append([abs(one[name] - other[name]) for name in ("WA", "UA")])
+    for i, name in enumerate(("WA", "UA")):
+        difference = first[name] - second[name]
+        p = np.mean(np.array(draws)[:, i] >= abs(difference) - 1e-9)
+        assert np.isclose(result[name]["difference"], difference)
+        assert abs(result[name]["p"] - p) < 4 * np.sqrt(p * (1 - p) / 50_000) + 1e-4
+
+
+def test_p_is_even_where_the_models_are_alike():
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 4, size=200)
+    found = []
+    for seed in range(200):
+        right = generator.random((2, 1, 200)) < 0.7
+        found.append(paired_permutation_test(*right, labels, num_draws=200, seed=seed)["UA"]["p"])
+    assert abs(np.mean(np.array(found) < 0.2) - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 200)
+
+
+def test_more_seeds_are_no_more_utterances():
+    generator = np.random.default_rng(2)
+    labels = generator.integers(0, 4, size=100)
+    right, other = generator.random((2, 100)) < np.array([[0.72], [0.65]])
+    one = paired_permutation_test(right, other, labels)
+    five = paired_permutation_test(np.tile(right, (5, 1)), np.tile(other, (3, 1)), labels)
+    for name in ("WA", "UA"):
+        assert np.isclose(one[name]["difference"], five[name]["difference"])
+        assert abs(one[name]["p"] - five[name]["p"]) < 1e-9
+
+
+def test_equal_models_and_a_better_one():
+    labels = np.arange(400) % 4
+    right = np.random.default_rng(3).random(400) < 0.6
+    assert paired_permutation_test(right, right, labels)["UA"] == {"difference": 0.0, "p": 1.0}
+    assert paired_permutation_test(np.ones(400, dtype=bool), right, labels)["UA"]["p"] < 0.001
+
+
+def test_utterances_of_a_group_are_exchanged_together():
+    """Each utterance five times, as a group of five: p is that of the utterances once."""
+    generator = np.random.default_rng(4)
+    labels = generator.integers(0, 4, size=60)
+    right, other = generator.random((2, 60)) < np.array([[0.75], [0.6]])
+    once = paired_permutation_test(right, other, labels)
+    order = generator.permutation(300)
+    copies = [np.repeat(values, 5)[order] for values in (right, other, labels)]
+    names = np.repeat([f"dialogue {i}" for i in range(60)], 5)[order]
+    grouped, alone = paired_permutation_test(*copies, names), paired_permutation_test(*copies)
+    for name in ("WA", "UA"):
+        assert np.isclose(grouped[name]["difference"], once[name]["difference"])
+        assert abs(grouped[name]["p"] - once[name]["p"]) < 4 * np.sqrt(2 * 0.25 / 10_000)
+        assert alone[name]["p"] < grouped[name]["p"] / 2
+
+
+def test_other_utterances():
+    with pytest.raises(ValueError, match="The models have 3 and 4 utterances, the labels 3"):
+        paired_permutation_test(np.ones(3, bool), np.ones(4, bool), np.zeros(3))
