@@ -55,7 +55,7 @@ def feature_size(dataset: Dataset, column: str) -> int | None:
 
 
 def lengths_of(dataset: Dataset, column: str) -> np.ndarray:
-    """The lengths of the features of a column, in positions: int64 `[N]`, 0 where a row has none. Nothing is decoded."""
+    """The lengths of the features in a column, in positions: int64 `[N]`, 0 where a row has none. None is decoded."""
     if column not in dataset.column_names:
         return np.zeros(len(dataset), dtype=np.int64)
     tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)

@@ -22,7 +22,9 @@ CUSTOM_PIPELINES = {
         "type": "multimodal",
     }
 }
-# Fields of older versions. Those of training never changed an answer; those of the network did.
+# What a sample has, which decides its temperature.
+TEMPERATURES = ("both", "audio", "text")
+# Fields of older versions. Those of training changed no answer; those of the network did.
 OLD_TRAINING_FIELDS = (
     "class_weights",
     "unimodal_loss_weight",
@@ -31,7 +33,7 @@ OLD_TRAINING_FIELDS = (
     "modality_dropout_prob",
 )
 OLD_NETWORK_FIELDS = ("pool_features", "gate_reads_distance")
-OLD_TEMPERATURES = {"both": "temperature", "audio": "audio_temperature", "text": "text_temperature"}
+OLD_TEMPERATURES = {"temperature": "both", "audio_temperature": "audio", "text_temperature": "text"}
 
 
 @strict
@@ -130,13 +132,13 @@ class TacfnConfig(PreTrainedConfig):
     text_provenance: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs):
-        old = [
-            name for name in (*OLD_TRAINING_FIELDS, *OLD_NETWORK_FIELDS, *OLD_TEMPERATURES.values()) if name in kwargs
-        ]
-        if old:
-            place = "an argument of training" if old[0] in OLD_TRAINING_FIELDS else "a field of an older version"
-            place = "now in temperatures" if old[0] in OLD_TEMPERATURES.values() else place
-            raise TypeError(f"TacfnConfig has no {old[0]}: it is {place}.")
+        for names, what in (
+            (OLD_TRAINING_FIELDS, "it is an argument of training"),
+            (OLD_NETWORK_FIELDS, "it is of an older version"),
+            (OLD_TEMPERATURES, "give temperatures"),
+        ):
+            for name in kwargs.keys() & set(names):
+                raise TypeError(f"TacfnConfig has no {name}: {what}.")
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if kwargs.get("num_labels") is None and self.id2label is None:
@@ -149,7 +151,7 @@ class TacfnConfig(PreTrainedConfig):
                 "other file is read."
             )
         given = self.temperatures or {}
-        self.temperatures = {name: given.get(name, given.get("both", 1.0)) for name in OLD_TEMPERATURES} | given
+        self.temperatures = {name: given.get(name, given.get("both", 1.0)) for name in TEMPERATURES} | given
         kwargs.pop("custom_pipelines", None)
         if __name__.startswith("transformers_modules."):
             self.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
@@ -202,8 +204,8 @@ class TacfnConfig(PreTrainedConfig):
 
     def validate_temperatures(self):
         for name, value in (self.temperatures or {}).items():
-            if name not in OLD_TEMPERATURES:
-                raise ValueError(f"temperatures has {name!r}: its names are {', '.join(OLD_TEMPERATURES)}.")
+            if name not in TEMPERATURES:
+                raise ValueError(f"temperatures has {name!r}: its names are {', '.join(TEMPERATURES)}.")
             if not 0 < value < math.inf:
                 raise ValueError(f"temperatures[{name!r}] is {value}: it must be a positive number.")
 
@@ -225,30 +227,27 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
     Raises:
         ValueError: a network that gave other answers than this one.
     """
-    content = dict(config_dict)
+    content = {name: value for name, value in config_dict.items() if name not in OLD_TRAINING_FIELDS}
     has_statistics = bool(content.pop("standardize_features", False))
-    for name in OLD_TRAINING_FIELDS:
-        content.pop(name, None)
-    from_older = "temperatures" not in content
     for name in OLD_NETWORK_FIELDS:
         if content.pop(name, False):
             raise ValueError(
                 f"The config has {name}: true, a network of an older version, which this one does not have: use the "
                 "version that trained it, or train anew."
             )
-    if from_older:
-        if content.get("num_hidden_layers") == 0:
-            raise ValueError(
-                "The config has num_hidden_layers: 0 of an older version, whose network normalised each position and "
-                "then averaged over time: use the version that trained it, or train anew."
-            )
-        content.setdefault("num_hidden_layers", 2)
-        content.setdefault("num_classifier_layers", 2)
-        content.setdefault("hidden_dropout_prob", 0.2)
-        content.setdefault("feature_dropout_prob", 0.0)
-    temperatures = {new: content.pop(old) for new, old in OLD_TEMPERATURES.items() if content.get(old) is not None}
-    if temperatures:
-        content["temperatures"] = temperatures
-    for old in OLD_TEMPERATURES.values():
-        content.pop(old, None)
-    return content, has_statistics
+    if "temperatures" in content:  # which this version always writes
+        return content, has_statistics
+    if content.get("num_hidden_layers") == 0:
+        raise ValueError(
+            "The config has num_hidden_layers: 0 of an older version, whose network normalised each position and then "
+            "averaged over time: use the version that trained it, or train anew."
+        )
+    of_older = {
+        "num_hidden_layers": 2,
+        "num_classifier_layers": 2,
+        "hidden_dropout_prob": 0.2,
+        "feature_dropout_prob": 0,
+    }
+    temperatures = {new: content.pop(old, None) for old, new in OLD_TEMPERATURES.items()}
+    temperatures = {name: value for name, value in temperatures.items() if value is not None}
+    return {**of_older, **content, "temperatures": temperatures}, has_statistics

@@ -62,8 +62,8 @@ def test_the_temperature_of_a_sample(temperatures, expected):
         ({"temperatures": {"all": 1.0}}, "temperatures has 'all': its names are both, audio, text"),
         ({"hidden_size": "64"}, "hidden_size"),
         ({"class_weights": [1.0]}, "TacfnConfig has no class_weights: it is an argument of training"),
-        ({"pool_features": False}, "TacfnConfig has no pool_features: it is a field of an older version"),
-        ({"audio_temperature": 2.0}, "TacfnConfig has no audio_temperature: it is now in temperatures"),
+        ({"pool_features": False}, "TacfnConfig has no pool_features: it is of an older version"),
+        ({"audio_temperature": 2.0}, "TacfnConfig has no audio_temperature: give temperatures"),
     ],
 )
 def test_a_wrong_value_has_its_sentence(arguments, sentence):
