@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Dataset, Features, Value
 from sklearn.preprocessing import StandardScaler
 
 from .collation import MODALITIES, as_features
@@ -71,20 +70,20 @@ def feature_lengths(dataset: Dataset) -> np.ndarray:
 
 def mean_over_time(dataset: Dataset) -> Dataset:
     """The dataset with the mean over time in place of each row's features, float32 `[1, d]`; null where it has none."""
-    averaged = dataset
-    for column in MODALITIES:
-        size = feature_size(dataset, column)
-        if size is None:
-            continue
+    columns = [column for column in MODALITIES if feature_size(dataset, column) is not None]
+    table = dataset.remove_columns(columns).with_format("arrow")[:]
+    features = dataset.features.copy()
+    for column in columns:
         means: list[np.ndarray | None] = []
-        for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=256):
-            for values in feature_arrays(table.column(column)):
+        for batch in dataset.select_columns([column]).with_format("arrow").iter(batch_size=256):
+            for values in feature_arrays(batch.column(column)):
                 h = as_features({column: values}, column, len(means))
                 means.append(None if h is None else h.double().mean(dim=0, keepdim=True).float().numpy())
-        features = Features({column: feature_of("float32", size)})
-        table = pa.table({column: nested_array(means, "float32", size)}).cast(features.arrow_schema)
-        averaged = concatenate_datasets([averaged.remove_columns(column), Dataset(table)], axis=1)
-    return averaged.with_format(dataset.format["type"])
+        size = feature_size(dataset, column)
+        table = table.append_column(column, nested_array(means, "float32", size))
+        features[column] = feature_of("float32", size)
+    features = Features({name: features[name] for name in table.column_names})
+    return Dataset(table.cast(features.arrow_schema)).with_format(dataset.format["type"])
 
 
 def positions(dataset: Dataset, column: str) -> Iterator[np.ndarray]:
