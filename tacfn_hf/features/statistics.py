@@ -1,6 +1,6 @@
 """What the columns of features of a dataset hold: lengths, sizes, gaps, statistics."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -101,3 +101,15 @@ def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.nd
     for h in positions(dataset, column):
         scaler.partial_fit(h)
     return scaler.mean_, np.sqrt(scaler.var_)
+
+
+def feature_covariance(
+    dataset: Dataset, column: str, standardize: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean `[d]` and covariance `[d, d]` of a column's standardised positions, float64, by `[n, d] -> [n, d]`."""
+    count, total, products = 0, 0.0, 0.0
+    for h in positions(dataset, column):
+        z = standardize(torch.from_numpy(h)).double()
+        count, total, products = count + len(z), total + z.sum(dim=0), products + z.T @ z
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)

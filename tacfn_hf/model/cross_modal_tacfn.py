@@ -66,7 +66,6 @@ class TacfnAttention(nn.Module):
             key,
             value,
             attention_mask,
-            dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
             scaling=self.scaling,
         )
         return self.out_proj(output.flatten(2)), weights

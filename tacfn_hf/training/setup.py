@@ -12,7 +12,7 @@ from transformers import (
 
 from ..features.dataset import provenance_of
 from ..features.labels import labels_as
-from ..features.statistics import feature_size, feature_statistics
+from ..features.statistics import feature_covariance, feature_size, feature_statistics, mean_over_time
 from ..features.storage import PROVENANCE_COLUMNS
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
@@ -23,11 +23,16 @@ from .arguments import ModelArguments
 
 
 def set_statistics(model: TacfnModel, train: Dataset) -> None:
-    """Gives a model the statistics of its training part, by which it standardises features."""
+    """Gives a model the statistics of its training part, for its standardisers and distances."""
+    averaged = mean_over_time(train)
     for modality in MODALITIES:
-        if feature_size(train, modality.features) is not None:
-            statistics = map(torch.from_numpy, feature_statistics(train, modality.features))
-            getattr(model, f"{modality.name}_standardizer").set_statistics(*statistics)
+        if feature_size(train, modality.features) is None:
+            continue
+        standardizer = getattr(model, f"{modality.name}_standardizer")
+        standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, modality.features)))
+        if model.config.gate_reads_distance:
+            statistics = feature_covariance(averaged, modality.features, standardizer)
+            getattr(model, f"{modality.name}_distance").set_statistics(*statistics)
 
 
 def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
