@@ -1,31 +1,33 @@
 """
 Counts what is in a corpus: its splits, labels, speakers and hours, and what it lacks.
 
-    python scripts/inspect_corpus.py ravdess corpora/ravdess
-    python scripts/inspect_corpus.py folder corpora/mine text_column=transcript speaker_column=actor --json report.json
+    tacfn inspect ravdess corpora/ravdess
+    tacfn inspect folder corpora/mine text_column=transcript speaker_column=actor --json report.json
 
-Audio files that are missing are counted and named, where the corpus has the option allow_missing; those that can't be
-opened are counted and named, and their rows are left out of the other counts (skip_bad_files=false stops there).
+Audio files that are missing are counted and named, where the corpus has the option allow_missing. Files that can't be
+opened are counted and named too, and their rows are left out of the other counts. skip_bad_files=false stops there.
 """
 
-import argparse
 import json
 import os
 import warnings
 
-from tacfn_hf.cli.shared import CommandParser, run_command
-from tacfn_hf.corpora import CORPORA, corpus_options, load_corpus, parse_options
-from tacfn_hf.corpora.inspection import format_report, inspect_corpus
-from tacfn_hf.files import writing_into
+from ..corpora import CORPORA
+from .parsing import CommandParser
 
 
 def main(argv: list[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(prog="tacfn inspect", description=__doc__)
     parser.add_argument("name", help=f"corpus: {', '.join(CORPORA)}")
     parser.add_argument("root", help="folder that it was delivered as")
     parser.add_argument("options", nargs="*", metavar="option=value", help="options of the corpus")
     parser.add_argument("--json", metavar="FILE", help="write the same counts to a file")
     args = parser.parse_args(argv)
+
+    from ..corpora import corpus_options, load_corpus, parse_options
+    from ..corpora.inspection import format_report, inspect_corpus
+    from ..files import writing_into
+
     options = {"skip_bad_files": True} | parse_options(args.name, args.options)
     if "allow_missing" in corpus_options(args.name):
         options.setdefault("allow_missing", True)
@@ -40,7 +42,3 @@ def main(argv: list[str]) -> None:
     if args.json is not None:
         with writing_into(os.path.dirname(args.json)), open(args.json, "w", encoding="utf-8") as file:
             json.dump(report, file, indent=2, ensure_ascii=False)
-
-
-if __name__ == "__main__":
-    run_command(main)
