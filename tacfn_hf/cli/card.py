@@ -15,12 +15,12 @@ from .parsing import CommandParser
 
 def main(argv: list[str]) -> None:
     parser = CommandParser(prog="tacfn card", description=__doc__)
-    parser.add_argument("folder", help="output_dir of tacfn train or tacfn cross-validate")
-    parser.add_argument("--output", help="the card of a cross-validation, a file NAME.md")
-    parser.add_argument("--repo_id", help="the model's id on the Hub, for the lines that load it")
-    parser.add_argument("--license", help="an identifier of the Hub's list; the corpus decides which one is possible")
-    parser.add_argument("--language", nargs="+", help="of the data, ISO 639 codes")
-    parser.add_argument("--features", help="what made the features, where their dataset does not say")
+    parser.add_argument("folder", help="output_dir of `tacfn train` or `tacfn cross-validate`.")
+    parser.add_argument("--output", help="The card of a cross-validation, a file NAME.md.")
+    parser.add_argument("--repo_id", help="The model's id on the Hub, for the lines that load it.")
+    parser.add_argument("--license", help="An identifier of the Hub's list. The corpus decides which one is possible.")
+    parser.add_argument("--language", nargs="+", help="Of the data, ISO 639 codes.")
+    parser.add_argument("--features", help="What made the features, where their dataset does not say.")
     args = parser.parse_args(argv)
     if args.output is not None and args.repo_id is not None:
         parser.error("--repo_id goes with one model, --output with the card of a cross-validation")

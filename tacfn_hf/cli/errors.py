@@ -5,9 +5,6 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-
 
 class UsageError(ValueError):
     """A command line that the command can't read."""
@@ -40,16 +37,18 @@ def run_command(name: str, main: Callable[[list[str]], None], argv: list[str], d
 
 def sentence_of(error: Exception) -> str | None:
     """What an error says, on one line, without a number; None of an error that no user can mend."""
-    if isinstance(error, SafetensorError):
-        text = f"a .safetensors file can't be read or written: {error}"
-    elif isinstance(error, StrictDataclassError):  # a check of a config, whose own sentence is behind it
-        text = str(error.__cause__ or error)
-    elif isinstance(error, ValueError | TypeError | OSError | ImportError):
-        text = re.sub(r"\[Errno \d+\] ", "", str(error))
-    else:
+    text = re.sub(r"\[Errno \d+\] ", "", str(error))
+    if not isinstance(error, ValueError | TypeError | OSError | ImportError):
         from datasets.exceptions import DatasetGenerationError  # not above: it takes a second
+        from huggingface_hub.errors import StrictDataclassError
+        from safetensors import SafetensorError
 
-        if not isinstance(error, DatasetGenerationError):
+        if isinstance(error, SafetensorError):
+            text = f"a .safetensors file can't be read or written: {text}"
+        elif isinstance(error, DatasetGenerationError):
+            text = f"{text}: {error.__cause__}"
+        elif isinstance(error, StrictDataclassError):  # a check of a config, whose own sentence is behind it
+            text = str(error.__cause__ or text)
+        else:
             return None
-        text = f"{error}: {error.__cause__}"
     return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__

@@ -18,10 +18,10 @@ from .parsing import CommandParser
 
 def main(argv: list[str]) -> None:
     parser = CommandParser(prog="tacfn inspect", description=__doc__)
-    parser.add_argument("name", help=f"corpus: {', '.join(CORPORA)}")
-    parser.add_argument("root", help="folder that it was delivered as")
-    parser.add_argument("options", nargs="*", metavar="option=value", help="options of the corpus")
-    parser.add_argument("--json", metavar="FILE", help="write the same counts to a file")
+    parser.add_argument("name", help=f"Corpus: {', '.join(CORPORA)}.")
+    parser.add_argument("root", help="Folder that it was delivered as.")
+    parser.add_argument("options", nargs="*", metavar="option=value", help="Options of the corpus.")
+    parser.add_argument("--json", metavar="FILE", help="Write the same counts to a file.")
     args = parser.parse_args(argv)
 
     from ..corpora import corpus_options, load_corpus, parse_options

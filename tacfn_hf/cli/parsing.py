@@ -1,6 +1,7 @@
 """From a command line to one instance of each dataclass of options."""
 
 import argparse
+import copy
 import difflib
 import re
 import sys
@@ -24,7 +25,20 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, and the defaults that say something."""
+    """
+    Descriptions as they are written, a usage of what is required, each option by one name, and the defaults that say
+    something.
+    """
+
+    def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *args: Any, **kwargs: Any) -> None:
+        self._prog += " [options]"
+        required = [action for action in actions if action.required or not action.option_strings]
+        super().add_usage(usage, required, *args, **kwargs)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)  # HfArgumentParser also takes --output-dir for --output_dir
+        shown.option_strings = [name for name in action.option_strings if "-" not in name.lstrip("-")]
+        return super()._format_action_invocation(shown)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, []) else super()._get_help_string(action)
@@ -48,18 +62,17 @@ class CommandParser(HfArgumentParser):
         super().__init__(dataclass_types, epilog=epilog, allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
         self.has_config = config
         if config:
-            recipes = ", ".join(sorted(path.stem for path in RECIPES.glob("*.json")))
             self.add_argument(
                 "--config",
                 nargs="+",
                 metavar="FILE.json",
-                help="arguments from the JSON object in a file, or from a recipe by its name "
-                f"({recipes}); the command line overrides them, and a later file an earlier one",
+                help="Arguments from the JSON object in a file, or in a recipe by its name. The command line overrides "
+                "them, and a later file an earlier one.",
             )
         self.has_device = any(action.dest == "use_cpu" for action in self._actions)
         if self.has_device:
             self.set_defaults(use_cpu=None)  # not given; False contradicts --device cpu
-            self.add_argument("--device", help="cpu, cuda, or one GPU: cuda:1 (default: the GPU, where there is one)")
+            self.add_argument("--device", help="cpu, cuda, or one GPU: cuda:1 (default: the GPU, where there is one).")
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None
@@ -128,12 +141,16 @@ def arguments_of(config: str) -> dict[str, Any]:
     """
     path = Path(config) if config.endswith(".json") else RECIPES / f"{config}.json"
     if path.parent == RECIPES and not path.is_file():
-        recipes = sorted(path.stem for path in RECIPES.glob("*.json"))
-        raise UsageError(f"--config is {config!r}: it must be a file NAME.json, or a recipe: {', '.join(recipes)}.")
+        raise UsageError(f"--config is {config!r}: it must be a file NAME.json, or a recipe: {recipe_names()}.")
     arguments = read_json(path)
     if not isinstance(arguments, dict):
         raise ValueError(f"{path} holds a {type(arguments).__name__}: it must be a JSON object of arguments.")
     return arguments
+
+
+def recipe_names() -> str:
+    """The names of the recipes that the package brings along, as a list in a sentence."""
+    return ", ".join(sorted(path.stem for path in RECIPES.glob("*.json")))
 
 
 def parse_arguments(
@@ -158,10 +175,12 @@ def parse_training(argv: Sequence[str], description: str, prog: str, more: tuple
         ValueError: as `parse_arguments`.
     """
 
+    description = f"{description}\nRecipes for --config: {recipe_names()}.\n"
+
     def parser(training: type) -> CommandParser:
         classes = (DataArguments, ModelArguments, training, *more)
         made = CommandParser(classes, config=True, description=description, prog=prog)
-        made.add_argument("--help_all", action="help", help="list the options of transformers' TrainingArguments too")
+        made.add_argument("--help_all", action="help", help="List the options of transformers' TrainingArguments too.")
         return made
 
     if {"-h", "--help"}.intersection(argv):

@@ -11,11 +11,11 @@ from .parsing import CommandParser
 
 def main(argv: list[str]) -> None:
     parser = CommandParser(prog="tacfn push", description=__doc__)
-    parser.add_argument("checkpoint", help="folder of the model")
-    parser.add_argument("repo_id", help="user/name on the Hub")
-    parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--revision", help="branch to push to (default: main)")
-    parser.add_argument("--commit_message", default="Upload model, processor and code", help="of the commit")
+    parser.add_argument("checkpoint", help="Folder of the model.")
+    parser.add_argument("repo_id", help="user/name on the Hub.")
+    parser.add_argument("--private", action="store_true", help="Make a new repository private.")
+    parser.add_argument("--revision", help="Branch to push to (default: main).")
+    parser.add_argument("--commit_message", default="Upload model, processor and code", help="Title of the commit.")
     args = parser.parse_args(argv)
 
     from ..sharing.hub import check_pushed, push_checkpoint

@@ -14,8 +14,8 @@ COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]
 
 def main(argv: list[str]) -> None:
     parser = CommandParser(prog="tacfn summarize", description=__doc__)
-    parser.add_argument("files", nargs="+", help="metrics.json of each run")
-    parser.add_argument("--split", default="test", help="part whose figures are taken")
+    parser.add_argument("files", nargs="+", help="metrics.json of each run.")
+    parser.add_argument("--split", default="test", help="Part whose figures are taken.")
     args = parser.parse_args(argv)
 
     import pandas as pd

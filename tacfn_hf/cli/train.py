@@ -6,9 +6,9 @@ Trains the fusion network on features, and tests it on the validation and test p
     tacfn train --config iemocap --dataset features/iemocap --test_groups 4 --output_dir runs/iemocap-4
     accelerate launch --multi_gpu --num_processes 2 scripts/train.py --config my.json
 
-Every option of transformers' `TrainingArguments` works too, or is refused by name (docs/training.md). `--help_all`
-lists them. `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets the model,
-the processor that made the features, metrics.json, predictions.parquet and the model card.
+Every option of transformers' `TrainingArguments` works too, or is refused by name. `--help_all` lists them.
+`--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets the model, the processor
+that made the features, metrics.json, predictions.parquet and the model card.
 """
 
 import os
