@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import (
-    TrainingArguments,
-)
+from transformers import TrainingArguments
 
 from .arguments import TrainingOptions
 
 
 @dataclass
 class TacfnTrainingArguments(TrainingOptions, TrainingArguments):
-    """transformers' `TrainingArguments` with the defaults of this task, and two arguments of its own."""
+    """transformers' `TrainingArguments` with the options and defaults of `TrainingOptions`."""
 
     def __post_init__(self):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
@@ -72,6 +70,11 @@ def check_arguments(args: TrainingArguments) -> None:
             raise ValueError(f"{name} is {values[name]}: {reason}.")
     if args.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}: it must be at least 1.")
+    for name in ("unimodal_loss_weight", "gate_loss_weight"):
+        if getattr(args, name, 0) < 0:
+            raise ValueError(f"{name} is {getattr(args, name)}: it must be at least 0.")
+    if not 0 <= getattr(args, "noise_prob", 0) <= 1:
+        raise ValueError(f"noise_prob is {args.noise_prob}: it must be in [0, 1].")
     metric = args.metric_for_best_model
     if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
         raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")
