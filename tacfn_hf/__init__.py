@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     )
 
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BetaGate",
     "CrossModalBlock",

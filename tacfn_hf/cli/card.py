@@ -14,6 +14,7 @@ from .parsing import CommandParser
 
 
 def main(argv: list[str]) -> None:
+    """Writes the card of a run, or of a cross-validation."""
     parser = CommandParser(prog="tacfn card", description=__doc__)
     parser.add_argument("folder", help="output_dir of `tacfn train` or `tacfn cross-validate`.")
     parser.add_argument("--output", help="The card of a cross-validation, a file NAME.md.")

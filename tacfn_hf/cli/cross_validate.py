@@ -16,6 +16,7 @@ from .parsing import parse_training
 
 
 def main(argv: list[str]) -> None:
+    """Trains and tests on each fold with each seed, and prints the table."""
     arguments = parse_training(argv, __doc__, "tacfn cross-validate", (CrossValidationArguments,))
 
     from transformers.utils import logging

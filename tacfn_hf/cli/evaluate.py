@@ -38,6 +38,7 @@ class EvaluationArguments:
 
 
 def main(argv: list[str]) -> None:
+    """Tests a model, measures its beta, and prints the figures."""
     data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), argv, __doc__, "tacfn evaluate")
 
     from transformers import TrainingArguments
@@ -50,7 +51,6 @@ def main(argv: list[str]) -> None:
     from ..features.labels import label_names_of, match_labels, share_labels
     from ..features.statistics import complete_rows
     from ..files import writing_into
-    from ..model.configuration_tacfn import TEMPERATURES
     from ..training.run import check_output_dir
     from ..training.setup import check_features, load_model
     from ..training.trainer import build_trainer
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
         "left_out_rows": left_out,
         "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
         "split_seed": data_args.split_seed,
-        **{name: getattr(model.config, name) for name in TEMPERATURES},
+        "temperatures": model.config.temperatures,
         "num_parameters": model.num_parameters(),
         "gate_truth": gate_truth,
         "world_size": args.world_size,

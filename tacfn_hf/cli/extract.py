@@ -76,6 +76,7 @@ class ExtractionArguments:
 
 
 def main(argv: list[str]) -> None:
+    """Makes the features of a dataset."""
     (args,) = parse_arguments((ExtractionArguments,), argv, __doc__, "tacfn extract")
 
     from accelerate import PartialState

@@ -63,6 +63,7 @@ class ImportArguments:
 
 
 def main(argv: list[str]) -> None:
+    """Makes a dataset of features that exist."""
     (args,) = parse_arguments((ImportArguments,), argv, __doc__, "tacfn import")
 
     from ..features.importing import import_features

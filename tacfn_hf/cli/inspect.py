@@ -17,6 +17,7 @@ from .parsing import CommandParser
 
 
 def main(argv: list[str]) -> None:
+    """Prints the counts of a corpus."""
     parser = CommandParser(prog="tacfn inspect", description=__doc__)
     parser.add_argument("name", help=f"Corpus: {', '.join(CORPORA)}.")
     parser.add_argument("root", help="Folder that it was delivered as.")

@@ -25,6 +25,7 @@ class PredictionArguments:
 
 
 def main(argv: list[str]) -> None:
+    """Prints the scores of one utterance."""
     parser = CommandParser((PredictionArguments,), prog="tacfn predict", description=__doc__)
     (args,) = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     if not args.audio and not args.text:

@@ -10,6 +10,7 @@ from .parsing import CommandParser
 
 
 def main(argv: list[str]) -> None:
+    """Uploads a model, and checks what others get."""
     parser = CommandParser(prog="tacfn push", description=__doc__)
     parser.add_argument("checkpoint", help="Folder of the model.")
     parser.add_argument("repo_id", help="user/name on the Hub.")

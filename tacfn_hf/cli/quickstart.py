@@ -13,6 +13,7 @@ from .parsing import CommandParser
 
 
 def main(argv: list[str]) -> None:
+    """Goes the whole way in a folder."""
     parser = CommandParser(prog="tacfn quickstart", description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("quickstart"), help="A new or empty folder.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the corpus, the encoders and the training.")

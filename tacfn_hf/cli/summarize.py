@@ -13,6 +13,7 @@ COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]
 
 
 def main(argv: list[str]) -> None:
+    """Prints the figures of several runs, their mean and their standard deviation."""
     parser = CommandParser(prog="tacfn summarize", description=__doc__)
     parser.add_argument("files", nargs="+", help="metrics.json of each run.")
     parser.add_argument("--split", default="test", help="Part whose figures are taken.")

@@ -6,9 +6,9 @@ Trains the fusion network on features, and tests it on the validation and test p
     tacfn train --config iemocap --dataset features/iemocap --test_groups 4 --output_dir runs/iemocap-4
     accelerate launch --multi_gpu --num_processes 2 scripts/train.py --config my.json
 
-Every option of transformers' `TrainingArguments` works too, or is refused by name. `--help_all` lists them.
-`--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets the model, the processor
-that made the features, metrics.json, predictions.parquet and the model card.
+Every option of transformers' `TrainingArguments` works too (--seed, --bf16, --push_to_hub, ...), or is refused by name.
+`--help_all` lists them. `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir. output_dir gets
+the model, the processor that made the features, metrics.json, predictions.parquet and the model card.
 """
 
 import os
@@ -17,6 +17,7 @@ from .parsing import parse_training
 
 
 def main(argv: list[str]) -> None:
+    """Trains a model, tests it, writes its card, and uploads it where that is asked for."""
     data_args, model_args, args = parse_training(argv, __doc__, "tacfn train")
 
     from accelerate import PartialState

@@ -128,7 +128,9 @@ def test_the_command_line_overrides_a_recipe(tmp_path):
 
 def test_help_lists_the_options_of_this_task_and_help_all_every_one(tacfn):
     for name in ("train", "cross-validate"):
-        own, all_of_them = (set(re.findall(r"(?<=\s)--\w+", tacfn(name, flag)[1])) for flag in ("--help", "--help_all"))
+        own, all_of_them = (
+            set(re.findall(r"^  (--\w+)", tacfn(name, flag)[1], re.MULTILINE)) for flag in ("--help", "--help_all")
+        )
         assert {"--dataset", "--hidden_size", "--learning_rate", "--class_weights", "--help_all", "--config"} <= own
         assert own < all_of_them
         assert {"--gradient_accumulation_steps", "--bf16"} <= all_of_them - own
