@@ -1,17 +1,21 @@
-"""Turns features that exist already, and their table of utterances, into a dataset for training."""
+"""
+Turns features that exist already, and their table of utterances, into a dataset for `tacfn train`.
+
+    tacfn import --table utterances.csv --audio opensmile/ --text bert.npz:tokens --text_offsets bert.npz:offsets \\
+        --label_column emotion --output_dir features/mine
+"""
 
 from dataclasses import asdict, dataclass, field
 
-from tacfn_hf.cli.shared import CommandParser, run_command
-from tacfn_hf.corpora.tables import ENCODING
-from tacfn_hf.features.importing import import_features
-from tacfn_hf.files import writing_into
+from .parsing import parse_arguments
 
 
 @dataclass
 class ImportArguments:
+    """The table, its features, and where the dataset goes."""
+
     table: str = field(metadata={"help": "Table with one row per utterance: .parquet, .csv, .tsv or .jsonl."})
-    output_dir: str = field(metadata={"help": "New or empty folder for the dataset (read it with load_from_disk)."})
+    output_dir: str = field(metadata={"help": "New or empty folder for the dataset."})
     audio: str | None = field(
         default=None,
         metadata={
@@ -48,8 +52,9 @@ class ImportArguments:
     )
     drop_unlabelled: bool = field(default=False, metadata={"help": "Leave out rows whose label is empty."})
     fold_case: bool = field(default=False, metadata={"help": "Make labels and label_names lower case."})
-    encoding: str = field(
-        default=ENCODING, metadata={"help": "Encoding of a table in .csv, .tsv or .jsonl, such as cp1252 or utf-16."}
+    encoding: str | None = field(
+        default=None,
+        metadata={"help": "Encoding of a table in .csv, .tsv or .jsonl, such as cp1252 or utf-16 (default: UTF-8)."},
     )
     separator: str | None = field(
         default=None,
@@ -58,11 +63,13 @@ class ImportArguments:
 
 
 def main(argv: list[str]) -> None:
-    (arguments,) = CommandParser(ImportArguments, description=__doc__).parse_args_into_dataclasses(argv)
-    with writing_into(arguments.output_dir):
-        dataset = import_features(**asdict(arguments))
+    """Makes a dataset of features that exist."""
+    (args,) = parse_arguments((ImportArguments,), argv, __doc__, "tacfn import")
+
+    from ..features.importing import import_features
+    from ..files import writing_into
+
+    given = {name: value for name, value in asdict(args).items() if value is not None}
+    with writing_into(args.output_dir):
+        dataset = import_features(**given)
     print(dataset.info.description)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,23 +1,21 @@
 """
 Recognises the emotion of one utterance.
 
-    python scripts/predict.py --model runs/my-model --audio hello.wav --text "Hello there!"
+    tacfn predict --model runs/my-model --audio hello.wav --text "Hello there!"
 
 Either of the two may be left out.
 """
 
-import argparse
 import os
 from dataclasses import dataclass, field
 
-from transformers import pipeline
-
-import tacfn_hf  # noqa: F401 (registers the model and the pipeline)
-from tacfn_hf.cli.shared import CommandParser, run_command
+from .parsing import CommandParser
 
 
 @dataclass
 class PredictionArguments:
+    """The model, and what it is asked about."""
+
     model: str = field(metadata={"help": "Trained model with its processor: a folder or a Hub id."})
     audio: str | None = field(default=None, metadata={"help": "Audio file: wav, flac, mp3, m4a, ogg and others."})
     text: str | None = field(default=None, metadata={"help": "What is said in it."})
@@ -27,13 +25,18 @@ class PredictionArguments:
 
 
 def main(argv: list[str]) -> None:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = CommandParser(PredictionArguments, description=__doc__, formatter_class=formatter)
-    (args,) = parser.parse_args_into_dataclasses(argv)
+    """Prints the scores of one utterance."""
+    parser = CommandParser((PredictionArguments,), prog="tacfn predict", description=__doc__)
+    (args,) = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     if not args.audio and not args.text:
         parser.error("give --audio, --text or both")
     if os.path.isdir(args.model) and not os.path.isfile(os.path.join(args.model, "processor_config.json")):
-        parser.error(f"{args.model} has no processor: it takes features, not audio and text; see scripts/evaluate.py")
+        parser.error(f"{args.model} has no processor: it takes features, not audio and text; see tacfn evaluate")
+
+    from transformers import pipeline
+
+    from .. import model  # noqa: F401 (registers the pipeline)
+
     device = "cpu" if args.use_cpu else None
     try:
         recognizer = pipeline("multimodal-emotion-recognition", model=args.model, device=device)
@@ -47,7 +50,3 @@ def main(argv: list[str]) -> None:
     for row in found["scores"]:
         print(f"{row['label']:<{width}}  {row['score']:6.1%}")
     print(f"{'beta':<{width}}  {found['beta']:6.2f}  (0 = text, 1 = audio)")
-
-
-if __name__ == "__main__":
-    run_command(main)

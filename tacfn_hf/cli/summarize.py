@@ -1,26 +1,28 @@
 """
 Mean and standard deviation of several runs: one row a run, then both.
 
-    python scripts/summarize.py runs/*/metrics.json [--split test]
+    tacfn summarize runs/*/metrics.json --split test
 """
 
-import argparse
 from pathlib import Path
 
-import pandas as pd
-
-from tacfn_hf.cli.shared import CommandParser, run_command
-from tacfn_hf.files import read_json
+from .parsing import CommandParser
 
 
 COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]
 
 
 def main(argv: list[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", help="metrics.json of each run")
-    parser.add_argument("--split", default="test", help="part whose figures are taken (default: test)")
+    """Prints the figures of several runs, their mean and their standard deviation."""
+    parser = CommandParser(prog="tacfn summarize", description=__doc__)
+    parser.add_argument("files", nargs="+", help="metrics.json of each run.")
+    parser.add_argument("--split", default="test", help="Part whose figures are taken.")
     args = parser.parse_args(argv)
+
+    import pandas as pd
+
+    from ..files import read_json
+
     rows = {}
     for path in args.files:
         metrics = read_json(Path(path))
@@ -34,7 +36,3 @@ def main(argv: list[str]) -> None:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
     summary = pd.DataFrame({"mean": table.mean(), "std (n-1)": table.std(ddof=1)}).T
     print(pd.concat([table, summary]).to_string(float_format="{:.4f}".format))
-
-
-if __name__ == "__main__":
-    run_command(main)

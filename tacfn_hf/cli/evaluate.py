@@ -1,38 +1,20 @@
 """
-Evaluates a trained model on features.
+Tests a trained model on features, and measures what its beta is worth.
 
-    python scripts/evaluate.py --model runs/iemocap-4 --dataset features/iemocap --group_column session \
-        --test_groups 4 --output_dir runs/iemocap-4-test
-    python scripts/evaluate.py --model user/model --dataset features/ravdess --split all --output_dir runs/other
+    tacfn evaluate --model runs/iemocap-4 --dataset features/iemocap --group_column session --test_groups 4 \\
+        --output_dir runs/iemocap-4-test
+    tacfn evaluate --model user/model --dataset features/ravdess --split all --output_dir runs/other
 
-Labels are matched with the model's by their names; on another corpus, `--shared_labels true` tests on those that both
-have. output_dir gets `metrics.json` and `predictions.parquet`.
+Labels are matched with the model's by their names. On another corpus, `--shared_labels true` tests on those that both
+have. Where at least two rows have both modalities, it also changes one modality of each utterance, or leaves it out,
+and looks at what beta and the accuracy do. output_dir gets metrics.json and predictions.parquet.
 """
-
-import os
-import sys
-
-
-# This folder comes first on the path of a script, and its evaluate.py would hide the evaluate library.
-sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transformers import TrainingArguments
-
-from tacfn_hf.cli.shared import parse_arguments, run_command
-from tacfn_hf.evaluation.metrics import format_table
-from tacfn_hf.evaluation.predictions import evaluate_split
-from tacfn_hf.evaluation.record import write_results
-from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.features.dataset import open_part
-from tacfn_hf.features.labels import label_names_of, match_labels, share_labels
-from tacfn_hf.files import writing_into
-from tacfn_hf.model.configuration_tacfn import TEMPERATURES
-from tacfn_hf.training.run import check_output_dir
-from tacfn_hf.training.setup import check_features, load_model
-from tacfn_hf.training.trainer import build_trainer
+from ..features.arguments import DataArguments
+from .parsing import parse_arguments
 
 
 @dataclass
@@ -47,8 +29,8 @@ class EvaluationArguments:
     shared_labels: bool = field(
         default=False,
         metadata={
-            "help": "Test on the labels that dataset and model both have: rows with another one are left out, and "
-            "labels that the dataset does not have are not predicted."
+            "help": "Test on the labels that dataset and model both have: rows with another one are left out, labels "
+            "that the dataset does not have are not predicted, and beta is not measured."
         },
     )
     batch_size: int = field(default=64, metadata={"help": "Samples of a step on each device."})
@@ -56,7 +38,23 @@ class EvaluationArguments:
 
 
 def main(argv: list[str]) -> None:
-    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), argv, __doc__)
+    """Tests a model, measures its beta, and prints the figures."""
+    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), argv, __doc__, "tacfn evaluate")
+
+    from transformers import TrainingArguments
+
+    from ..evaluation.gate import format_gate_truth, measure_gate_truth
+    from ..evaluation.metrics import format_table
+    from ..evaluation.predictions import evaluate_split
+    from ..evaluation.record import write_results
+    from ..features.dataset import open_part
+    from ..features.labels import label_names_of, match_labels, share_labels
+    from ..features.statistics import complete_rows
+    from ..files import writing_into
+    from ..training.run import check_output_dir
+    from ..training.setup import check_features, load_model
+    from ..training.trainer import build_trainer
+
     args = TrainingArguments(
         output_dir=eval_args.output_dir,
         per_device_eval_batch_size=eval_args.batch_size,
@@ -78,6 +76,9 @@ def main(argv: list[str]) -> None:
     result, table = evaluate_split(trainer, part, shared)
     if not trainer.is_world_process_zero():
         return
+    gate_truth = None
+    if shared is None and complete_rows(part).sum() > 1:
+        gate_truth = {"part": eval_args.split, **measure_gate_truth(model, part, batch_size=eval_args.batch_size)}
     about = {
         "arguments": argv,
         "model": eval_args.model,
@@ -88,8 +89,9 @@ def main(argv: list[str]) -> None:
         "left_out_rows": left_out,
         "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
         "split_seed": data_args.split_seed,
-        **{name: getattr(model.config, name) for name in TEMPERATURES},
+        "temperatures": model.config.temperatures,
         "num_parameters": model.num_parameters(),
+        "gate_truth": gate_truth,
         "world_size": args.world_size,
     }
     with writing_into(eval_args.output_dir):
@@ -99,7 +101,5 @@ def main(argv: list[str]) -> None:
         print(f"\nlabels of both: {', '.join(shared)}\nrows left out: {rows}")
         print(f"labels of the model left out: {', '.join(about['left_out_labels']) or 'none'}")
     print(f"\n{eval_args.split}: {len(part)} rows\n{format_table(result)}")
-
-
-if __name__ == "__main__":
-    run_command(main)
+    if gate_truth is not None:
+        print(f"\nbeta: {format_gate_truth(gate_truth)}")
