@@ -26,13 +26,13 @@ from tacfn_hf.evaluation.metrics import format_table
 from tacfn_hf.evaluation.predictions import evaluate_split
 from tacfn_hf.evaluation.record import write_results
 from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.features.dataset import open_part
 from tacfn_hf.features.labels import label_names_of, match_labels, share_labels
-from tacfn_hf.files import writing_into
+from tacfn_hf.features.splits import open_part
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 from tacfn_hf.training.run import check_output_dir
 from tacfn_hf.training.setup import check_features, load_model
 from tacfn_hf.training.trainer import build_trainer
+from tacfn_hf.writing import writing_into
 
 
 @dataclass

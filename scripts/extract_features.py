@@ -28,9 +28,9 @@ from transformers import AutoProcessor
 from tacfn_hf import TacfnProcessor
 from tacfn_hf.cli.shared import CommandParser, run_command
 from tacfn_hf.corpora import CORPORA, BadFilesError, load_corpus, parse_options
-from tacfn_hf.corpora.opening import named_parts, open_dataset, unparted
+from tacfn_hf.corpora.dataset_opening import named_parts, open_dataset, unparted
 from tacfn_hf.features.extraction import REPORT, extract_features
-from tacfn_hf.files import writing_into
+from tacfn_hf.writing import writing_into
 
 
 COLUMNS = ("audio_column", "text_column", "label_column", "speaker_column", "id_column")

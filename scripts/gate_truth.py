@@ -26,9 +26,9 @@ from tacfn_hf.cli.shared import parse_arguments, run_command
 from tacfn_hf.evaluation.gate import format_gate_truth, measure_gate_truth
 from tacfn_hf.evaluation.record import versions
 from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.features.dataset import open_part
-from tacfn_hf.files import write_json, writing_into
+from tacfn_hf.features.splits import open_part
 from tacfn_hf.training.setup import check_features, load_model
+from tacfn_hf.writing import write_json, writing_into
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from tacfn_hf.cli.shared import CommandParser, run_command
 from tacfn_hf.corpora.tables import ENCODING
 from tacfn_hf.features.importing import import_features
-from tacfn_hf.files import writing_into
+from tacfn_hf.writing import writing_into
 
 
 @dataclass

@@ -16,7 +16,7 @@ import warnings
 from tacfn_hf.cli.shared import CommandParser, run_command
 from tacfn_hf.corpora import CORPORA, corpus_options, load_corpus, parse_options
 from tacfn_hf.corpora.inspection import format_report, inspect_corpus
-from tacfn_hf.files import writing_into
+from tacfn_hf.writing import writing_into
 
 
 def main(argv: list[str]) -> None:

@@ -17,9 +17,9 @@ import sys
 sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.realpath(__file__))]
 
 from tacfn_hf.cli.shared import CommandParser, run_command
-from tacfn_hf.files import writing_into
 from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
 from tacfn_hf.sharing.model_card import write_card
+from tacfn_hf.writing import writing_into
 
 
 def main(argv: list[str]) -> None:

@@ -50,7 +50,6 @@ from tacfn_hf.evaluation.predictions import evaluate_split
 from tacfn_hf.evaluation.record import changed_arguments, describe_data, write_results
 from tacfn_hf.features.extraction import extract_features
 from tacfn_hf.features.labels import label_names_of
-from tacfn_hf.files import writing_into
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 from tacfn_hf.sharing.hub import check_checkpoint
 from tacfn_hf.sharing.model_card import write_card
@@ -58,6 +57,7 @@ from tacfn_hf.training.arguments import ModelArguments
 from tacfn_hf.training.setup import build_model
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+from tacfn_hf.writing import writing_into
 
 
 COMPLETE, MISSING = ("audio", "text", "both"), ("audio_only", "text_only")  # the conditions

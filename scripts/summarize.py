@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tacfn_hf.cli.shared import CommandParser, run_command
-from tacfn_hf.files import read_json
+from tacfn_hf.writing import read_json
 
 
 COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]

@@ -26,12 +26,12 @@ from transformers.trainer_utils import get_last_checkpoint
 from tacfn_hf.cli.shared import parse_arguments, run_command, with_recipe
 from tacfn_hf.evaluation.metrics import format_table
 from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.files import writing_into
 from tacfn_hf.sharing.hub import push_checkpoint
 from tacfn_hf.sharing.model_card import write_card
 from tacfn_hf.training.arguments import ModelArguments
 from tacfn_hf.training.run import check_output_dir, run_training
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+from tacfn_hf.writing import writing_into
 
 
 RECIPE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "configs", "default.json")

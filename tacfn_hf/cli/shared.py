@@ -23,8 +23,8 @@ from transformers import (
 )
 from transformers.debug_utils import DebugOption
 
-from ..files import read_json
 from ..training.arguments import ModelArguments, flags
+from ..writing import read_json
 
 
 WHAT_USERS_CAN_MEND = (

@@ -16,10 +16,11 @@ import soundfile
 from datasets import DatasetDict, Value
 from tqdm.auto import tqdm
 
+from .corpus_files import check_root, inside, need
 from .emotions import canonical_names
-from .reading import check_root, inside, need, read_csv
 from .schema import build_corpus
-from .synthesis import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
+from .speech_synthesizer import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
+from .tables import read_rows
 
 
 TABLE = "utterances.csv"
@@ -115,7 +116,7 @@ def load_diagnostic(root: str | os.PathLike) -> DatasetDict:
     root = check_root("the diagnostic corpus", root, wanted)
     table = need("the diagnostic corpus", root, [TABLE], wanted)
     rows: list[dict[str, Any]] = []
-    for row in read_csv(table, COLUMNS):
+    for row in read_rows(table, COLUMNS):
         where = f"The row with id {row['id']!r} of {table}"
         rows.append(
             row

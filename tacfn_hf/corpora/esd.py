@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import audio_files, check_root, choice, lookup, parts_of_name, read_text
 from .emotions import canonical_names
-from .reading import audio_files, check_root, choice, lookup, parts_of_name, read_text
 from .schema import build_corpus
 
 

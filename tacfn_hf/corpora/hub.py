@@ -8,8 +8,8 @@ from datasets import Audio, Dataset, DatasetDict, concatenate_datasets
 from tqdm.auto import tqdm
 
 from ..model.decoding_tacfn import AudioError
-from .folder import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
-from .opening import named_parts, open_dataset
+from .dataset_opening import named_parts, open_dataset
+from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import SCHEMA, BadFilesError, build_corpus, duration_of
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, choice, lookup, need
 from .emotions import canonical_names
-from .reading import check_root, choice, lookup, need, read_csv
 from .schema import build_corpus
+from .tables import read_rows
 
 
 LABELS = {
@@ -103,7 +104,7 @@ def load_meld(root: str | os.PathLike, labels: str = "emotion", allow_missing: b
             clips = {path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.name[0] != "."}
         part = [
             {**row_of(line, f"{table}, Sr No. {line['Sr No.']},", split, labels, folder, clips), "split": name}
-            for line in read_csv(table, CSV_COLUMNS, encoding_of(table))
+            for line in read_rows(table, CSV_COLUMNS, encoding_of(table))
         ]
         annotated = {f"dia{row['dialogue']}_utt{row['utterance']}" for row in part}
         stems = {Path(clip).stem for clip in clips}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, DatasetDict, List, Value
 
+from .corpus_files import check_root, choice, need, read_text
 from .emotions import canonical_names
-from .reading import check_root, choice, need, read_text
 from .schema import build_corpus
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, choice, lookup, need, read_text, read_transcripts
 from .emotions import canonical_names
-from .reading import check_root, choice, lookup, need, read_text, read_transcripts
 from .schema import build_corpus
 
 

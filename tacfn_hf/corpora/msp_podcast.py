@@ -10,9 +10,10 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, choice, lookup, need, read_transcripts
 from .emotions import canonical_names
-from .reading import check_root, choice, lookup, need, read_csv, read_transcripts
 from .schema import build_corpus
+from .tables import read_rows
 
 
 # The codes of EmoClass, and which of them are classes; X is "no agreement". From the readme of the corpus.
@@ -77,7 +78,7 @@ def load_msp_podcast(
     splits = {**SPLITS, **dict.fromkeys((*TEST_SETS, HIDDEN)), test_set: "test"}
     columns = ["FileName", "EmoClass", *DIMENSIONS.values(), "SpkrID", "Gender", "Split_Set"]
     rows, left_out = [], Counter()
-    for number, entry in enumerate(read_csv(path, columns), 2):
+    for number, entry in enumerate(read_rows(path, columns), 2):
         where = f"{path}, row {number},"
         split = lookup(splits, entry["Split_Set"], where, "Split_Set")
         lookup(LABELS, entry["EmoClass"], where, "EmoClass")

@@ -7,8 +7,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import audio_files, check_root, lookup, need, parts_of_name
 from .emotions import canonical_names
-from .reading import audio_files, check_root, lookup, need, parts_of_name
 from .schema import build_corpus
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from datasets import DatasetDict, Value
 
 from ..model.decoding_tacfn import AudioError, audio_seconds
+from .corpus_files import audio_files, lookup, parts_of_name
 from .emotions import canonical_names
-from .reading import audio_files, lookup, parts_of_name
 from .schema import build_corpus
 
 

@@ -10,23 +10,13 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
-from datasets.arrow_writer import ArrowWriter
 from tqdm.auto import tqdm
 
-from ..corpora.tables import (
-    ENCODING,
-    as_text,
-    check_case,
-    check_column,
-    describe_counts,
-    plain_label,
-    read_table,
-    warn_of_one_label,
-    warn_of_words_for_nothing,
-)
-from ..paths import file_near
-from .arrays import ARRAY_SUFFIXES, FolderOfArrays, TableArray, open_source
-from .storage import nested_array
+from ..corpora.label_spelling import check_case, plain_label, warn_of_one_label, warn_of_words_for_nothing
+from ..corpora.tables import ENCODING, as_text, check_column, describe_counts, read_table
+from ..similar_paths import file_near
+from .array_files import ARRAY_SUFFIXES, FolderOfArrays, TableArray, open_source
+from .arrow_layout import nested_array
 
 
 BATCH_BYTES = 64 * 2**20  # features held in memory at a time
@@ -172,7 +162,8 @@ def write_rows(
     lengths: dict[str, list[int]] = {column: [] for column in sources}
     batch: dict[str, list[np.ndarray | None]] = {column: [] for column in sources}
     start = batch_bytes = 0
-    with ArrowWriter(path=str(path), features=features) as writer:
+    schema = features.arrow_schema
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for i, id_ in enumerate(tqdm(ids, desc="Importing features", unit="utterance")):
             for column, source in sources.items():
                 values = read_utterance(source, positions[i], id_, allow_missing)
@@ -186,9 +177,8 @@ def write_rows(
                 for column, source in sources.items():
                     block = block.append_column(column, nested_array(batch[column], source.dtype, source.size))
                     batch[column] = []
-                writer.write_table(block.select(list(features)))
+                writer.write_table(block.select(schema.names).cast(schema))
                 start, batch_bytes = i + 1, 0
-        writer.finalize()
     return lengths
 
 

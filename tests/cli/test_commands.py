@@ -20,9 +20,9 @@ from tiny import make_features
 from transformers.utils import logging
 
 from tacfn_hf.cli.shared import CommandParser, UsageError, choose_device, parse_arguments, run_command, take_gpu
-from tacfn_hf.files import writing_into
 from tacfn_hf.sharing.hub import check_checkpoint
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+from tacfn_hf.writing import writing_into
 
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

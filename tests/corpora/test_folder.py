@@ -433,9 +433,9 @@ def test_labels_without_a_stray_one(tmp_path, labels):
 def test_words_for_nothing_are_words_and_are_named(tmp_path, kind):
     rows = [["a", "null", "NaN"], ["b", " none ", "sad"], ["c", "null", "sad"], ["d", None, "N/A"], ["e", "No.", None]]
     make(tmp_path, kind, ["key", "text", "label"], rows)
-    with pytest.warns(UserWarning, match="are taken for what they say") as caught:
+    with pytest.warns(UserWarning, match="They are read as words") as caught:
         corpus = load_folder(tmp_path, audio_column="", id_column="key")["train"]
-    (warning,) = [str(one.message) for one in caught if "what they say" in str(one.message)]
+    (warning,) = [str(one.message) for one in caught if "read as words" in str(one.message)]
     for found in ("1 'NaN' in column 'label'", "1 'N/A' in column 'label'", "2 'null' in column 'text'"):
         assert found in warning
     assert "1 'none' in column 'text'" in warning
@@ -458,7 +458,7 @@ def test_declared_names_are_as_they_are(tmp_path):
 def test_one_label_is_said(tmp_path, labels):
     corpus, warned = load_labels(tmp_path, labels)
     assert warned == [
-        f"{tmp_path}/table.csv has only one label, {names_of(corpus)[0]!r}: a model needs two to tell apart."
+        f"{tmp_path}/table.csv has only one label, {names_of(corpus)[0]!r}: a classifier needs two or more."
     ]
 
 
@@ -643,7 +643,7 @@ def test_rows_that_a_quotation_mark_joins_are_named(tmp_path):
     """As speech over two utterances is quoted where the marks are no marks of cells."""
     text = 'id\ttext\tlabel\na\t"Well, I told him\tangry\nb\tto leave me."\tsad\nc\tbye\thappy\n'
     write_text(tmp_path / "t.tsv", text)
-    with pytest.warns(UserWarning, match="1 rows with a cell of several lines in which .* first ends at line 3"):
+    with pytest.warns(UserWarning, match="1 rows in which a cell has several lines .* first ends at line 3"):
         load_folder(tmp_path, audio_column="", id_column="id")
     write_text(tmp_path / "t.tsv", text.replace('me."', "me."))
     with pytest.raises(ValueError, match="t.tsv can't be read after line .*: .*must be doubled"):

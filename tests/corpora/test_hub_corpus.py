@@ -196,7 +196,7 @@ def test_labels_that_are_not_declared_are_as_in_a_folder(tmp_path):
     path = saved_rows(tmp_path, table)
     with pytest.raises(ValueError, match=r"differ only in case, 'MERRY' \(1\), 'Merry' \(1\): .* say fold_case"):
         load_hub(path, audio_column="")
-    with pytest.warns(UserWarning, match="1 'NaN' in column 'label', which are taken for what they say"):
+    with pytest.warns(UserWarning, match="1 'NaN' in column 'label'. They are read as words"):
         corpus = load_hub(path, audio_column="", fold_case=True)["train"]
     assert corpus.features["label"].names == ["grim", "merry", "nan"]
     assert corpus["corpus_label"][:] == table["label"]
@@ -220,7 +220,7 @@ def test_a_single_dataset_is_all_train(tmp_path):
 
 def test_nothing_to_open(tmp_path):
     write_text(tmp_path / "none" / "a.txt", "")
-    with pytest.raises(ValueError, match="holds neither a dataset of save_to_disk nor a .parquet file"):
+    with pytest.raises(ValueError, match="holds neither features of an extraction nor a dataset"):
         load_hub(tmp_path / "none")
 
 

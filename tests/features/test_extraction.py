@@ -19,7 +19,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_from_di
 from tiny import save_speech_encoder, save_text_encoder
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.features.dataset import provenance_of
+from tacfn_hf.features.arrow_layout import provenance_of
 from tacfn_hf.features.extraction import REPORT, extract_features, processor_of, stored
 from tacfn_hf.model.decoding_tacfn import AudioError
 

@@ -397,9 +397,9 @@ def test_names_that_are_declared_are_as_they_are(folder):
     [
         (
             ["NaN", "sad", "none ", "NaN", "happy"],
-            "t.parquet has 2 'NaN' in column 'label', 1 'none' in column 'label', ",
+            "t.parquet has 2 'NaN' in column 'label', 1 'none' in column 'label'. They are read as words",
         ),
-        (["sad", "sad ", None, "sad", ""], "t.parquet has only one label, 'sad': a model needs two"),
+        (["sad", "sad ", None, "sad", ""], "t.parquet has only one label, 'sad': a classifier needs two or more"),
     ],
 )
 def test_labels_that_are_probably_wrong_are_named(folder, labels, message):
@@ -411,7 +411,7 @@ def test_labels_that_are_probably_wrong_are_named(folder, labels, message):
 def test_a_table_in_another_encoding_with_another_separator(folder):
     np.save("two.npy", np.ones((2, 3), "float32"))
     Path("t.csv").write_text("id;label;mot\nu1;sad;été\nu2;happy;ça\n", encoding="latin-1")
-    with pytest.raises(ValueError, match="t.csv is not in utf-8-sig at byte .* looks like cp1252 .*'.*été.*'"):
+    with pytest.raises(ValueError, match="t.csv is not in utf-8-sig at byte .* looks like cp1252, .*'.*été.*'"):
         import_features("t.csv", "out", text="two.npy")
     with pytest.raises(ValueError, match="as if semicolons separate its cells; say separator=';'"):
         import_features("t.csv", "out", text="two.npy", encoding="latin-1")

@@ -11,8 +11,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..corpora.tables import NO_PICKLE, PICKLE_SUFFIXES
-from ..paths import one_form
-from .storage import feature_of
+from ..similar_paths import one_form
+from .arrow_layout import feature_of
 
 
 ARRAY_SUFFIXES = {".safetensors", ".npy", ".npz"}

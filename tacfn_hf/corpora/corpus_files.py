@@ -1,7 +1,6 @@
 """Finding and reading the files of a corpus, with errors that say what is wanted."""
 
-import csv
-import io
+import codecs
 import os
 import re
 import tarfile
@@ -104,42 +103,43 @@ def inside(
 
 def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
     """
-    A text file; a byte order mark goes, ends of lines become "\\n".
+    A text file, without a byte order mark and with "\\n" at the ends of its lines.
 
     Raises:
-        ValueError: it is not there, or not in that encoding.
+        ValueError: the file is not there, or Python does not know the encoding.
+        UnicodeError: the file is in another encoding; the message says which one it looks like.
     """
     try:
-        with open(path, encoding=encoding) as file:
-            return file.read()
+        data = path.read_bytes()
+        text = data.decode(encoding)
     except FileNotFoundError as error:
         raise ValueError(f"The file {path} is missing.") from error
+    except LookupError as error:
+        raise ValueError(f"encoding is {encoding!r}: it must be one that Python knows, such as cp1252.") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"The file {path} is not {encoding} at byte {error.start}.") from error
+        likely = likely_encoding(data)
+        near = data[max(0, error.start - 10) : error.start + 10].decode("cp1252", "replace")
+        reads = f", in which this place reads {near!r}" if likely == "cp1252" else ""
+        found = f"The file {path} is not in {encoding} at byte {error.start}"
+        raise UnicodeError(f"{found}: it looks like {likely}{reads}.") from error
+    if text.count("\0") > len(text) / 4:
+        raise UnicodeError(f"The file {path} is not in {encoding}: it looks like {likely_encoding(data)}.")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_csv(path: Path, columns: Sequence[str], encoding: str = "utf-8-sig", delimiter: str = ",") -> list[dict]:
-    """
-    The rows of a CSV file with a head line, as dicts of strings.
-
-    Raises:
-        ValueError: one of `columns` is not there (the message lists those that are), a row has more or fewer cells
-            than the head line, or a quotation mark has no end.
-    """
-    reader = csv.DictReader(io.StringIO(read_text(path, encoding), newline=""), delimiter=delimiter, strict=True)
-    rows = []
+def likely_encoding(data: bytes) -> str:
+    """Which encoding the content of a text file looks like, of those that are common."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if data.count(0) > len(data) / 4:  # every other byte of plain letters
+        return "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
     try:
-        names = reader.fieldnames or []
-        for column in columns:
-            if column not in names:
-                raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names) or 'none'}.")
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"{path} has another number of cells than its head line at line {reader.line_num}.")
-            rows.append(row)
-    except csv.Error as error:
-        raise ValueError(f"{path} can't be read as CSV after line {reader.line_num}: {error}.") from error
-    return rows
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"  # or latin-1, which it contains
+    return "utf-8"
 
 
 def lookup(table: Mapping[str, T], value: str, where: str, what: str) -> T:
