@@ -16,7 +16,7 @@ SHARDS = "shard-*.arrow"
 TABLES = "A table beside audio files is read by `tacfn extract --corpus folder`."
 
 
-def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
+def open_dataset(path_or_id: str | os.PathLike) -> Dataset | DatasetDict:
     """
     Opens features, or the audio and text that they are made from.
 
@@ -30,6 +30,7 @@ def open_dataset(path_or_id: str) -> Dataset | DatasetDict:
     Raises:
         ValueError: nothing there that can be read, or an extraction that is not complete.
     """
+    path_or_id = os.fspath(path_or_id)
     if os.path.isdir(path_or_id):
         if is_saved_dataset(path_or_id):
             return load_from_disk(path_or_id)
