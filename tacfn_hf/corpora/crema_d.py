@@ -87,6 +87,7 @@ def load_crema_d(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str], actors: Mapping[str, dict] | None) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name and what is known of its actor."""
     if actors is not None and parts["actor"] not in actors:
         raise ValueError(f"{path} is of the actor {parts['actor']}, who is not in {ACTORS}.")
     return {

@@ -77,6 +77,7 @@ def load_emodb(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name."""
     gender, age = lookup(SPEAKERS, parts["speaker"], str(path), "speaker")
     return {
         "id": path.stem,

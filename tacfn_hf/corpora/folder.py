@@ -51,21 +51,23 @@ def load_folder(
     A table with a row for each utterance, or folders of audio files that are called like their label:
     `root/<label>/*.wav` or `root/<split>/<label>/*.wav`.
 
-    Labels that are all known words for emotions, in whatever case, get their canonical names (joy is happy). Others
-    stay as they are, in the order of their numbers or letters, but in one form of Unicode, with single spaces in them
-    and none around them; so do speakers and groups. `corpus_label` always has the labels as they are. An empty cell is
-    no label, no text, no audio or no speaker; "nan", "none" and the like are words, with a warning. `group` is the
-    group column, else the speaker column, else each utterance is a group of its own. Columns that no option names are
-    kept; `duration` and `corpus_label` of the table as `source_duration` and `source_corpus_label`.
+    If all labels are known words for emotions, in whatever case, they get their canonical names (joy becomes happy).
+    Else they stay as they are, in the order of their numbers or letters, in one form of Unicode and without white space
+    around them; so do speakers and groups. `corpus_label` always has the labels as they are.
+
+    An empty cell means no label, no text, no audio or no speaker. Words such as "nan" and "none" are read as words, and
+    warned of. `group` is the group column, else the speaker column, else each utterance is a group of its own. Columns
+    that no option names are kept; `duration` and `corpus_label` of the table become `source_duration` and
+    `source_corpus_label`.
 
     Symbolic links in the root are followed. Names of files may be in another form of Unicode than on the disk.
 
     Args:
         root: the folder.
-        table: a CSV, TSV, JSONL or Parquet file, relative to the root. None: the only one directly in the root; where
-            there is none, the folders are read.
+        table: a CSV, TSV, JSONL or Parquet file, relative to the root. None: the only one directly in the root, or the
+            folders if there is none.
         audio_column: paths relative to the root, or absolute ones in it; or, in Parquet, a struct of `bytes` and
-            `path`; such bytes are held in memory (`load_hub` leaves them on disk). Where there is no column "audio",
+            `path`, whose bytes are held in memory (`load_hub` leaves them on disk). If there is no column "audio",
             "file_name" is taken. None or empty: the corpus has no audio.
         text_column: what is said. None or empty: the corpus has no text.
         label_column: strings, integers, or a `ClassLabel`, of which -1 is no label.
@@ -76,8 +78,8 @@ def load_folder(
         audio_root: a folder outside of the root, to which the paths of the table are relative, or in which they are.
         encoding: of a table in CSV, TSV or JSONL.
         separator: what is between the cells in CSV and TSV, one character. None: a comma in .csv, a tab in .tsv.
-        fold_case: make labels lower case, but those of a `ClassLabel`. Without it, labels that are not all known words
-            for emotions, and differ only in case, are an error.
+        fold_case: make labels lower case, except those of a `ClassLabel`. Without it, labels that differ only in case
+            are an error, unless all are known words for emotions.
         allow_missing: take utterances whose file is not there as utterances without audio.
 
     Raises:
@@ -126,7 +128,7 @@ def load_folder(
 
 
 def find_table(root: Path, table: str | None) -> Path | None:
-    """The table of a corpus, or None where its root has none."""
+    """The table that the option names, or else the only one in the root; None if there is none. Raises a ValueError."""
     there = sorted(file for file in root.iterdir() if file.suffix.lower() in TABLE_SUFFIXES)
     there = [file for file in there if file.is_file() and not file.name.startswith(".")]
     names = ", ".join(file.name for file in there)
@@ -159,7 +161,12 @@ def is_circle(folder: Path) -> bool:
 
 
 def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
-    """The rows of a corpus without a table, no further columns, and what is left out."""
+    """
+    The rows of a corpus of folders, no further columns, and the number of files that are left out, by the reason.
+
+    Raises:
+        ValueError: there is no audio, or audio that has no label by its folder.
+    """
     files = files_in(root)
     audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
     if not audio:
@@ -193,7 +200,20 @@ def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], d
 def rows_of_table(
     root: Path, folder: Path, table: pa.Table, where: str, named: Mapping[str, str | None], fold_case: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
-    """The rows of a table whose audio is in `folder`, the features of its further columns, and the class names."""
+    """
+    The rows of a table, the features of its further columns, and the class names.
+
+    Args:
+        root: of the corpus; paths may lead into it.
+        folder: where the paths of the table start.
+        table: its rows.
+        where: what messages call the table.
+        named: the column that each option names.
+        fold_case: see `load_folder`.
+
+    Raises:
+        ValueError: see `load_folder`.
+    """
     if named["audio_column"] == "audio" and "audio" not in table.column_names and "file_name" in table.column_names:
         named = {**named, "audio_column": "file_name"}  # as in the metadata of an audiofolder
     check_columns(table.column_names, named, where)
@@ -227,7 +247,7 @@ def rows_of_table(
 
 
 def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> list[str | dict | None]:
-    """What a table has as audio: a path, a dict with the bytes that it embeds, or None."""
+    """The audio of each row of a table: a path, a dict of `bytes` and `path`, or None."""
     if not column:
         return [None] * table.num_rows
     type_ = table.schema.field(column).type
@@ -238,6 +258,6 @@ def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> 
 
 
 def id_of(audio: str | dict | None) -> str | None:
-    """The path without suffix."""
+    """The path of the audio without its suffix, which serves as an id; None if there is no path."""
     path = audio["path"] if isinstance(audio, dict) else audio
     return str(PurePosixPath(path).with_suffix("")) if path else None

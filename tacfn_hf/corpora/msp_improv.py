@@ -106,6 +106,7 @@ def read_evaluations(path: Path) -> list[tuple[dict[str, str], str]]:
 
 
 def row_of(turn: Mapping[str, str], audio: Path, texts: Mapping[str, str], group_by: str, where: str) -> dict[str, Any]:
+    """The row of a turn, by the parts of its line in the evaluations."""
     id_ = f"MSP-{turn['name']}"
     ratings = {name: None if turn[name] == "NaN" else float(turn[name]) for name in RATINGS.values()}
     folder = audio / f"session{turn['session']}" / f"S{turn['scenario']}" / turn["recording"]

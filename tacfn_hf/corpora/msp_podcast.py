@@ -95,6 +95,7 @@ def load_msp_podcast(
 
 
 def row_of(entry: Mapping[str, str], audio: Path, texts: Mapping[str, str], split: str, where: str) -> dict[str, Any]:
+    """The row of a turn, by its line in the table of labels."""
     name = re.fullmatch(NAME, entry["FileName"])
     if name is None:
         raise ValueError(
@@ -118,6 +119,7 @@ def row_of(entry: Mapping[str, str], audio: Path, texts: Mapping[str, str], spli
 
 
 def rating(value: str, where: str, column: str) -> float:
+    """The mean rating in a cell; a ValueError names a cell that is no number."""
     try:
         return float(value)
     except ValueError as error:
@@ -125,7 +127,10 @@ def rating(value: str, where: str, column: str) -> float:
 
 
 def check_shared_groups(rows: Sequence[Mapping[str, Any]], allow_shared_groups: bool) -> None:
-    """The partition "attempts" to keep speakers apart (so the readme): where it does not, this is said."""
+    """
+    Raises a ValueError, or warns if `allow_shared_groups`, where a group is in several splits. By its readme the
+    partition of the corpus "attempts" to keep speakers apart; in some releases it does not.
+    """
     splits: dict[str, set[str]] = {}
     for row in rows:
         splits.setdefault(row["group"], set()).add(row["split"])

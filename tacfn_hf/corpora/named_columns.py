@@ -18,10 +18,13 @@ from .tables import as_text
 
 def check_columns(present: Sequence[str], named: Mapping[str, str | None], where: str) -> None:
     """
-    Every column that an option names is there, and no other one is called like one of the schema.
+    Raises a ValueError unless the columns are such that rows can be made of them.
 
-    Raises:
-        ValueError: else, or neither audio nor text is named.
+    Args:
+        present: the columns of a table.
+        named: the column that each option names, by the option. Each must be present, and one of audio and text be
+            named. A column that no option names must not have the name of one of the schema.
+        where: what messages call the table.
     """
     if not named["audio_column"] and not named["text_column"]:
         raise ValueError("audio_column and text_column are both empty: a corpus needs one of them.")
@@ -44,7 +47,7 @@ def check_columns(present: Sequence[str], named: Mapping[str, str | None], where
 
 
 def further_name(column: str) -> str:
-    """What a column is called that no option names."""
+    """The name in the corpus of a column that no option names: its own, or source_ before that of the schema."""
     return f"source_{column}" if column in SCHEMA else column
 
 
@@ -52,11 +55,18 @@ def utterances(
     table: pa.Table, features: Features, named: Mapping[str, str | None], where: str, ids: Iterable[str | None]
 ) -> list[dict[str, Any]]:
     """
-    Of each row `id` (that of `ids` where no column is named), `text`, `label` as in the table, `speaker`, `group`.
+    The rows of a table, each with `id`, `text`, `label` as in the table, `speaker` and `group`.
+
+    Args:
+        table: with the columns that are named.
+        features: of these columns.
+        named: the column that each option names; see `check_columns`.
+        where: what messages call the table.
+        ids: those of the rows, if no column of ids is named.
 
     Raises:
-        ValueError: a column of another type than strings or integers, a row without id or group, a number that is none
-            of a class.
+        ValueError: a column of another type than strings or integers, a row without id or group, a number that a
+            `ClassLabel` has no name for.
     """
 
     def cells(option: str) -> list[str | None]:
@@ -82,7 +92,7 @@ def utterances(
 
 
 def texts(table: pa.Table, column: str, where: str) -> list[str | None]:
-    """The cells of a column of strings or integers as strings; an empty or blank one is None."""
+    """The cells of a column of strings or integers as strings, None if blank; a ValueError refuses other columns."""
     try:
         return [None if not cell or is_blank(cell) else cell for cell in as_text(table, where, column)]
     except TypeError as error:
@@ -95,7 +105,7 @@ def declared_names(features: Features, column: str) -> list[str] | None:
 
 
 def class_labels(labels: list[str | None], declared: Sequence[str] | None, where: str) -> list[str | None]:
-    """The names that the numbers of a `ClassLabel` stand for."""
+    """The labels by name: numbers of a `ClassLabel` with the `declared` names, or names already."""
     if declared is None:
         return labels
     numbers = {str(i): name for i, name in enumerate(declared)} | {"-1": None}
@@ -105,7 +115,7 @@ def class_labels(labels: list[str | None], declared: Sequence[str] | None, where
 def check_words(
     rows: Sequence[Mapping[str, Any]], named: Mapping[str, str | None], declared: Sequence[str] | None, where: str
 ) -> None:
-    """Warns where labels that are not declared, or texts, say "nan" or the like."""
+    """Warns where a text, or a label that is not a declared one, is "nan" or the like."""
     names = ["text"] if declared else ["label", "text"]
     warn_of_words_for_nothing(where, {named[f"{name}_column"]: [row[name] for row in rows] for name in names})
 
@@ -113,7 +123,15 @@ def check_words(
 def name_labels(
     rows: list[dict[str, Any]], declared: Sequence[str] | None, where: str, fold_case: bool = False
 ) -> list[str]:
-    """Makes `label` of each row the `corpus_label`, with a class name in its place; returns the class names."""
+    """
+    Moves the `label` of each row to `corpus_label`, and puts a class name in its place.
+
+    Returns:
+        The class names, in the order of their indices.
+
+    Raises:
+        ValueError: no row has a label, or labels differ only in case.
+    """
     found = {row["label"] for row in rows} - {None}
     if rows and not found:
         raise ValueError(f"{where} has no label in any row.")
@@ -134,7 +152,7 @@ def name_labels(
 
 def check_names(names: Mapping[str, str], counts: Mapping[str, int], where: str) -> None:
     """
-    Warns where a few labels are the reason that the others have no canonical names.
+    Warns where most labels are known words for emotions and a few are not, so that all stay as they are.
 
     Raises:
         ValueError: labels that stay as they are differ only in case.

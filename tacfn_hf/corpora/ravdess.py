@@ -60,6 +60,7 @@ def load_ravdess(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name."""
     return {
         "id": path.stem,
         "audio": str(path),

@@ -64,6 +64,7 @@ def load_savee(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by its speaker and the parts of its name."""
     return {
         "id": f"{parts['speaker']}_{parts['emotion']}{parts['sentence']}",
         "audio": str(path),

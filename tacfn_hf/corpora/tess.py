@@ -71,6 +71,7 @@ def load_tess(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name."""
     speaker, age = lookup(SPEAKERS, parts["speaker"], str(path), "speaker")
     return {
         "id": path.stem,
@@ -87,6 +88,7 @@ def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
 
 
 def opens(path: str) -> bool:
+    """Whether an audio file can be opened."""
     try:
         audio_seconds(path)
     except AudioError:
