@@ -12,18 +12,10 @@ from datasets import DatasetDict, Features
 from ..similar_paths import find_alike, one_form
 from .corpus_files import check_no_archive, check_root, inside, lookup
 from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
-from .schema import AUDIO_SUFFIXES, build_corpus
+from .schema import AUDIO_SUFFIXES, SPLITS, build_corpus
 from .tables import ENCODING, TABLE_SUFFIXES, read_table
 
 
-SPLITS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 DEFAULTS = {"audio_column": "audio", "text_column": "text", "label_column": "label", "encoding": ENCODING}
 WANTED = (
     f"a folder with a table ({', '.join(sorted(TABLE_SUFFIXES))}) beside audio files, or with a folder of audio files "

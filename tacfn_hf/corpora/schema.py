@@ -25,6 +25,15 @@ SCHEMA = {
     "group": Value("string"),
     "duration": Value("float64"),
 }
+# The splits by what people call them.
+SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
 # Suffixes of files that `load_audio` reads.
 AUDIO_SUFFIXES = frozenset(
     ".wav .rf64 .w64 .flac .aif .aiff .aifc .au .snd .caf .sph .mp3 .mp2 .ogg .oga .opus .spx .aac .ac3 .eac3 .amr "

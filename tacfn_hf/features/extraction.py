@@ -104,7 +104,7 @@ def extract_features(
         complete_folder(extraction.folder, extraction.report())
     if isinstance(dataset, DatasetDict):
         complete_folder(output_dir, {"splits": list(parts)})
-    return open_dataset(str(output_dir))
+    return open_dataset(output_dir)
 
 
 def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
@@ -131,7 +131,10 @@ def prepare_rows(
     label_column: str,
     speaker_column: str | None,
 ) -> dict[str, Dataset]:
-    """The parts with the columns `id`, `audio`, `text`, `label`, `speaker` under these names; audio is not decoded."""
+    """
+    The parts with the columns `id`, `audio`, `text`, `label` and `speaker` under these names. Audio is not decoded. For
+    the arguments and errors see `extract_features`.
+    """
     if not any(len(part) for part in parts.values()):
         raise ValueError("The dataset has no rows: there is nothing to extract.")
     columns = next(iter(parts.values())).column_names
@@ -178,7 +181,12 @@ def prepare_rows(
 
 
 def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The parts with labels that are values as a `ClassLabel` of the same names in all of them."""
+    """
+    The parts with labels that are strings or numbers as a `ClassLabel`, with the same names in all parts.
+
+    Raises:
+        ValueError: labels that are a `ClassLabel` in some parts only, or that differ only in case.
+    """
     if "label" not in next(iter(parts.values())).column_names:
         return parts
     if not any(isinstance(part.features["label"], Value) for part in parts.values()):
@@ -231,7 +239,8 @@ class Extraction:
             | {name: kind for name, kind in rows.features.items() if name not in ("id", "audio")}
             | {modality.provenance: Value("string") for modality in self.modalities}
         )
-        self.shards = [range(i, min(i + shard_size, len(rows))) for i in range(0, len(rows), shard_size)]
+        starts = range(0, max(len(rows), 1), shard_size)  # a split without rows has a shard without rows
+        self.shards = [range(i, min(i + shard_size, len(rows))) for i in starts]
         self.paths = list(shard_paths(self.folder, len(self.shards)))
         self.keys = [self.key(shard) for shard in self.shards]
 

@@ -6,6 +6,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from transformers.utils import logging
 
 from ..corpora.dataset_opening import named_parts, open_dataset
+from ..corpora.schema import SPLITS
 from ..model.modalities_tacfn import MODALITIES
 from .arguments import DataArguments
 from .shapes import rows_with
@@ -14,14 +15,8 @@ from .shapes import rows_with
 logger = logging.get_logger(__name__)
 
 
-SPLIT_NAMES = {
-    "train": "train",
-    "validation": "valid",
-    "valid": "valid",
-    "dev": "valid",
-    "val": "valid",
-    "test": "test",
-}
+# The parts by what people call them.
+PARTS = {name: "valid" if split == "validation" else split for name, split in SPLITS.items()}
 
 
 def open_part(data_args: DataArguments, name: str) -> Dataset:
@@ -141,11 +136,11 @@ def given_parts(named: dict[str, Dataset], split_column: str | None) -> dict[str
         origin = f"A value of split_column {split_column!r}"
     parts = {}
     for name, part in named.items():
-        if name not in SPLIT_NAMES:
-            raise ValueError(f"{origin} is {name!r}: the names that are known are {', '.join(SPLIT_NAMES)}.")
-        if SPLIT_NAMES[name] in parts:
+        if name not in PARTS:
+            raise ValueError(f"{origin} is {name!r}: the names that are known are {', '.join(PARTS)}.")
+        if PARTS[name] in parts:
             raise ValueError(f"{origin} is {name!r} beside another name of the same part: give it once.")
-        parts[SPLIT_NAMES[name]] = part
+        parts[PARTS[name]] = part
     return parts
 
 

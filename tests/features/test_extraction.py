@@ -181,6 +181,13 @@ def test_splits_share_labels_and_stay_apart(processor, tmp_path):
     assert processor_of(tmp_path) is not None
 
 
+def test_a_split_without_rows(processor, tmp_path):
+    dataset = DatasetDict(train=make(3), test=make(2, id=["a", "b"]).select([]))
+    features = extract_features(dataset, processor, tmp_path)
+    assert {name: len(part) for name, part in features.items()} == {"train": 3, "test": 0}
+    assert features["test"].features == features["train"].features
+
+
 def test_columns_may_have_other_names_and_audio_may_be_declared(processor, tmp_path):
     rows = on_disk(tmp_path, 2).cast_column("audio", Audio())
     names = {"audio": "speech", "text": "transcript", "id": "file", "label": "emotion", "speaker": "actor"}
