@@ -44,7 +44,7 @@ class ExtractionArguments:
             "dataset id on the Hub, or, with corpus, the folder that the corpus was delivered as."
         }
     )
-    output_dir: str = field(metadata={"help": "Folder for the features (read it with load_from_disk)."})
+    output_dir: str = field(metadata={"help": "Folder for the features, new or of an earlier run."})
     corpus: str | None = field(
         default=None, metadata={"help": f"The corpus that the dataset is: {', '.join(CORPORA)}."}
     )

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from datasets import Dataset, load_from_disk
+from datasets import Dataset
 from tiny import NAMES, make_features
 from transformers import AutoModelForSequenceClassification
 
+from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.features.collation import TacfnDataCollator
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
 
@@ -239,7 +240,7 @@ def test_features_of_a_corpus(extracted, tmp_path):
     command += ["--corpus_options", "text_column=said", "--label_column", "felt", "--speaker_column", "who"]
     printed = succeed([*command, "--audio_column", "clip"])
     assert "without text   1" in printed
-    rows = load_from_disk(str(tmp_path / "features"))
+    rows = open_dataset(tmp_path / "features")
     assert rows["id"][:] == ["u0", "u1", "u2"]
     assert rows["speaker"][:] == rows["group"][:] == ["ann", "bob", "ann"]
     assert [None if i is None else rows.features["label"].names[i] for i in rows["label"]] == ["angry", None, "happy"]

@@ -427,6 +427,15 @@ def test_a_run_that_changes_a_complete_folder_makes_it_incomplete_first(processo
     assert open_dataset(tmp_path / "train")["id"][:] == ["u0", "u1", "u2", "u3"]
 
 
+def test_another_processor_is_saved_in_an_incomplete_folder(encoders, processor, tmp_path, monkeypatch):
+    extract_features(make(2), processor, tmp_path)
+    monkeypatch.setattr(TacfnProcessor, "save_pretrained", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        extract_features(make(2), TacfnProcessor.from_encoders(*encoders, text_layer=1), tmp_path)
+    with pytest.raises(ValueError, match="is not complete"):
+        open_dataset(tmp_path)
+
+
 def test_a_shard_that_is_missing_is_named(processor, tmp_path):
     extract_features(make(4), processor, tmp_path, shard_size=2)
     (tmp_path / "shard-00001.arrow").unlink()
