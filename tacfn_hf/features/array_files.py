@@ -137,7 +137,7 @@ class TableArray:
         array: `[N, d]`, or `[N, L, d]` with `lengths`, or `[T, d]` with `offsets`.
         offsets: int64 `[N + 1]`, utterance i is rows offsets[i] to offsets[i + 1].
         lengths: int64 `[N]`, the valid length of each utterance.
-        unused: no row is without an utterance here.
+        unused: always 0, since every part of the array belongs to a row.
     """
 
     array: Array
