@@ -49,6 +49,15 @@ def make(rows: int = 10, **columns) -> Dataset:
     return Dataset.from_dict({**data, **columns})
 
 
+def shards(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Each shard's time of change and content."""
+    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.glob("shard-*.arrow"))}
+
+
+def remade(before: dict, after: dict) -> list[str]:
+    return [name for name in after if before.get(name, (0,))[0] != after[name][0]]
+
+
 class ExtractingProcess:
     """Extracts `folder`/corpus with `folder`/processor, four rows a shard, in a process of its own."""
 
