@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from tacfn_hf.files import writing_into
+from tacfn_hf.writing import writing_into
 
 
 def write_text(path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from tacfn_hf.model.augmentation_tacfn import drop_dimensions
 from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
@@ -22,7 +23,6 @@ from transformers.utils import ModelOutput
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification
 from tacfn_hf.evaluation.metrics import EmotionMetric
 from tacfn_hf.features.collation import as_features, name_of
-from tacfn_hf.model.augmentation_tacfn import drop_dimensions
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
 from tacfn_hf.model.modeling_tacfn import ClassificationHead, TacfnModel, check_keywords
 from tacfn_hf.model.standardization_tacfn import FeatureStandardizer

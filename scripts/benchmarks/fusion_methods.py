@@ -30,13 +30,13 @@ import numpy as np
 import pandas as pd
 from baselines import BASELINES, svm_scores
 from datasets import Dataset
+from tacfn_hf.cli.shared import parse_arguments, with_recipe
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging
 
-from tacfn_hf.cli.shared import parse_arguments, with_recipe
-from tacfn_hf.corpora.opening import open_dataset
+from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.evaluation.calibration import class_scores, fit_temperature
 from tacfn_hf.evaluation.gate import REPLACEMENTS, measure_gate_truth, measure_missing, summarize_gate_truth
 from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics
@@ -45,7 +45,6 @@ from tacfn_hf.evaluation.significance import paired_permutation_test
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.labels import label_names_of
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
-from tacfn_hf.files import write_json
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
 from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
@@ -53,6 +52,7 @@ from tacfn_hf.training.run import calibrate
 from tacfn_hf.training.setup import build_model, set_statistics
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+from tacfn_hf.writing import write_json
 
 
 NETWORK, SVM = "tacfn", "SVM"

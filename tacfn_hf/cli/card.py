@@ -26,9 +26,9 @@ def main(argv: list[str]) -> None:
     if args.output is not None and args.repo_id is not None:
         parser.error("--repo_id goes with one model, --output with the card of a cross-validation")
 
-    from ..files import writing_into
     from ..sharing.cross_validation_card import write_cross_validation_card
     from ..sharing.model_card import write_card
+    from ..writing import writing_into
 
     more = {"license": args.license, "language": args.language, "features": args.features}
     if args.output is None:

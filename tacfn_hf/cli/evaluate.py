@@ -47,13 +47,13 @@ def main(argv: list[str]) -> None:
     from ..evaluation.metrics import format_table
     from ..evaluation.predictions import evaluate_split
     from ..evaluation.record import write_results
-    from ..features.dataset import open_part
     from ..features.labels import label_names_of, match_labels, share_labels
-    from ..features.statistics import complete_rows
-    from ..files import writing_into
+    from ..features.shapes import complete_rows
+    from ..features.splits import open_part
     from ..training.run import check_output_dir
     from ..training.setup import check_features, load_model
     from ..training.trainer import build_trainer
+    from ..writing import writing_into
 
     args = TrainingArguments(
         output_dir=eval_args.output_dir,

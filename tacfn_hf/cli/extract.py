@@ -83,11 +83,11 @@ def main(argv: list[str]) -> None:
     from datasets import DatasetDict
 
     from ..corpora import load_corpus, parse_options
-    from ..corpora.opening import named_parts, open_dataset, unparted
+    from ..corpora.dataset_opening import named_parts, open_dataset, unparted
     from ..corpora.schema import BadFilesError
     from ..features.extraction import REPORT, extract_features
-    from ..files import writing_into
     from ..model import TacfnProcessor
+    from ..writing import writing_into
 
     columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
     if args.corpus is not None:

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     (args,) = parse_arguments((ImportArguments,), argv, __doc__, "tacfn import")
 
     from ..features.importing import import_features
-    from ..files import writing_into
+    from ..writing import writing_into
 
     given = {name: value for name, value in asdict(args).items() if value is not None}
     with writing_into(args.output_dir):

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
 
     from ..corpora import corpus_options, load_corpus, parse_options
     from ..corpora.inspection import format_report, inspect_corpus
-    from ..files import writing_into
+    from ..writing import writing_into
 
     options = {"skip_bad_files": True} | parse_options(args.name, args.options)
     if "allow_missing" in corpus_options(args.name):

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from transformers.hf_argparser import HfArgumentParser
 
 from ..features.arguments import DataArguments
-from ..files import read_json
 from ..training.arguments import ModelArguments, TrainingOptions, flags
+from ..writing import read_json
 from .device import choose_device
 from .errors import UsageError
 

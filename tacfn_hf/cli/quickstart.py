@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     import datasets
     from transformers import logging
 
-    from ..files import writing_into
+    from ..writing import writing_into
     from .quickstart_steps import go_all_the_way
 
     logging.set_verbosity_error()

@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
 
     import pandas as pd
 
-    from ..files import read_json
+    from ..writing import read_json
 
     rows = {}
     for path in args.files:

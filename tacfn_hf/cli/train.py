@@ -24,10 +24,10 @@ def main(argv: list[str]) -> None:
     from transformers.trainer_utils import get_last_checkpoint
 
     from ..evaluation.metrics import format_table
-    from ..files import writing_into
     from ..sharing.hub import push_checkpoint
     from ..sharing.model_card import write_card
     from ..training.run import check_output_dir, run_training
+    from ..writing import writing_into
 
     check_output_dir(args)
     checkpoint = args.resume_from_checkpoint

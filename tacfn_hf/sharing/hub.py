@@ -12,9 +12,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from ..files import read_json
 from ..model.modeling_tacfn import TacfnForSequenceClassification
 from ..model.processing_tacfn import ENCODER_FOLDERS, TacfnProcessor
+from ..writing import read_json
 
 
 CODE = sorted(path.name for path in Path(__file__).parents[1].joinpath("model").glob("*_tacfn.py"))

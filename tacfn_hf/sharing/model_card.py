@@ -12,10 +12,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..evaluation.calibration import NUM_BINS
 from ..evaluation.gate import summarize_gate_truth
 from ..evaluation.record import SPLIT_ARGUMENTS, read_run
-from ..features.collation import MODALITIES
-from ..files import replacing
 from ..model.configuration_tacfn import TacfnConfig
+from ..model.modalities_tacfn import MODALITIES
 from ..model.provenance_tacfn import describe_provenance
+from ..writing import replacing
 from .pictures import draw_beta, draw_confusion, save_picture
 
 
@@ -165,7 +165,7 @@ def introduction(label_names: Sequence[str], modalities: Sequence[str], config: 
         f"{', '.join(map(cell, label_names))}."
     )
     if len(modalities) < len(MODALITIES):
-        lacking = next(what[name] for name in MODALITIES if name not in modalities)
+        lacking = next(m.name for m in MODALITIES if m.features not in modalities)
         return f"{text} **It was trained without {lacking}**: its weights for that are random."
     return f"{text} With every answer comes `beta`: near 1 its gate leaned on audio, near 0 on text."
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from ..files import replacing
+from ..writing import replacing
 
 
 OWN_STYLE = "default"  # matplotlib's, whatever the user's is

@@ -15,12 +15,12 @@ from datasets import Dataset, DatasetDict
 from sklearn.model_selection import GroupKFold
 from tqdm.auto import tqdm
 
-from ..corpora.opening import named_parts, open_dataset
+from ..corpora.dataset_opening import named_parts, open_dataset
 from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.metrics import EmotionMetric
 from ..features.arguments import DataArguments
 from ..features.splits import groups_of, split_dataset, without_unlabelled
-from ..files import write_json, writing_into
+from ..writing import write_json, writing_into
 from .arguments import CrossValidationArguments, ModelArguments
 from .run import run_training
 from .training_arguments import TacfnTrainingArguments

@@ -15,11 +15,11 @@ import pytest
 import soundfile
 from datasets import Dataset
 from huggingface_hub import ModelCard
+from tacfn_hf.cli.shared import parse_arguments
 from tiny import NAMES, cross_validated, make_features
 from transformers import TrainingArguments
 
 from tacfn_hf import TacfnConfig
-from tacfn_hf.cli.shared import parse_arguments
 from tacfn_hf.evaluation.record import changed_arguments
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.extraction import extract_features

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tacfn_hf.corpora.synthesis import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
+from tacfn_hf.corpora.speech_synthesizer import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
 
 
 VOICE = Voice(pitch=120.0, formants=1.0)

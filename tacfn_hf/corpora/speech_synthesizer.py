@@ -20,7 +20,7 @@ BANDWIDTHS = np.array([80.0, 100.0, 140.0])
 
 @dataclass
 class Voice:
-    """A speaker: the mean pitch in Hz, and the formants in relation to those of a man."""
+    """A speaker: the mean pitch in Hz, and the factor of the formants to those of a man."""
 
     pitch: float
     formants: float
@@ -116,11 +116,12 @@ def breathed(envelope: np.ndarray, formants: np.ndarray, rng: np.random.Generato
 
 
 def rms(sound: np.ndarray) -> float:
+    """The root mean square of a sound."""
     return float(np.sqrt(np.mean(sound**2)))
 
 
 def as_loud(sound: np.ndarray, decibels: float) -> np.ndarray:
-    """The sound at that root mean square in dB of full scale, or as near as full scale allows."""
+    """The sound with a root mean square in dB of full scale, or as near to it as full scale allows."""
     sound = sound / rms(sound) * 10 ** (decibels / 20)
     return (sound / max(1.0, np.abs(sound).max())).astype(np.float32)
 

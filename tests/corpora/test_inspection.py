@@ -1,22 +1,16 @@
-"""The counts of a corpus, and the command that prints them."""
+"""The counts of a corpus, and what is printed of them."""
 
-import json
-import os
 import re
-import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, List
 from layout import write_text, write_wav
 
+from tacfn_hf.corpora.folder import load_folder
 from tacfn_hf.corpora.inspection import format_report, inspect_corpus
-from tacfn_hf.corpora.schema import BadFilesError, build_corpus
+from tacfn_hf.corpora.schema import build_corpus
 
 
-ROOT = Path(__file__).parents[2]
 TABLE = """audio,text,label,actor,scene,part
 wav/a.wav,Oh.,joy,f1,1,train
 wav/b.wav,,joy,f1,1,train
@@ -26,40 +20,14 @@ wav/e.wav,So.,anger,,2,dev
 """
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
+def test_what_is_there_is_counted(tmp_path):
     for name in "abcd":  # e is missing
-        write_wav(folder / "wav" / f"{name}.wav", seconds=9)
-    write_text(folder / "table.csv", TABLE)
-    return folder
-
-
-def test_the_command_counts_what_is_there(root, tmp_path):
-    options = ["speaker_column=actor", "group_column=scene", "split_column=part"]
-    done = subprocess.run(
-        [sys.executable, "scripts/inspect_corpus.py", "folder", root, *options, "--json", tmp_path / "report.json"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "report.json").read_text())
-    warning = f"1 of 5 audio files of {root} are missing: {root / 'wav' / 'e.wav'}."
-    description = "left out       none\nwithout audio  1\nwithout text   1\nwithout label  1"
+        write_wav(tmp_path / "wav" / f"{name}.wav", seconds=9)
+    write_text(tmp_path / "table.csv", TABLE)
+    options = {"speaker_column": "actor", "group_column": "scene", "split_column": "part"}
+    with pytest.warns(UserWarning, match="1 of 5 audio files"):
+        report = inspect_corpus(load_folder(tmp_path, **options, allow_missing=True))
     assert report == {
-        "corpus": "folder",
-        "root": str(root),
-        "options": {
-            "speaker_column": "actor",
-            "group_column": "scene",
-            "split_column": "part",
-            "allow_missing": True,
-            "skip_bad_files": True,
-        },
         "splits": {
             "train": {
                 "utterances": 3,
@@ -82,10 +50,9 @@ def test_the_command_counts_what_is_there(root, tmp_path):
                 "without_text": [],
             },
         },
-        "description": description,
-        "warnings": [warning],
+        "description": "left out       none\nwithout audio  1\nwithout text   1\nwithout label  1",
     }
-    lines = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines()]
+    lines = [re.split(r"\s{2,}", line) for line in format_report(report).splitlines()]
     for line in (
         ["", "train", "validation", "all"],
         ["utterances", "3", "2", "5"],
@@ -103,48 +70,9 @@ def test_the_command_counts_what_is_there(root, tmp_path):
         ["(not known)", "0", "1", "1"],
         ["without audio: wav/e"],
         ["without text: wav/b"],
-        [f"Warning: {warning}"],
+        ["left out", "none"],
     ):
         assert line in lines, line
-    assert description in done.stdout
-
-
-def test_files_that_can_not_be_opened_are_counted_and_named(tmp_path, monkeypatch, capsys):
-    for i in range(3):
-        write_wav(tmp_path / "sad" / f"{i}.wav")
-        write_text(tmp_path / "angry" / f"{i}.wav", "no audio" * i)
-    write_wav(tmp_path / "angry" / "3.wav")
-    main = runpy.run_path(str(ROOT / "scripts" / "inspect_corpus.py"))["main"]
-    main(["folder", str(tmp_path), "--json", str(tmp_path / "report.json")])
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["splits"]["train"]["labels"] == {"angry": 1, "sad": 3}
-    assert "3 whose audio can't be opened (angry/0, angry/1, angry/2)" in report["description"]
-    (warning,) = report["warnings"]
-    assert warning.startswith(f"3 of 7 audio files of {tmp_path} can't be opened, and their rows are left out: ")
-    assert all(f"{i}.wav" in warning for i in range(3))
-    assert "is empty" in warning
-    assert warning in capsys.readouterr().out
-    with pytest.raises(BadFilesError, match="^3 of 7 "):
-        main(["folder", str(tmp_path), "skip_bad_files=false"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nobody", "{root}"], "There is no corpus 'nobody'"),
-        (["folder", "{root}", "fold"], "The option 'fold' is not of the form name=value."),
-        (["folder", "{root}", "allow_missing=false"], "1 of 5 audio files of {root} are missing"),
-        (["folder", "{root}", "--json", "{root}/nowhere/report.json"], "No such file or directory"),
-    ],
-)
-def test_errors_are_one_sentence(root, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr("sys.argv", ["inspect_corpus.py", *(argument.format(root=root) for argument in arguments)])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(ROOT / "scripts" / "inspect_corpus.py"), run_name="__main__")
-    assert caught.value.code == 2
-    (printed,) = capsys.readouterr().err.splitlines()[-1:]
-    assert printed.startswith("inspect_corpus.py: error: ")
-    assert message.format(root=root) in printed
 
 
 def rows(number: int, **more) -> list[dict]:

@@ -1,7 +1,6 @@
-"""Finding and reading the files of a corpus, with errors that say what is wanted."""
+"""The files of a corpus: finding and reading them, with errors that say what is wanted."""
 
-import csv
-import io
+import codecs
 import os
 import re
 import tarfile
@@ -21,7 +20,7 @@ def check_root(corpus: str, root: str | os.PathLike, wanted: str) -> Path:
     The folder of a corpus as an absolute path.
 
     Raises:
-        ValueError: it is not there, is no folder or an archive; `wanted` says in words what the folder should be.
+        ValueError: it is not there, or it is a file or an archive; `wanted` says in words what the folder should be.
     """
     root = Path(os.path.abspath(root))
     if not root.exists():
@@ -34,10 +33,11 @@ def check_root(corpus: str, root: str | os.PathLike, wanted: str) -> Path:
 
 def need(corpus: str, root: Path, names: Sequence[str], wanted: str) -> Path:
     """
-    The first of several files or folders (relative to the root, as the corpus' releases name them) that is there.
+    The first that exists of several files or folders. `names` are relative to the root; releases of a corpus differ in
+    them.
 
     Raises:
-        ValueError: none of them is; an archive beside it has to be unpacked first.
+        ValueError: none of them exists, or it is still packed in an archive.
     """
     for name in names:
         if (root / name).exists():
@@ -50,13 +50,13 @@ def need(corpus: str, root: Path, names: Sequence[str], wanted: str) -> Path:
 
 
 def content_of(root: Path) -> str:
-    """The first names in a folder, for a message."""
+    """The first names in a folder, as a list in words for a message."""
     names = sorted(path.name for path in root.iterdir())
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
 
 
 def check_unpacked(corpus: str, root: Path, names: Sequence[str] = ()) -> None:
-    """Raises a ValueError where a folder has archives in place of folders, or one that is called like a wanted one."""
+    """Raises a ValueError where a folder has archives and no folders, or an archive named like one of `names`."""
     paths = sorted(root.iterdir())
     has_folders = any(path.is_dir() for path in paths)
     folders = [part for name in names for part in name.split("/") if "." not in part]
@@ -67,10 +67,10 @@ def check_unpacked(corpus: str, root: Path, names: Sequence[str] = ()) -> None:
 
 
 def check_no_archive(corpus: str, path: Path) -> None:
-    """Raises a ValueError where the path is an archive: whether it is whole, and what to do."""
+    """Raises a ValueError where the path is an archive; it says whether the archive is whole, and what to do."""
     if not path.is_file() or not path.name.lower().endswith(ARCHIVES):
         return
-    readable = True  # of .7z and .rar Python can't tell
+    readable = True  # Python can't read .7z and .rar
     if path.suffix.lower() == ".zip":
         readable = zipfile.is_zipfile(path)
     elif path.suffix.lower() not in (".7z", ".rar"):
@@ -87,15 +87,15 @@ def inside(
     root: Path, path: str, where: str, others: Sequence[Path] = (), otherwise: str = "files must be in it"
 ) -> str:
     """
-    The absolute path of a file that a table names, relative to the root. Links in the root are followed.
+    The absolute path of a file that a table names relative to the root. Symbolic links in the root are followed.
 
     Raises:
-        ValueError: it leads out of the root by `..` or by being absolute, and into none of the `others`. `where` says
-            which row named it, `otherwise` what to do.
+        ValueError: the path leads out of the root, and into none of the `others`. In the message `where` is the row
+            that named the path, and `otherwise` what to do.
     """
     full = os.path.abspath(os.path.join(root, path))
     for folder in map(str, (root, *others)):
-        # The folder may be named by a link, and the file not.
+        # One of the two may be given by way of a link, and the other not.
         for place, above in ((full, folder), (os.path.realpath(full), os.path.realpath(folder))):
             if os.path.commonpath([place, above]) == above:
                 return full
@@ -104,42 +104,43 @@ def inside(
 
 def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
     """
-    A text file; a byte order mark goes, ends of lines become "\\n".
+    A text file, without a byte order mark and with "\\n" at the ends of its lines.
 
     Raises:
-        ValueError: it is not there, or not in that encoding.
+        ValueError: the file is not there, or Python does not know the encoding.
+        UnicodeError: the file is in another encoding; the message says which one it looks like.
     """
     try:
-        with open(path, encoding=encoding) as file:
-            return file.read()
+        data = path.read_bytes()
+        text = data.decode(encoding)
     except FileNotFoundError as error:
         raise ValueError(f"The file {path} is missing.") from error
+    except LookupError as error:
+        raise ValueError(f"encoding is {encoding!r}: it must be one that Python knows, such as cp1252.") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"The file {path} is not {encoding} at byte {error.start}.") from error
+        likely = likely_encoding(data)
+        near = data[max(0, error.start - 10) : error.start + 10].decode("cp1252", "replace")
+        reads = f", in which this place reads {near!r}" if likely == "cp1252" else ""
+        found = f"The file {path} is not in {encoding} at byte {error.start}"
+        raise UnicodeError(f"{found}: it looks like {likely}{reads}.") from error
+    if text.count("\0") > len(text) / 4:
+        raise UnicodeError(f"The file {path} is not in {encoding}: it looks like {likely_encoding(data)}.")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_csv(path: Path, columns: Sequence[str], encoding: str = "utf-8-sig", delimiter: str = ",") -> list[dict]:
-    """
-    The rows of a CSV file with a head line, as dicts of strings.
-
-    Raises:
-        ValueError: one of `columns` is not there (the message lists those that are), a row has more or fewer cells
-            than the head line, or a quotation mark has no end.
-    """
-    reader = csv.DictReader(io.StringIO(read_text(path, encoding), newline=""), delimiter=delimiter, strict=True)
-    rows = []
+def likely_encoding(data: bytes) -> str:
+    """Which encoding the content of a text file looks like, of those that are common."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if data.count(0) > len(data) / 4:  # every other byte of plain letters
+        return "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
     try:
-        names = reader.fieldnames or []
-        for column in columns:
-            if column not in names:
-                raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names) or 'none'}.")
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"{path} has another number of cells than its head line at line {reader.line_num}.")
-            rows.append(row)
-    except csv.Error as error:
-        raise ValueError(f"{path} can't be read as CSV after line {reader.line_num}: {error}.") from error
-    return rows
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"  # or latin-1, which it contains
+    return "utf-8"
 
 
 def lookup(table: Mapping[str, T], value: str, where: str, what: str) -> T:
@@ -155,7 +156,7 @@ def lookup(table: Mapping[str, T], value: str, where: str, what: str) -> T:
 
 
 def choice(corpus: str, name: str, value: str, choices: Sequence[str]) -> str:
-    """An option's value, or a ValueError that lists the valid ones."""
+    """The value of an option; a ValueError lists the valid ones if it is none of them."""
     if value not in choices:
         raise ValueError(f"{name} of {corpus} is {value!r}: it must be one of {', '.join(choices)}.")
     return value
@@ -163,7 +164,8 @@ def choice(corpus: str, name: str, value: str, choices: Sequence[str]) -> str:
 
 def audio_files(corpus: str, root: str | os.PathLike, pattern: str, wanted: str) -> list[Path]:
     """
-    The files of a corpus whose annotation is their names, sorted; what other systems add (`._name`) is no file of it.
+    The audio files of a corpus that match a pattern, sorted. Hidden files, which other systems add (`._name`), are not
+    among them.
 
     Raises:
         ValueError: no file matches; or see `check_root`.
@@ -180,7 +182,7 @@ def audio_files(corpus: str, root: str | os.PathLike, pattern: str, wanted: str)
 
 
 def parts_of_name(corpus: str, pattern: str, path: Path) -> dict[str, str]:
-    """The named groups of a file's name, or a ValueError where the corpus has no such names."""
+    """The parts of a file's name, by the named groups of the pattern; a ValueError if the name does not match."""
     match = re.fullmatch(pattern, path.stem)
     if match is None:
         example = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"<\1>", pattern)
@@ -189,7 +191,7 @@ def parts_of_name(corpus: str, pattern: str, path: Path) -> dict[str, str]:
 
 
 def read_transcripts(corpus: str, root: Path, folders: Sequence[str]) -> dict[str, str]:
-    """The texts in the first of `folders` that is there, by the names of their files; where none is, a warning."""
+    """The texts in the first of `folders` that exists, by the names of their files; {} and a warning if none exists."""
     for folder in folders:
         if (root / folder).is_dir():
             paths = [path for path in (root / folder).rglob("*.txt") if not path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Arrays of features in files: safetensors, npy, npz, a column of a table, or a folder of them."""
+"""Arrays of features in files: .safetensors, .npy and .npz, one for all utterances or a file for each."""
 
 import os
 import zipfile
@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..corpora.tables import NO_PICKLE, PICKLE_SUFFIXES
-from ..paths import one_form
-from .storage import feature_of
+from ..similar_paths import one_form
 
 
 ARRAY_SUFFIXES = {".safetensors", ".npy", ".npz"}
-
-
 # The dtype of a stored feature by the dtype of its source, in NumPy's and in safetensors' names.
 STORED_DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32"} | {
     "F16": "float16",
@@ -26,12 +22,17 @@ STORED_DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32
 }
 
 
-# --- the arrays
-
-
 @dataclass(frozen=True)
 class Array:
-    """An array in a file, read by slices where the format can. `dtype` is NumPy's or safetensors' name."""
+    """
+    An array in a file. It is read by slices where the format allows that.
+
+    Attributes:
+        name: what messages call it, `FILE` or `FILE:KEY`.
+        values: it gives a NumPy array when it is sliced.
+        shape: of the whole array.
+        dtype: its name in NumPy or in safetensors.
+    """
 
     name: str
     values: Any
@@ -40,13 +41,20 @@ class Array:
 
     @property
     def stored_dtype(self) -> str:
+        """What the values are stored in: "float16" or "float32". A TypeError refuses other kinds of numbers."""
         if self.dtype not in STORED_DTYPES:
             raise TypeError(f"{self.name} holds {self.dtype}; features must be float16, float32 or float64.")
         return STORED_DTYPES[self.dtype]
 
 
 def open_array(spec: str | os.PathLike) -> Array:
-    """Opens `FILE` or `FILE:KEY`; without a key the file must hold one array."""
+    """
+    Opens `FILE` or `FILE:KEY`; without a key the file must hold one array.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: another kind of file, a pickle, a file that is not whole, or a key that it does not have.
+    """
     path, key = split_spec(spec)
     if not path.is_file():
         raise FileNotFoundError(f"The array file {path} does not exist.")
@@ -94,6 +102,7 @@ def split_spec(spec: str | os.PathLike) -> tuple[Path, str | None]:
 
 
 def choose_key(path: Path, key: str | None, keys: list[str]) -> str:
+    """The key of the array to read, of the `keys` that the file has; a WrongKeyError if it can't be known."""
     if key is None and len(keys) == 1:
         return keys[0]
     if key not in keys:
@@ -103,7 +112,13 @@ def choose_key(path: Path, key: str | None, keys: list[str]) -> str:
 
 
 def read_integers(spec: str | os.PathLike, count: int, what: str) -> np.ndarray:
-    """An array of `count` integers, as int64."""
+    """
+    An array of whole numbers as int64 `[count]`; `what` says what the count is, for the message.
+
+    Raises:
+        TypeError: other numbers, or another number of dimensions.
+        ValueError: another count.
+    """
     array = open_array(spec)
     values = np.asarray(array.values[:]) if len(array.shape) == 1 else np.empty(0)
     if values.dtype.kind not in "iu" or len(array.shape) != 1:
@@ -115,7 +130,15 @@ def read_integers(spec: str | os.PathLike, count: int, what: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TableArray:
-    """An array in the table's order: [N, d], [N, L, d] (`lengths` [N]), or [T, d] (`offsets` [N + 1])."""
+    """
+    The features of all utterances in one array, in the order of the table.
+
+    Attributes:
+        array: `[N, d]`, or `[N, L, d]` with `lengths`, or `[T, d]` with `offsets`.
+        offsets: int64 `[N + 1]`, utterance i is rows offsets[i] to offsets[i + 1].
+        lengths: int64 `[N]`, the valid length of each utterance.
+        unused: always 0, since every part of the array belongs to a row.
+    """
 
     array: Array
     offsets: np.ndarray | None = None
@@ -124,18 +147,16 @@ class TableArray:
 
     @property
     def size(self) -> int:
+        """The size d of one feature vector."""
         return self.array.shape[-1]
 
     @property
     def dtype(self) -> str:
+        """What the features are stored in."""
         return self.array.stored_dtype
 
-    @property
-    def feature(self) -> datasets.List:
-        return feature_of(self.dtype, self.size)
-
     def read(self, position: int, id_: str) -> tuple[np.ndarray, str]:
-        """[L, d], and the array's name for an error."""
+        """The features `[L, d]` of the utterance at that position, and the array's name for a message."""
         values = self.array.values
         if self.offsets is not None:
             values = values[int(self.offsets[position]) : int(self.offsets[position + 1])]
@@ -149,7 +170,18 @@ class TableArray:
 
 @dataclass(frozen=True)
 class FolderOfArrays:
-    """A file of [d] or [L, d] for each utterance, named by its id. `first` set dtype and size."""
+    """
+    The features of each utterance in a file of its own, `[d]` or `[L, d]`, named by its id.
+
+    Attributes:
+        folder: it holds the files.
+        key: that of the array in each file; None where a file holds one.
+        files: by the ids of their utterances.
+        first: the name of the array that set `dtype` and `size`.
+        dtype: what the features are stored in.
+        size: that of one feature vector.
+        unused: the number of files that belong to no row.
+    """
 
     folder: Path
     key: str | None
@@ -157,14 +189,10 @@ class FolderOfArrays:
     first: str
     dtype: str
     size: int
-    unused: int  # files of no row
-
-    @property
-    def feature(self) -> datasets.List:
-        return feature_of(self.dtype, self.size)
+    unused: int
 
     def read(self, position: int, id_: str) -> tuple[np.ndarray | None, str]:
-        """[L, d] or None, and the file's (else the folder's) name for an error."""
+        """The features `[L, d]` of an utterance, None without a file; and the file's or folder's name for a message."""
         if id_ not in self.files:
             return None, str(self.folder)
         array = open_utterance(self.files[id_], self.key)
@@ -184,7 +212,18 @@ def open_source(
     table: str | os.PathLike,
     ids: list[str],
 ) -> TableArray | FolderOfArrays:
-    """Opens the features of one modality and checks their shape against the rows of the table."""
+    """
+    Opens the features of one modality, and checks their shape against the rows of the table.
+
+    Args:
+        spec: `FILE`, `FILE:KEY`, `FOLDER` or `FOLDER:KEY`.
+        offsets, lengths: `FILE:KEY` of whole numbers, see `import_features`.
+        table: what messages call the table.
+        ids: those of the rows, in order.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: see `import_features`.
+    """
     path, key = split_spec(spec)
     if offsets and lengths:
         raise ValueError(
@@ -237,8 +276,11 @@ def open_source(
 
 def open_folder(folder: Path, key: str | None, ids: list[str]) -> FolderOfArrays:
     """
-    Finds the file of each id in a folder, or below it where ids have "/" in them; the two may be in different forms of
-    Unicode.
+    Finds the file of each id in a folder, or below it where ids have "/" in them. Names and ids may be in different
+    forms of Unicode.
+
+    Raises:
+        ValueError: no file has the name of an id, two have that of one, or a file of an id is a pickle.
     """
     wanted = set(ids)
     forms = {one_form(id_): id_ for id_ in ids}
@@ -268,6 +310,7 @@ def open_folder(folder: Path, key: str | None, ids: list[str]) -> FolderOfArrays
 
 
 def open_utterance(path: Path, key: str | None) -> Array:
+    """The array of one utterance; a ValueError if it is not `[d]` or `[L, d]`."""
     array = open_array(path if key is None else f"{path}:{key}")
     if len(array.shape) not in (1, 2) or array.shape[-1] == 0:
         raise ValueError(f"{array.name} has shape {list(array.shape)}, but must be [d] or [L, d].")

@@ -1,4 +1,4 @@
-"""Files that are there under nearly the name that was given."""
+"""Finds files whose names differ a little from the name that was given: in case, form of Unicode, suffix or slashes."""
 
 import os
 import unicodedata
@@ -6,14 +6,20 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 
+def one_form(name: str) -> str:
+    """The name in Unicode's form NFC. An é may be one character, or an e and its accent: here it is one character."""
+    return unicodedata.normalize("NFC", name)
+
+
 def find_alike(path: str, key: Callable[[str], str], listings: dict[str, dict[str, str]]) -> str | None:
     """
-    The path with each part that is not there replaced by one that is and has the same key; None where there is none.
+    The path, with each part that does not exist replaced by one that exists and has the same key; None if there is no
+    such path.
 
     Args:
         path: an absolute path.
-        key: what names that are alike have in common.
-        listings: the names in the folders that were looked at, by their keys; it grows, and may be given again.
+        key: a function of names. Names with the same key count as alike.
+        listings: a cache of the folders that were looked at. Start with {} and give it again.
     """
     place, *parts = Path(path).parts
     for part in parts:
@@ -28,15 +34,11 @@ def find_alike(path: str, key: Callable[[str], str], listings: dict[str, dict[st
     return place
 
 
-def one_form(name: str) -> str:
-    """The name in one of the forms that Unicode has for it: an é is one character, or an e and its accent."""
-    return unicodedata.normalize("NFC", name)
-
-
 def file_near(path: str | os.PathLike, suffixes: Collection[str]) -> str | None:
     """
-    A file that is there in place of one that is missing: called so but for case, Unicode's form, white space around it,
-    backslashes for slashes, or another suffix of `suffixes` (in lower case) or one too few.
+    A file that exists in place of a missing one; None if there is none. The names may differ in case, in the form of
+    Unicode, in white space around them, and in backslashes for slashes. The file's suffix may be any of `suffixes`
+    (in lower case), also where the missing one has another or none.
     """
 
     def key(name: str) -> str:

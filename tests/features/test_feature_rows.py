@@ -6,9 +6,9 @@ from datasets import Array2D, Dataset, Features, List, Value
 from tiny import make_features
 from torch.utils.data import DataLoader
 
+from tacfn_hf.features.arrow_layout import feature_arrays
 from tacfn_hf.features.collation import TacfnDataCollator
-from tacfn_hf.features.dataset import FeatureRows
-from tacfn_hf.features.storage import feature_arrays
+from tacfn_hf.features.feature_rows import FeatureRows
 
 
 SIZE = 3
