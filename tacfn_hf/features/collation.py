@@ -57,8 +57,7 @@ class TacfnDataCollator:
     def _pad(
         self, features: list[torch.Tensor | None], rows: Sequence[Mapping[str, Any]], key: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        first = next(i for i, h in enumerate(features) if h is not None)
-        size = features[first].shape[1]
+        first, size = next((i, h.shape[1]) for i, h in enumerate(features) if h is not None)
         for i, h in enumerate(features):
             if h is not None and h.shape[1] != size:
                 raise ValueError(
