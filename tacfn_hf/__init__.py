@@ -18,6 +18,8 @@ from .model.pipeline_tacfn import EmotionRecognitionPipeline
 from .model.processing_tacfn import TacfnProcessor
 
 
+__version__ = "0.1.0"
+
 AutoConfig.register(TacfnConfig.model_type, TacfnConfig, exist_ok=True)
 # Of a tuple, `architectures` in the checkpoint picks the class: a classifier comes back with its head.
 AutoModel.register(TacfnConfig, (TacfnModel, TacfnForSequenceClassification), exist_ok=True)
