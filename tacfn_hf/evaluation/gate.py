@@ -1,6 +1,5 @@
 """Whether beta tells the truth: does it follow what carries the emotion, what is damaged, and what says more?"""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -306,7 +305,7 @@ def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence
 def figures_of(name: str, predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
     """`missing` of `measure_gate_truth`, of one name in it."""
     # As beta would have it, but by what is there: a model without a gate has no beta.
-    temperature = config.temperature_of({"audio only": 1, "text only": 0}.get(name, math.nan))
+    temperature = config.temperature_of(name != "text only", name != "audio only")
     scores = class_scores(predictions.logits, temperature)
     error = expected_calibration_error(scores, labels)
     return {**accuracy(predictions, labels, label_names_of(config)), "ECE": error}

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from sklearn.preprocessing import StandardScaler
 
 from .collation import MODALITIES, as_features
-from .storage import feature_arrays
+from .storage import feature_arrays, feature_of, nested_array
 
 
 def row_lengths(column: Any) -> np.ndarray:
@@ -53,17 +53,37 @@ def feature_size(dataset: Dataset, column: str) -> int | None:
     return None
 
 
+def lengths_of(dataset: Dataset, column: str) -> np.ndarray:
+    """The lengths of the features in a column, in positions: int64 `[N]`, 0 where a row has none. None is decoded."""
+    if column not in dataset.column_names:
+        return np.zeros(len(dataset), dtype=np.int64)
+    tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+    lengths = np.concatenate([np.zeros(0, dtype=np.int64), *(row_lengths(table.column(column)) for table in tables)])
+    is_vector = isinstance(getattr(dataset.features[column], "feature", None), Value)
+    return np.minimum(lengths, 1) if is_vector else lengths
+
+
 def feature_lengths(dataset: Dataset) -> np.ndarray:
     """The length of each row's longer modality, in positions: int64 `[N]`. Features are not decoded."""
-    lengths = np.zeros(len(dataset), dtype=np.int64)
-    for column in ("h_a", "h_t"):
-        if column in dataset.column_names:
-            offset = 0
-            for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=1000):
-                there = lengths[offset : offset + len(table)]
-                np.maximum(there, row_lengths(table.column(column)), out=there)
-                offset += len(table)
-    return lengths
+    return np.maximum(lengths_of(dataset, "h_a"), lengths_of(dataset, "h_t"))
+
+
+def mean_over_time(dataset: Dataset) -> Dataset:
+    """The dataset with the mean over time in place of each row's features, float32 `[1, d]`; null where it has none."""
+    columns = [column for column in MODALITIES if feature_size(dataset, column) is not None]
+    table = dataset.remove_columns(columns).with_format("arrow")[:]
+    features = dataset.features.copy()
+    for column in columns:
+        means: list[np.ndarray | None] = []
+        for batch in dataset.select_columns([column]).with_format("arrow").iter(batch_size=256):
+            for values in feature_arrays(batch.column(column)):
+                h = as_features({column: values}, column, len(means))
+                means.append(None if h is None else h.double().mean(dim=0, keepdim=True).float().numpy())
+        size = feature_size(dataset, column)
+        table = table.append_column(column, nested_array(means, "float32", size))
+        features[column] = feature_of("float32", size)
+    features = Features({name: features[name] for name in table.column_names})
+    return Dataset(table.cast(features.arrow_schema)).with_format(dataset.format["type"])
 
 
 def positions(dataset: Dataset, column: str) -> Iterator[np.ndarray]:
@@ -81,16 +101,3 @@ def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.nd
     for h in positions(dataset, column):
         scaler.partial_fit(h)
     return scaler.mean_, np.sqrt(scaler.var_)
-
-
-def feature_covariance(dataset: Dataset, column: str, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """
-    Mean of `z z^T`, `z = (h - mean) / scale`, over the positions of `feature_statistics`: float64 `[d, d]`, which is
-    the covariance of z where `mean [d]` is theirs; `scale [d]`.
-    """
-    total, count = np.zeros((len(mean), len(mean))), 0
-    for h in positions(dataset, column):
-        h = (h - mean) / scale
-        total += h.T @ h
-        count += len(h)
-    return total / count

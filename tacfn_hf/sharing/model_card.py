@@ -14,7 +14,7 @@ from ..evaluation.gate import summarize_gate_truth
 from ..evaluation.record import SPLIT_ARGUMENTS, read_run
 from ..features.collation import MODALITIES
 from ..files import replacing
-from ..model.configuration_tacfn import TEMPERATURES, TacfnConfig
+from ..model.configuration_tacfn import TacfnConfig
 from ..model.provenance_tacfn import describe_provenance
 from .pictures import draw_beta, draw_confusion, save_picture
 
@@ -193,7 +193,8 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
             "",
             f"model = AutoModel.from_pretrained({json.dumps(model_id)}).eval()",
             f"output = model({given})  # [utterances, length, size]: put features here",
-            "print((output.logits / model.config.temperature_of(output.beta)).softmax(-1), output.beta)",
+            "temperature = model.config.temperature_of(output.has_audio, output.has_text)",
+            "print((output.logits / temperature).softmax(-1), output.beta)",
         ]
         after = (
             "It takes features, not wav files and sentences: the processor that made those of the training is not "
@@ -313,8 +314,9 @@ def gate_figure(name: str, value: float) -> str:
 def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
     """What the scores of these runs are, and what their temperatures were fitted on."""
     spreads = []
-    for name, of in zip(TEMPERATURES, ("", " with audio alone", " with text alone"), strict=True):
-        values = [about[name] for about in abouts if about[name] is not None]
+    names = {"both": "", "audio": " with audio alone", "text": " with text alone"}
+    for name, of in names.items():
+        values = [about["temperatures"][name] for about in abouts]
         one_modality = len(abouts[0]["modalities"]) == 1  # then there is one temperature, by two names
         if values and not (of and one_modality):
             low, high = f"{min(values):.3g}", f"{max(values):.3g}"

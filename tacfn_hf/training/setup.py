@@ -11,10 +11,11 @@ from transformers import (
 )
 
 from ..features.dataset import provenance_of
-from ..features.labels import label_names_of, labels_as
-from ..features.statistics import feature_covariance, feature_size, feature_statistics
+from ..features.labels import labels_as
+from ..features.statistics import feature_size, feature_statistics
 from ..features.storage import PROVENANCE_COLUMNS
 from ..model.configuration_tacfn import TacfnConfig
+from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from ..model.processing_tacfn import TacfnProcessor
 from ..model.provenance_tacfn import check_provenance
@@ -22,16 +23,11 @@ from .arguments import ModelArguments
 
 
 def set_statistics(model: TacfnModel, train: Dataset) -> None:
-    """Gives a model with `standardize_features` the statistics of its training part."""
-    for column, modality in (("h_a", "audio"), ("h_t", "text")):
-        if feature_size(train, column) is None:
-            continue
-        standardizer = getattr(model, f"{modality}_standardizer")
-        standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, column)))
-        if model.config.gate_reads_distance:
-            mean, std = standardizer.mean.double().numpy(), standardizer.std.double().numpy()
-            covariance = torch.from_numpy(feature_covariance(train, column, mean, std))
-            getattr(model, f"{modality}_distance").set_covariance(covariance)
+    """Gives a model the statistics of its training part, by which it standardises features."""
+    for modality in MODALITIES:
+        if feature_size(train, modality.features) is not None:
+            statistics = map(torch.from_numpy, feature_statistics(train, modality.features))
+            getattr(model, f"{modality.name}_standardizer").set_statistics(*statistics)
 
 
 def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
@@ -101,7 +97,7 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
     return model
 
 
-def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) -> TacfnForSequenceClassification:
+def build_model(train: Dataset, model_args: ModelArguments) -> TacfnForSequenceClassification:
     """
     A new network for the features and labels of `train`, or the checkpoint to go on from.
 
@@ -137,11 +133,7 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
             problem_type="single_label_classification",
         )
         model = TacfnForSequenceClassification(config)
-        if config.standardize_features:
-            set_statistics(model.model, train)
-    label_names = label_names_of(model.config)
-    labels = labels_as(train, label_names)
-    model.config.class_weights = balanced_class_weights(labels, label_names) if class_weights == "balanced" else None
+        set_statistics(model.model, train)
     return model
 
 
