@@ -91,7 +91,7 @@ def parse_options(name: str, assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: not of the form name=value, or true or false is wanted.
     """
-    known, options = corpus_options(name), {}
+    known, options = corpus_options(name), dict[str, Any]()
     for assignment in assignments:
         option, equals, value = assignment.partition("=")
         if not equals:
@@ -99,6 +99,7 @@ def parse_options(name: str, assignments: Sequence[str]) -> dict[str, Any]:
         if option in known and isinstance(known[option].default, bool):
             if value.lower() not in ("true", "false"):
                 raise ValueError(f"The option {option} is {value!r}: it must be true or false.")
-            value = value.lower() == "true"
-        options[option] = value
+            options[option] = value.lower() == "true"
+        else:
+            options[option] = value
     return options

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
+
+Counts = TypeVar("Counts", int, torch.Tensor)
 
 # Padded size of one batch on an accelerator; on a CPU padding costs more than batching saves.
 BATCH_SECONDS = 120
@@ -95,7 +98,7 @@ def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:
     return torch.arange(max_length, device=lengths.device)[None] >= lengths[:, None]
 
 
-def frame_counts(config: PreTrainedConfig, samples: torch.Tensor | int) -> torch.Tensor | int:
+def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
     """Frames that a speech encoder's convolutions make of so many samples; 0 or less: too few for a frame."""
     for kernel_size, stride in zip(config.conv_kernel, config.conv_stride):
         samples = (samples - kernel_size) // stride + 1

@@ -54,7 +54,7 @@ class EncoderSource(NamedTuple):
         return arguments
 
 
-def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, PreTrainedConfig, str]:
+def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, PreTrainedConfig, str | None]:
     """
     The encoder's source pinned to what is there now, its config, and what its provenance calls the revision: the commit
     of a Hub repository, "sha256:..." over the files of a folder.
