@@ -248,6 +248,7 @@ def rows_with_both(dataset: Dataset) -> Dataset:
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
+    """The labels of a dataset as integers `[N]`."""
     return np.asarray(dataset.with_format(None)["label"][:])
 
 
@@ -298,6 +299,7 @@ def predict(
 
 
 def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, float]:
+    """WA and UA of predictions for labels `[N]`, as fractions."""
     result = EmotionMetric(keep_in_memory=True).compute(
         predictions=predictions.logits.argmax(axis=-1), references=labels, label_names=list(label_names)
     )

@@ -59,6 +59,7 @@ def describe_data(parts: dict[str, Dataset]) -> dict[str, Any]:
 
 
 def distinct(dataset: Dataset, column: str) -> set[str]:
+    """The values of a column that are not null, as text."""
     return {str(value) for value in dataset.with_format(None)[column][:] if value is not None}
 
 

@@ -2,17 +2,11 @@
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-
-if TYPE_CHECKING:
-    # Never imported: transformers reads such lines to find which files go with this one, when it saves a checkpoint and
-    # when it fetches one. Through them, and the one in processing_tacfn.py, each file that it names leads to all.
-    from .modeling_tacfn import TacfnModel  # noqa: F401
-    from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401
 
 # What `pipeline` looks for in config.json, as `Pipeline.save_pretrained` writes it.
 CUSTOM_PIPELINES = {
@@ -216,8 +210,9 @@ class TacfnConfig(PreTrainedConfig):
         `has_text`, which are booleans, or arrays or tensors of them, as in the model's output.
         """
         both = has_audio & has_text
-        of_one = (has_audio ^ both) * self.temperatures["audio"] + (has_text ^ both) * self.temperatures["text"]
-        return both * self.temperatures["both"] + of_one
+        temperatures: dict[str, float | int] = self.temperatures or {}
+        of_one = (has_audio ^ both) * temperatures["audio"] + (has_text ^ both) * temperatures["text"]
+        return both * temperatures["both"] + of_one
 
 
 def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], bool]:

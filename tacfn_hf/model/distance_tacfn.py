@@ -18,6 +18,9 @@ class FeatureDistance(nn.Module):
     occur, and do not occur together. W of a new one is the identity and b is 0, until `set_statistics`.
     """
 
+    weight: torch.Tensor
+    bias: torch.Tensor
+
     def __init__(self, feature_size: int):
         super().__init__()
         self.register_buffer("weight", torch.eye(feature_size))

@@ -15,6 +15,7 @@ from .distance_tacfn import FeatureDistance
 from .inputs_tacfn import check_keywords, check_tensor, complete_inputs
 from .losses_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from .outputs_tacfn import TacfnClassifierOutput, TacfnModelOutput
+from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401  # config.json names it: its code goes with this
 from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
@@ -233,7 +234,8 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
-        self.norm, self.dense = nn.Identity(), nn.Identity()
+        self.norm: nn.Module = nn.Identity()
+        self.dense: nn.Module = nn.Identity()
         if config.num_classifier_layers == 2:
             self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
             self.dense = nn.Linear(config.hidden_size, config.hidden_size)

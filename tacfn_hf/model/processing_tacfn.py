@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +22,6 @@ from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
 from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
 from .padding_tacfn import pad_features
 
-
-if TYPE_CHECKING:
-    from .configuration_tacfn import TacfnConfig  # noqa: F401  # see there
 
 ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
 # Held around every call of a tokenizer, whose truncation is a state that threads would change under each other.

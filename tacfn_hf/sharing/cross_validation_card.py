@@ -110,6 +110,7 @@ def data_section(report: dict[str, Any], dataset: str, arguments: dict[str, Any]
 
 
 def results_section(report: dict[str, Any], abouts: Sequence[dict[str, Any]]) -> str:
+    """The figures of each fold and of all."""
     shown = {f"fold {name}": figures for name, figures in report["folds"].items()}
     shown |= {"mean over folds": report["mean_over_folds"], "pooled": report["pooled"]}
     rows = [[name, *cells(figures)] for name, figures in shown.items()]
@@ -142,6 +143,7 @@ def classes_section(table: pd.DataFrame, label_names: Sequence[str], seeds: Sequ
 
 
 def over_seeds(values: pd.Series, digits: int) -> str:
+    """Mean and standard deviation over the seeds."""
     spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}{spread}"
 
@@ -149,6 +151,7 @@ def over_seeds(values: pd.Series, digits: int) -> str:
 def training_section(
     report: dict[str, Any], dataset: str, arguments: dict[str, Any], abouts: Sequence[dict[str, Any]]
 ) -> str:
+    """The arguments, and the command that made the results."""
     seconds = [about["training_seconds"] for about in abouts]
     devices = sorted({about["device"] for about in abouts if "device" in about})
     lines = [

@@ -142,6 +142,7 @@ def card_data(
 
 
 def save_card(path: Path, data: ModelCardData, sections: Iterable[str]) -> ModelCard:
+    """Writes a card of sections of Markdown, those that are not empty, with its metadata."""
     card = ModelCard(
         f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n", ignore_metadata_errors=False
     )
@@ -151,11 +152,13 @@ def save_card(path: Path, data: ModelCardData, sections: Iterable[str]) -> Model
 
 
 def draw_pictures(table: pd.DataFrame, label_names: Sequence[str], folder: Path, prefix: str = "") -> None:
+    """Writes `confusion.png` and `beta.png` of a table of predictions into a folder."""
     save_picture(draw_confusion(table, label_names), folder / f"{prefix}confusion.png")
     save_picture(draw_beta(table, label_names), folder / f"{prefix}beta.png")
 
 
 def introduction(label_names: Sequence[str], modalities: Sequence[str], config: TacfnConfig) -> str:
+    """What the model is, and which emotions it knows."""
     what = {"h_a": "audio", "h_t": "text"}
     given = " and ".join(what[name] for name in modalities)
     text = (
@@ -204,6 +207,7 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
 
 
 def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) -> str:
+    """What the model is for, and what it is not for."""
     languages = [language] if isinstance(language, str) else language or about.get("languages")
     speakers = about.get("speakers")
     scores = "Scores are not calibrated probabilities"
@@ -227,6 +231,7 @@ def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) 
 
 
 def features_section(config: TacfnConfig, modalities: Sequence[str], features: str | None) -> str:
+    """What made the features, by modality."""
     lines = ["## Features", ""] + ([features, ""] if features else [])
     for name, what, size in (
         ("h_a", "audio", config.audio_feature_size),
@@ -248,6 +253,7 @@ def hub_encoders(config: TacfnConfig) -> list[str]:
 
 
 def data_section(about: dict[str, Any], ids: set[str]) -> str:
+    """The dataset, its parts, and how they were drawn."""
     arguments = about["changed_arguments"]
     chosen = {name: value for name, value in arguments.items() if name in SPLIT_ARGUMENTS}
     for name in ("test_groups", "valid_groups"):
@@ -267,6 +273,7 @@ def data_section(about: dict[str, Any], ids: set[str]) -> str:
 
 
 def results_section(results: dict[str, Any], about: dict[str, Any]) -> str:
+    """The figures of each part."""
     if not results:
         return "## Results\n\nNo part was evaluated."
     lines = ["## Results", ""]
@@ -328,6 +335,7 @@ def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
 
 
 def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, part: str) -> str:
+    """The figures of each class, and the pictures."""
     beta = table.groupby("label")["beta"]
     spread = {"beta_mean": beta.mean(), "beta_std": beta.std(ddof=0)}
     rows = []
@@ -343,10 +351,12 @@ def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, pa
 
 
 def pictures(prefix: str = "") -> str:
+    """The lines that show the two pictures."""
     return f"![Confusion matrix]({prefix}confusion.png)\n\n![Beta by class]({prefix}beta.png)"
 
 
 def training_section(about: dict[str, Any]) -> str:
+    """The arguments of the training, and what is known of the run."""
     lines = ["## Training", "", *arguments_lines(about["changed_arguments"], "train.py"), ""]
     facts = {
         "epochs": "epochs",
@@ -363,6 +373,7 @@ def training_section(about: dict[str, Any]) -> str:
 
 
 def arguments_lines(arguments: dict[str, Any], script: str) -> list[str]:
+    """The arguments that differ from the defaults, as a table."""
     own = [[f"`{name}`", shown(value)] for name, value in arguments.items() if name not in SPLIT_ARGUMENTS]
     if not own:
         return [f"With the arguments of configs/plain.json in {script}."]
@@ -370,16 +381,19 @@ def arguments_lines(arguments: dict[str, Any], script: str) -> list[str]:
 
 
 def versions_of(about: dict[str, Any]) -> str:
+    """The versions of the packages, on one line."""
     return ", ".join(f"{name} {version}" for name, version in about["versions"].items())
 
 
 def license_section(license: str | None) -> str:
+    """The license, or that none is stated."""
     if license is None:
         return "## License\n\nNot stated: what the corpus was released under decides it, and whoever shares the model."
     return f"## License\n\n{license}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
 
@@ -405,12 +419,15 @@ def shown_groups(groups: Sequence[str], ids: set[str]) -> str:
 
 
 def last_name(path: str) -> str:
+    """The last part of a path, of any system."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def percent(share: float) -> str:
+    """A fraction in %."""
     return f"{100 * share:.1f}"
 
 
 def mean_std(result: dict[str, float]) -> str:
+    """Mean and standard deviation of beta."""
     return f"{result['beta_mean']:.3f} ± {result['beta_std']:.3f}"

@@ -67,7 +67,7 @@ def square(num_labels: int) -> tuple[Figure, Axes]:
 
 
 def name_ticks(axis, places: Sequence[int], names: Sequence[str], **text) -> None:
-    # A name is text, though it hold a $.
+    """Puts names at places of an axis. A name is text, though it hold a $."""
     axis.set_ticks(list(places), labels=list(names), parse_math=False, **text)
 
 

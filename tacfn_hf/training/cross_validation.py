@@ -131,6 +131,7 @@ def check_arguments(
 
 
 def only_part(dataset: Dataset | DatasetDict) -> Dataset:
+    """The one part of a dataset, or a ValueError where it has a partition of its own."""
     named = named_parts(dataset)
     if list(named) != ["train"]:
         raise ValueError(
@@ -163,6 +164,7 @@ def fold_folder(fold: str) -> str:
 
 
 def run_folder(output_dir: Path, fold: str, seed: int) -> Path:
+    """The folder of the run of a fold and a seed."""
     return output_dir / fold_folder(fold) / f"seed-{seed}"
 
 
