@@ -33,7 +33,9 @@ class FeatureDistance(nn.Module):
         """
         covariance = covariance.double()
         identity = torch.eye(len(covariance)).to(covariance)
-        shrunk = (1 - shrinkage) * covariance + shrinkage * covariance.diagonal().mean() * identity
+        scale = covariance.diagonal().mean()
+        scale = torch.where(scale > 1e-6, scale, 1.0)  # features that are the same in all rows have no covariance
+        shrunk = (1 - shrinkage) * covariance + shrinkage * scale * identity
         values, vectors = torch.linalg.eigh(shrunk)
         whitening = vectors * values.rsqrt() @ vectors.T
         self.weight.copy_(whitening)

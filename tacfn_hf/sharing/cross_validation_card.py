@@ -45,7 +45,7 @@ def write_cross_validation_card(
     Writes the card of a cross-validation, and beside it `<name>-confusion.png` and `<name>-beta.png`.
 
     Args:
-        folder: what a run of cross_validate.py left: cross_validation.json, and a folder for each fold and seed.
+        folder: what `tacfn cross-validate` left: cross_validation.json, and a folder for each fold and seed.
         path: the card, `<name>.md`.
         license, language, features: as in `write_card`.
 
@@ -157,7 +157,7 @@ def training_section(
     lines = [
         "## Training",
         "",
-        *arguments_lines(arguments, "cross_validate.py"),
+        *arguments_lines(arguments, "tacfn cross-validate"),
         "",
         f"- seconds of training: {min(seconds):g} to {max(seconds):g} each",
         *(f"- device: {device}" for device in devices),
@@ -181,4 +181,4 @@ def command(report: dict[str, Any], dataset: str, arguments: dict[str, Any]) -> 
     if any(fold["test_groups"] != [name] for name, fold in folds.items()):
         given["num_folds"] = len(folds)
     given |= {"seeds": list(report["pooled"]["seeds"]), "output_dir": f"runs/{dataset}"}
-    return shlex.join(["python", "scripts/cross_validate.py", "scripts/configs/plain.json", *flags(given)])
+    return shlex.join(["tacfn", "cross-validate", *flags(given)])

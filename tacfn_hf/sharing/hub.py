@@ -81,7 +81,7 @@ def check_checkpoint(folder: str | os.PathLike) -> None:
     if missing:
         raise ValueError(
             f"The checkpoint {folder} is not complete, it lacks {', '.join(missing)}: save the model and the processor "
-            "into it, and write a card, as train.py does."
+            "into it, and write a card, as tacfn train does."
         )
     if "auto_map" not in read_json(folder / "config.json"):
         raise ValueError(f"{folder / 'config.json'} has no auto_map: save the model anew with save_pretrained.")

@@ -59,7 +59,7 @@ def write_card(
     features: str | None = None,
 ) -> ModelCard:
     """
-    Writes `README.md` into the folder of a run of train.py, and beside it `confusion.png` and `beta.png` of the test
+    Writes `README.md` into the folder of a run of `tacfn train`, and beside it `confusion.png` and `beta.png` of the test
     part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
 
     Args:
@@ -75,7 +75,9 @@ def write_card(
     folder = Path(folder).resolve()
     results, table = read_run(folder)
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no config.json: a card is written for a run of train.py, which saved a model.")
+        raise ValueError(
+            f"{folder} has no config.json: a card is written for a run of tacfn train, which saved a model."
+        )
     config = TacfnConfig.from_pretrained(folder)
     about = results.pop("about")
     name = (repo_id or folder.name).rsplit("/", 1)[-1]
@@ -357,7 +359,7 @@ def pictures(prefix: str = "") -> str:
 
 def training_section(about: dict[str, Any]) -> str:
     """The arguments of the training, and what is known of the run."""
-    lines = ["## Training", "", *arguments_lines(about["changed_arguments"], "train.py"), ""]
+    lines = ["## Training", "", *arguments_lines(about["changed_arguments"], "tacfn train"), ""]
     facts = {
         "epochs": "epochs",
         "training_loss": "training loss",
@@ -372,12 +374,12 @@ def training_section(about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def arguments_lines(arguments: dict[str, Any], script: str) -> list[str]:
+def arguments_lines(arguments: dict[str, Any], command: str) -> list[str]:
     """The arguments that differ from the defaults, as a table."""
     own = [[f"`{name}`", shown(value)] for name, value in arguments.items() if name not in SPLIT_ARGUMENTS]
     if not own:
-        return [f"With the arguments of configs/plain.json in {script}."]
-    return [f"Arguments of {script}, beside configs/plain.json:", "", markdown_table(["argument", "value"], own)]
+        return [f"With the default arguments of `{command}`."]
+    return [f"Arguments of `{command}` that differ from its defaults:", "", markdown_table(["argument", "value"], own)]
 
 
 def versions_of(about: dict[str, Any]) -> str:

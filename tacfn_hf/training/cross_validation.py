@@ -110,7 +110,7 @@ def cross_validate(
 def check_arguments(
     data_args: DataArguments, training_args: TacfnTrainingArguments, cv_args: CrossValidationArguments
 ) -> None:
-    """A ValueError where an argument of train.py has no meaning here."""
+    """A ValueError where an argument of a single training has no meaning here."""
     if data_args.group_column is None:
         raise ValueError("group_column must say which column holds the groups to leave out: session, speaker, ...")
     partition = ("split_column", "test_groups", "valid_groups", "test_fraction")
@@ -135,7 +135,7 @@ def only_part(dataset: Dataset | DatasetDict) -> Dataset:
     named = named_parts(dataset)
     if list(named) != ["train"]:
         raise ValueError(
-            f"The dataset has a partition of its own, {', '.join(named)}: train on that with train.py; only a dataset "
+            f"The dataset has a partition of its own, {', '.join(named)}: train on that with tacfn train; only a dataset "
             "of one part can be cross-validated."
         )
     return next(iter(named.values()))

@@ -1,16 +1,14 @@
 """The command that prints what is in a corpus."""
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from tacfn_hf.cli.inspect import main
+from tacfn_hf.cli.main import main as tacfn
 from tacfn_hf.corpora.schema import BadFilesError
-
-
-SCRIPT = str(Path(__file__).parents[2] / "scripts" / "inspect_corpus.py")
 
 
 @pytest.fixture
@@ -25,7 +23,6 @@ def root(tmp_path) -> Path:
 
 
 def test_missing_and_bad_files_are_counted_and_named(root, capsys):
-    main = runpy.run_path(SCRIPT)["main"]
     main(["folder", str(root), "--json", str(root / "report.json")])
     report = json.loads((root / "report.json").read_text())
     assert report["corpus"] == "folder"
@@ -55,11 +52,10 @@ def test_missing_and_bad_files_are_counted_and_named(root, capsys):
         (["folder", "{root}", "--json", "{root}/nowhere/report.json"], "No such file or directory"),
     ],
 )
-def test_errors_are_one_sentence(root, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr("sys.argv", ["inspect_corpus.py", *(argument.format(root=root) for argument in arguments)])
+def test_errors_are_one_sentence(root, capsys, arguments, message):
     with pytest.raises(SystemExit) as caught:
-        runpy.run_path(SCRIPT, run_name="__main__")
+        tacfn(["inspect", *(argument.format(root=root) for argument in arguments)])
     assert caught.value.code == 2
     (printed,) = capsys.readouterr().err.splitlines()[-1:]
-    assert printed.startswith("inspect_corpus.py: error: ")
+    assert printed.startswith("tacfn inspect: error: ")
     assert message.format(root=root) in printed

@@ -133,6 +133,12 @@ def test_whitened_features_of_the_training_part_have_no_covariance():
     assert far.mean() > near.mean()
 
 
+def test_features_that_are_the_same_in_all_rows_have_a_distance():
+    distance = FeatureDistance(6)
+    distance.set_statistics(torch.zeros(6), torch.full((6, 6), -1e-18))
+    assert torch.isfinite(distance(torch.randn(4, 3, 6), torch.zeros(4, 3, dtype=torch.bool))).all()
+
+
 def test_a_constant_dimension_is_not_scaled():
     """Constant: to the last bit, but for float32's steps at 1e4, but for float16's steps at 0. Not constant: two."""
     standardizer = FeatureStandardizer(5)
