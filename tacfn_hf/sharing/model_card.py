@@ -324,6 +324,8 @@ def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
     """What the scores of these runs are, and what their temperatures were fitted on."""
     spreads = []
     names = {"both": "", "audio": " with audio alone", "text": " with text alone"}
+    if abouts[0]["temperature_fitted_on"] is None:
+        names = {"both": ""}
     for name, of in names.items():
         values = [about["temperatures"][name] for about in abouts]
         one_modality = len(abouts[0]["modalities"]) == 1  # then there is one temperature, by two names

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from datasets import Dataset, load_from_disk
+from datasets import Dataset
 from safetensors.numpy import save_file
 from tiny import NAMES, SPLIT, TINY, make_features
 from transformers import AutoModelForSequenceClassification
 
+from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.evaluation.gate import format_gate_truth, measure_gate_truth
 from tacfn_hf.features.collation import TacfnDataCollator
 
@@ -45,7 +46,7 @@ def test_the_saved_model_gives_the_saved_predictions(trained):
     features, output, _ = trained
     model = AutoModelForSequenceClassification.from_pretrained(output).eval()
     table = results(output)[1].set_index("id")
-    rows = [row for row in Dataset.load_from_disk(str(features)).with_format("numpy") if row["id"] in table.index]
+    rows = [row for row in open_dataset(features).with_format("numpy") if row["id"] in table.index]
     with torch.no_grad():
         found = model(**TacfnDataCollator()(rows))
     table = table.loc[[row["id"] for row in rows]]
@@ -90,7 +91,7 @@ def test_beta_is_measured_on_the_part_that_is_evaluated(trained, succeed, tmp_pa
     command = ["evaluate", "--model", output, "--use_cpu", "true", "--dataset", features, *SPLIT, "--batch_size", "5"]
     succeed(*command, "--split", "valid", "--output_dir", tmp_path)
     found = results(tmp_path)[0]["about"]["gate_truth"]
-    part = load_from_disk(features).filter(lambda session: session == "3", input_columns="session")
+    part = open_dataset(features).filter(lambda session: session == "3", input_columns="session")
     expected = measure_gate_truth(AutoModelForSequenceClassification.from_pretrained(output), part)
     assert found.pop("part") == "valid"
     assert found["missing"] == expected["missing"]
@@ -113,7 +114,7 @@ def test_another_corpus_is_tested_on_the_labels_of_both(trained, succeed, fail, 
     assert list(table["label"]) == ["sad", "angry"] * 4
     assert (table["score_angry"] + table["score_sad"]).to_numpy() == pytest.approx(1)
     model = AutoModelForSequenceClassification.from_pretrained(output).eval()
-    rows = [row for row in Dataset.load_from_disk(str(tmp_path / "other")).with_format("numpy") if row["label"] != 0]
+    rows = [row for row in open_dataset(tmp_path / "other").with_format("numpy") if row["label"] != 0]
     with torch.no_grad():
         logits = model(**TacfnDataCollator()(rows)).logits.double().numpy()
     # One temperature for all rows with both modalities, and the softmax of two classes.
@@ -206,7 +207,7 @@ def test_features_of_a_corpus(extracted, succeed, tmp_path):
     command += ["--processor_name", folder / "processor", "--output_dir", tmp_path / "features", "--corpus", "folder"]
     command += ["--corpus_options", "text_column=said", "--label_column", "felt", "--speaker_column", "who"]
     assert "without text   1" in succeed(*command, "--audio_column", "clip")
-    rows = load_from_disk(str(tmp_path / "features"))
+    rows = open_dataset(tmp_path / "features")
     assert rows["id"][:] == ["u0", "u1", "u2"]
     assert rows["speaker"][:] == rows["group"][:] == ["ann", "bob", "ann"]
     assert [None if i is None else rows.features["label"].names[i] for i in rows["label"]] == ["angry", None, "happy"]
@@ -233,7 +234,7 @@ def test_import(succeed, fail, tmp_path):
     assert "utf-8" in fail(*command)
     printed = succeed(*command, "--encoding", "cp1252")
     assert "rows      2" in printed
-    rows = load_from_disk(str(tmp_path / "features"))
+    rows = open_dataset(tmp_path / "features")
     assert rows["speaker"][:] == ["Zoé", "Ann"]
     assert rows["id"][:] == ["u0", "u1"]
 
