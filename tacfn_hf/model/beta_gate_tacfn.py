@@ -40,7 +40,7 @@ def area_weights(mask: torch.Tensor, lengths: torch.Tensor, max_length: int) -> 
 
 
 # Two numbers beside 4d: as they are, the gate learns too slowly to read them.
-DISTANCE_SCALE = 4.0
+DISTANCE_SCALE = 8.0
 
 
 class BetaGate(nn.Module):

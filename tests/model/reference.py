@@ -66,7 +66,7 @@ def logits_beta_gate(model, h_a, h_t):
     means = {n: layer_norm(weights, f"model.beta_gate.{n}_norm", h, eps).mean(0) for n, h in state.items()}
     if len(means) == 2:
         a, t = means["audio"], means["text"]
-        g = torch.cat([a, t, (a - t).abs(), a * t, *(4 * distance.view(1) for distance in distances)])
+        g = torch.cat([a, t, (a - t).abs(), a * t, *(8 * distance.view(1) for distance in distances)])
         gate = torch.sigmoid(
             linear(weights, "model.beta_gate.mlp.2", F.relu(linear(weights, "model.beta_gate.mlp.0", g)))
         )
