@@ -57,7 +57,7 @@ class TacfnConfig(PreTrainedConfig):
             1: ReLU, dropout and one linear layer. 2: a layer norm and a linear layer in front of that.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.5):
             Dropout on the output of each sublayer and in the classifier.
-        feature_dropout_prob (`float`, *optional*, defaults to 0.3):
+        feature_dropout_prob (`float`, *optional*, defaults to 0.4):
             Dropout on the features, of whole dimensions: the same at all positions of a sample.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms.
@@ -119,7 +119,7 @@ class TacfnConfig(PreTrainedConfig):
     gate_reads_distance: bool = True
     num_classifier_layers: int = 1
     hidden_dropout_prob: float | int = 0.5
-    feature_dropout_prob: float | int = 0.3
+    feature_dropout_prob: float | int = 0.4
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     temperatures: dict[str, float | int] | None = None

@@ -31,7 +31,7 @@ class ModelArguments:
         default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.5)."}
     )
     feature_dropout_prob: float | None = field(
-        default=None, metadata={"help": "Dropout of whole dimensions of the features (default: 0.3)."}
+        default=None, metadata={"help": "Dropout of whole dimensions of the features (default: 0.4)."}
     )
 
 
