@@ -72,6 +72,9 @@ class ExtractionArguments:
         default=False, metadata={"help": "Leave out rows whose audio can't be used, and list them in the report."}
     )
     shard_size: int = field(default=128, metadata={"help": "Rows of a shard: what an interruption loses at most."})
+    use_onednn: bool = field(
+        default=False, metadata={"help": "Take oneDNN's matrix product on a CPU; faster on some, such as AMD's."}
+    )
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
 
 
@@ -87,6 +90,7 @@ def main(argv: list[str]) -> None:
     from ..corpora.schema import BadFilesError
     from ..features.extraction import REPORT, extract_features
     from ..model import TacfnProcessor
+    from ..model.encoders_tacfn import use_onednn
     from ..writing import writing_into
 
     columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
@@ -121,6 +125,9 @@ def main(argv: list[str]) -> None:
         )
     state = PartialState(cpu=args.use_cpu)
     processor.to(state.device)
+    if args.use_onednn:
+        for encoder in (processor.audio_encoder, processor.text_encoder):
+            use_onednn(encoder)
     with writing_into(args.output_dir):
         features = extract_features(
             dataset,

@@ -59,8 +59,8 @@ def write_card(
     features: str | None = None,
 ) -> ModelCard:
     """
-    Writes `README.md` into the folder of a run of `tacfn train`, and beside it `confusion.png` and `beta.png` of the test
-    part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
+    Writes `README.md` into the folder of a run of `tacfn train`, and beside it `confusion.png` and `beta.png` of the
+    test part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
 
     Args:
         folder: what a run left: config.json, metrics.json and, where parts were evaluated, predictions.parquet.

@@ -135,8 +135,8 @@ def only_part(dataset: Dataset | DatasetDict) -> Dataset:
     named = named_parts(dataset)
     if list(named) != ["train"]:
         raise ValueError(
-            f"The dataset has a partition of its own, {', '.join(named)}: train on that with tacfn train; only a dataset "
-            "of one part can be cross-validated."
+            f"The dataset has a partition of its own, {', '.join(named)}: train on that with tacfn train; only a "
+            "dataset of one part can be cross-validated."
         )
     return next(iter(named.values()))
 
