@@ -273,7 +273,7 @@ def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True)
 def use_onednn(module: nn.Module) -> None:
     """
     Replaces the linear layers of a frozen module by ones that take oneDNN's matrix product in float32 on a CPU. It is
-    faster where MKL's is slow, as on AMD. Nothing does this by itself. A build of torch without oneDNN is left as it is.
+    faster where MKL's is slow, as on AMD. Nothing does this by itself. Without oneDNN in torch nothing changes.
     """
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return
