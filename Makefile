@@ -19,7 +19,7 @@ install: $(BIN)/.installed ## the package with its development tools, in .venv
 
 quickstart: $(BIN)/.installed ## from a corpus to a checkpoint in a few minutes, offline; its files go into quickstart/
 	rm -rf quickstart
-	$(BIN)/python scripts/quickstart.py --output_dir quickstart
+	$(BIN)/tacfn quickstart --output_dir quickstart
 
 test: $(BIN)/.installed ## the quick tests, offline
 	$(BIN)/python $(PYTEST) -m 'not slow'

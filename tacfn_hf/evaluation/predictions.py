@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from ..features.labels import label_names_of
-from ..features.statistics import feature_lengths
+from ..features.shapes import feature_lengths
 from .calibration import class_scores, expected_calibration_error
 from .metrics import EmotionMetric
 

@@ -39,39 +39,56 @@ def area_weights(mask: torch.Tensor, lengths: torch.Tensor, max_length: int) -> 
     return overlap.to(torch.float32) / counts.clamp(min=1)
 
 
+# Two numbers beside 4d: as they are, the gate learns too slowly to read them.
+DISTANCE_SCALE = 8.0
+
+
 class BetaGate(nn.Module):
     """
     Fuses two sequences by a gate per dimension.
 
     With `a`, `t` the means over the valid positions of `LN_a(h_a)` and `LN_t(h_t)`, and `g = [a, t, |a - t|, a * t]`:
     `w = sigmoid(MLP(g))`, `h_fused = w * a + (1 - w) * t`, `beta = mean_j w_j` (near 1: audio, near 0: text). A sample
-    whose mask is True throughout lacks the modality; its gate is exactly 1 or 0 on the one that is there.
+    whose mask is True throughout lacks the modality; its gate is exactly 1 or 0 on the one that is there. With
+    `gate_reads_distance` g also holds how unlike the training part's features either modality's are.
     """
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
+        self.reads_distance = config.gate_reads_distance
         self.audio_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.text_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = nn.Sequential(
-            nn.Linear(4 * config.hidden_size, config.gate_hidden_size),
+            nn.Linear(4 * config.hidden_size + 2 * config.gate_reads_distance, config.gate_hidden_size),
             nn.ReLU(),
             nn.Linear(config.gate_hidden_size, config.hidden_size),
         )
 
     def forward(
-        self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
+        self,
+        h_a: torch.Tensor,
+        h_t: torch.Tensor,
+        mask_a: torch.Tensor,
+        mask_t: torch.Tensor,
+        distances: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
             h_a, h_t: `[B, L_a, d]` and `[B, L_t, d]`.
             mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD.
+            distances: `[B, 2]` of audio and of text, with `gate_reads_distance`; see [`FeatureDistance`]. None is 0, as
+                typical features have it.
 
         Returns:
             `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, which is exactly 1 or 0 only where text or audio is missing.
         """
         h_a, h_t = self.normalize(h_a, h_t, mask_a, mask_t)
         a, t = masked_mean(h_a, mask_a), masked_mean(h_t, mask_t)
-        gate = torch.sigmoid(self.mlp(torch.cat([a, t, (a - t).abs(), a * t], dim=-1)))
+        g = [a, t, (a - t).abs(), a * t]
+        if self.reads_distance:
+            distances = a.new_zeros(len(a), 2) if distances is None else distances
+            g.append(DISTANCE_SCALE * distances.to(a.dtype))
+        gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
         no_a, no_t = mask_a.all(dim=1, keepdim=True), mask_t.all(dim=1, keepdim=True)
         gate = gate.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
         # Rounding leaves 0 and 1 to samples that lack a modality, and gives them no other value.

@@ -2,17 +2,11 @@
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-
-if TYPE_CHECKING:
-    # Never imported: transformers reads such lines to find which files go with this one, when it saves a checkpoint and
-    # when it fetches one. Through them, and the one in processing_tacfn.py, each file that it names leads to all.
-    from .modeling_tacfn import TacfnModel  # noqa: F401
-    from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401
 
 # What `pipeline` looks for in config.json, as `Pipeline.save_pretrained` writes it.
 CUSTOM_PIPELINES = {
@@ -24,15 +18,15 @@ CUSTOM_PIPELINES = {
 }
 # What a sample has, which decides its temperature.
 TEMPERATURES = ("both", "audio", "text")
-# Fields of older versions. Those of training changed no answer; those of the network did.
+# Fields of older versions. Those of training changed no answer.
 OLD_TRAINING_FIELDS = (
     "class_weights",
     "unimodal_loss_weight",
     "gate_loss_weight",
     "noise_prob",
     "modality_dropout_prob",
+    "attention_probs_dropout_prob",
 )
-OLD_NETWORK_FIELDS = ("pool_features", "gate_reads_distance")
 OLD_TEMPERATURES = {"temperature": "both", "audio_temperature": "audio", "text_temperature": "text"}
 
 
@@ -56,13 +50,14 @@ class TacfnConfig(PreTrainedConfig):
             Inner size of the feed-forward layers.
         gate_hidden_size (`int`, *optional*, defaults to 256):
             Inner size of the gate's MLP.
+        gate_reads_distance (`bool`, *optional*, defaults to `True`):
+            Whether the gate also reads how far the features of either modality lie from those of the training part, by
+            statistics that are stored with the weights.
         num_classifier_layers (`int`, *optional*, defaults to 1):
             1: ReLU, dropout and one linear layer. 2: a layer norm and a linear layer in front of that.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.5):
             Dropout on the output of each sublayer and in the classifier.
-        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
-            Dropout on the attention weights.
-        feature_dropout_prob (`float`, *optional*, defaults to 0.3):
+        feature_dropout_prob (`float`, *optional*, defaults to 0.4):
             Dropout on the features, of whole dimensions: the same at all positions of a sample.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms.
@@ -121,10 +116,10 @@ class TacfnConfig(PreTrainedConfig):
     num_attention_heads: int = 8
     intermediate_size: int | None = None
     gate_hidden_size: int = 256
+    gate_reads_distance: bool = True
     num_classifier_layers: int = 1
     hidden_dropout_prob: float | int = 0.5
-    attention_probs_dropout_prob: float | int = 0.0
-    feature_dropout_prob: float | int = 0.3
+    feature_dropout_prob: float | int = 0.4
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     temperatures: dict[str, float | int] | None = None
@@ -134,7 +129,7 @@ class TacfnConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         for names, what in (
             (OLD_TRAINING_FIELDS, "it is an argument of training"),
-            (OLD_NETWORK_FIELDS, "it is of an older version"),
+            (("pool_features", "standardize_features"), "it is of an older version"),
             (OLD_TEMPERATURES, "give temperatures"),
         ):
             for name in kwargs.keys() & set(names):
@@ -198,7 +193,7 @@ class TacfnConfig(PreTrainedConfig):
             )
 
     def validate_dropout(self):
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "feature_dropout_prob"):
+        for name in ("hidden_dropout_prob", "feature_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be in [0, 1).")
 
@@ -215,8 +210,9 @@ class TacfnConfig(PreTrainedConfig):
         `has_text`, which are booleans, or arrays or tensors of them, as in the model's output.
         """
         both = has_audio & has_text
-        of_one = (has_audio ^ both) * self.temperatures["audio"] + (has_text ^ both) * self.temperatures["text"]
-        return both * self.temperatures["both"] + of_one
+        temperatures: dict[str, float | int] = self.temperatures or {}
+        of_one = (has_audio ^ both) * temperatures["audio"] + (has_text ^ both) * temperatures["text"]
+        return both * temperatures["both"] + of_one
 
 
 def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -229,14 +225,14 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
     """
     content = {name: value for name, value in config_dict.items() if name not in OLD_TRAINING_FIELDS}
     has_statistics = bool(content.pop("standardize_features", False))
-    for name in OLD_NETWORK_FIELDS:
-        if content.pop(name, False):
-            raise ValueError(
-                f"The config has {name}: true, a network of an older version, which this one does not have: use the "
-                "version that trained it, or train anew."
-            )
     if "temperatures" in content:  # which this version always writes
         return content, has_statistics
+    for name in ("pool_features", "gate_reads_distance"):
+        if content.pop(name, False):
+            raise ValueError(
+                f"The config has {name}: true of an older version, whose network gave other answers: use the version "
+                "that trained it, or train anew."
+            )
     if content.get("num_hidden_layers") == 0:
         raise ValueError(
             "The config has num_hidden_layers: 0 of an older version, whose network normalised each position and then "
@@ -245,6 +241,7 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
     of_older = {
         "num_hidden_layers": 2,
         "num_classifier_layers": 2,
+        "gate_reads_distance": False,
         "hidden_dropout_prob": 0.2,
         "feature_dropout_prob": 0,
     }

@@ -1,5 +1,7 @@
 """Intra-modal self-attention and bidirectional cross-attention between audio and text."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
@@ -66,7 +68,6 @@ class TacfnAttention(nn.Module):
             key,
             value,
             attention_mask,
-            dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
             scaling=self.scaling,
         )
         return self.out_proj(output.flatten(2)), weights
@@ -111,11 +112,9 @@ class ResidualNorm(nn.Module):
 
 
 def feed_forward(config: TacfnConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(config.hidden_size, config.intermediate_size),
-        nn.ReLU(),
-        nn.Linear(config.intermediate_size, config.hidden_size),
-    )
+    """Linear(d, `intermediate_size`), ReLU, Linear(`intermediate_size`, d): `[B, L, d] -> [B, L, d]`."""
+    inner = config.intermediate_size or 4 * config.hidden_size
+    return nn.Sequential(nn.Linear(config.hidden_size, inner), nn.ReLU(), nn.Linear(inner, config.hidden_size))
 
 
 class CrossModalBlock(GradientCheckpointingLayer):
@@ -195,7 +194,7 @@ class CrossModalTransformer(nn.Module):
         mask_t: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-    ) -> tuple[torch.Tensor, ...]:
+    ) -> tuple[Any, ...]:
         """
         Returns:
             `h_a_tilde [B, L_a, d]` and `h_t_tilde [B, L_t, d]`. With `output_attentions` or `output_hidden_states`

@@ -91,7 +91,7 @@ def complete_inputs(
             raise ValueError(f"{modality.mask} was given without {modality.features}: give both, or neither.")
     if h_a is not None and h_t is not None and h_a.shape[0] != h_t.shape[0]:
         raise ValueError(f"h_a has {h_a.shape[0]} samples and h_t has {h_t.shape[0]}: they must be the same batch.")
-    there = h_t if h_a is None else h_a
+    there: torch.Tensor = h_t if h_a is None else h_a  # type: ignore[assignment]  # one of them is there
     batch_size = there.shape[0]
     complete = []
     for modality, (h, mask) in zip(MODALITIES, given):

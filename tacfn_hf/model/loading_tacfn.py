@@ -18,7 +18,7 @@ from transformers.safetensors_conversion import get_conversion_pr_reference
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, is_env_variable_true
 from transformers.utils.hub import cached_file, extract_commit_hash, has_file
 
-from .encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder, use_onednn
+from .encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder
 from .weights_tacfn import check_weights
 
 
@@ -245,5 +245,4 @@ def _load_encoder(
             f"{', '.join(missing) or 'none'}; of another shape: {info['mismatched_keys'] or 'none'})."
         )
     encoder = (SpeechEncoder if modality == "audio" else TextEncoder)(model, layers)
-    use_onednn(encoder)
     return encoder.requires_grad_(False).eval().to(device)

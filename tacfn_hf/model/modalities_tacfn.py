@@ -1,10 +1,17 @@
-"""What the two modalities are called."""
+"""What the two modalities are called: in words, in a batch, and in a config or a dataset."""
 
 from typing import NamedTuple
 
 
 class Modality(NamedTuple):
-    """One modality, and the names that go with it."""
+    """
+    The names of one modality.
+
+    Attributes:
+        name: the modality in words, such as "audio"; also the prefix of its modules and settings.
+        features: its features in a batch, and their column in a dataset, such as "h_a".
+        mask: the padding mask of the features in a batch, such as "mask_a".
+    """
 
     name: str
     features: str
@@ -12,12 +19,12 @@ class Modality(NamedTuple):
 
     @property
     def provenance(self) -> str:
-        """The field of the config, and the column of a dataset, that say what made the features."""
+        """What made the features: the name in a config, in a processor and of a column."""
         return f"{self.name}_provenance"
 
     @property
     def feature_size(self) -> str:
-        """The field of the config with the size of one feature vector."""
+        """The size of one feature vector: its name in a config."""
         return f"{self.name}_feature_size"
 
 

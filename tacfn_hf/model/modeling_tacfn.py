@@ -11,15 +11,17 @@ from transformers import initialization as init
 from .beta_gate_tacfn import BetaGate, masked_mean
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalTransformer
+from .distance_tacfn import FeatureDistance
 from .inputs_tacfn import check_keywords, check_tensor, complete_inputs
 from .losses_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from .outputs_tacfn import TacfnClassifierOutput, TacfnModelOutput
+from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401  # config.json names it: its code goes with this
 from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
 
-# The buffers of the two standardisers, in the state of either model.
-STATISTICS = r"(audio|text)_standardizer\."
+# The buffers that hold statistics of the training part, in the state of either model.
+STATISTICS = r"(audio|text)_(standardizer|distance)\."
 
 
 class TacfnPreTrainedModel(PreTrainedModel):
@@ -71,6 +73,9 @@ class TacfnPreTrainedModel(PreTrainedModel):
         if isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
             init.ones_(module.std)
+        if isinstance(module, FeatureDistance):
+            init.eye_(module.weight)
+            init.zeros_(module.bias)
         if isinstance(module, MeanProjection):
             init.normal_(module.bias, std=self.config.initializer_range * module.in_features**0.5)
 
@@ -109,8 +114,13 @@ class TacfnModel(TacfnPreTrainedModel):
 
     def __init__(self, config: TacfnConfig):
         super().__init__(config)
+        if config.gate_reads_distance:
+            self._keep_in_fp32_modules_strict = [*self._keep_in_fp32_modules_strict, "audio_distance", "text_distance"]
         self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
         self.text_standardizer = FeatureStandardizer(config.text_feature_size)
+        if config.gate_reads_distance:
+            self.audio_distance = FeatureDistance(config.audio_feature_size)
+            self.text_distance = FeatureDistance(config.text_feature_size)
         self.feature_dropout = nn.Dropout1d(config.feature_dropout_prob)
         self.audio_projection = feature_projection(config.audio_feature_size, config)
         self.text_projection = feature_projection(config.text_feature_size, config)
@@ -160,11 +170,12 @@ class TacfnModel(TacfnPreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         h_a, h_t, mask_a, mask_t = complete_inputs(self.config, h_a, h_t, mask_a, mask_t)
         h_a, h_t = self.standardize(h_a, h_t)
+        distances = self.distances(h_a, h_t, mask_a, mask_t)
         h_a, h_t = self.feature_dropout(h_a.mT).mT, self.feature_dropout(h_t.mT).mT
         h_a, h_t, mask_a, mask_t = self.project(h_a, h_t, mask_a, mask_t)
         options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         h_a, h_t, *recorded = self.cross_modal(h_a, h_t, mask_a, mask_t, **options)
-        h_fused, gate, beta = self.beta_gate(h_a, h_t, mask_a, mask_t)
+        h_fused, gate, beta = self.beta_gate(h_a, h_t, mask_a, mask_t, distances)
         if output_fused_sequence:
             fused = self.beta_gate.fuse_sequences(h_a, h_t, mask_a, mask_t, gate)
             recorded.append({"fused_sequence": fused[0], "fused_mask": fused[1]})
@@ -183,6 +194,14 @@ class TacfnModel(TacfnPreTrainedModel):
     def standardize(self, h_a: torch.Tensor, h_t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`h_a [B, L_a, audio_feature_size]` and `h_t`, standardised by statistics of the training part, in float32."""
         return self.audio_standardizer(h_a), self.text_standardizer(h_t)
+
+    def distances(
+        self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
+    ) -> torch.Tensor | None:
+        """How far standardised features lie from those of the training part, `[B, 2]`; None where no gate reads it."""
+        if not self.config.gate_reads_distance:
+            return None
+        return torch.cat([self.audio_distance(h_a, mask_a), self.text_distance(h_t, mask_t)], dim=-1)
 
     def project(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
@@ -215,7 +234,8 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
-        self.norm, self.dense = nn.Identity(), nn.Identity()
+        self.norm: nn.Module = nn.Identity()
+        self.dense: nn.Module = nn.Identity()
         if config.num_classifier_layers == 2:
             self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
             self.dense = nn.Linear(config.hidden_size, config.hidden_size)

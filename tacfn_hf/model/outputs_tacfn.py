@@ -39,21 +39,21 @@ class TacfnModelOutput(ModelOutput):
         Text attending to audio, `(batch_size, num_heads, text_length, audio_length)`.
     """
 
-    beta: torch.FloatTensor | None = None
-    h_fused: torch.FloatTensor | None = None
-    gate: torch.FloatTensor | None = None
-    has_audio: torch.BoolTensor | None = None
-    has_text: torch.BoolTensor | None = None
-    h_a_tilde: torch.FloatTensor | None = None
-    h_t_tilde: torch.FloatTensor | None = None
-    fused_sequence: torch.FloatTensor | None = None
-    fused_mask: torch.BoolTensor | None = None
-    audio_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    text_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    audio_attentions: tuple[torch.FloatTensor, ...] | None = None
-    text_attentions: tuple[torch.FloatTensor, ...] | None = None
-    audio_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    text_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    beta: torch.Tensor | None = None
+    h_fused: torch.Tensor | None = None
+    gate: torch.Tensor | None = None
+    has_audio: torch.Tensor | None = None
+    has_text: torch.Tensor | None = None
+    h_a_tilde: torch.Tensor | None = None
+    h_t_tilde: torch.Tensor | None = None
+    fused_sequence: torch.Tensor | None = None
+    fused_mask: torch.Tensor | None = None
+    audio_hidden_states: tuple[torch.Tensor, ...] | None = None
+    text_hidden_states: tuple[torch.Tensor, ...] | None = None
+    audio_attentions: tuple[torch.Tensor, ...] | None = None
+    text_attentions: tuple[torch.Tensor, ...] | None = None
+    audio_cross_attentions: tuple[torch.Tensor, ...] | None = None
+    text_cross_attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -67,21 +67,21 @@ class TacfnClassifierOutput(ModelOutput):
         Scores before the softmax (single label), the sigmoid (multi-label) or as they are (regression).
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    beta: torch.FloatTensor | None = None
-    h_fused: torch.FloatTensor | None = None
-    gate: torch.FloatTensor | None = None
-    has_audio: torch.BoolTensor | None = None
-    has_text: torch.BoolTensor | None = None
-    fused_sequence: torch.FloatTensor | None = None
-    fused_mask: torch.BoolTensor | None = None
-    audio_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    text_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    audio_attentions: tuple[torch.FloatTensor, ...] | None = None
-    text_attentions: tuple[torch.FloatTensor, ...] | None = None
-    audio_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    text_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    beta: torch.Tensor | None = None
+    h_fused: torch.Tensor | None = None
+    gate: torch.Tensor | None = None
+    has_audio: torch.Tensor | None = None
+    has_text: torch.Tensor | None = None
+    fused_sequence: torch.Tensor | None = None
+    fused_mask: torch.Tensor | None = None
+    audio_hidden_states: tuple[torch.Tensor, ...] | None = None
+    text_hidden_states: tuple[torch.Tensor, ...] | None = None
+    audio_attentions: tuple[torch.Tensor, ...] | None = None
+    text_attentions: tuple[torch.Tensor, ...] | None = None
+    audio_cross_attentions: tuple[torch.Tensor, ...] | None = None
+    text_cross_attentions: tuple[torch.Tensor, ...] | None = None
 
     def to_tuple(self) -> tuple:
         """`(loss,) logits, beta, h_fused`, then what was requested; `gate`, `has_audio` and `has_text` only by name."""

@@ -174,6 +174,7 @@ class EmotionRecognitionPipeline(Pipeline):
 
 
 def numbered(inputs: Iterable[Any]) -> Iterator[Numbered]:
+    """The inputs with their places, from 0."""
     return (Numbered(index, value) for index, value in enumerate(inputs))
 
 

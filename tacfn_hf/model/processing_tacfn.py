@@ -6,25 +6,22 @@ import threading
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
 from transformers.utils.hub import cached_file, has_file
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
-from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
+from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
 from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
+from .padding_tacfn import pad_features
 
-
-if TYPE_CHECKING:
-    from .configuration_tacfn import TacfnConfig  # noqa: F401  # see there
 
 ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
 # Held around every call of a tokenizer, whose truncation is a state that threads would change under each other.
@@ -355,7 +352,8 @@ class TacfnProcessor(ProcessorMixin):
         batch: dict[str, torch.Tensor] = {}
         for suffix, features, places in (("a", self.encode_audio(waveforms), with_audio), ("t", h_t, with_text)):
             if places:
-                padded, mask = pad_features(features, places, len(texts))
+                there = dict(zip(places, features))
+                padded, mask = pad_features([there.get(i) for i in range(len(texts))])
                 batch |= {f"h_{suffix}": padded.to(self.device), f"mask_{suffix}": mask.to(self.device)}
         if return_tensors == "pt":
             return BatchFeature(batch)
@@ -410,14 +408,3 @@ def is_list(value: Any) -> bool:
     """Whether it is a sequence of inputs (a list, a column of `datasets`), and not itself one."""
     one = str | bytes | bytearray | memoryview | Mapping | np.ndarray | torch.Tensor
     return isinstance(value, Sequence) and not isinstance(value, one)
-
-
-def pad_features(
-    features: Sequence[torch.Tensor], places: Sequence[int], batch_size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features `[L_i, d]` in the rows `places` of `[B, L, d]`, and the mask `[B, L]`, True = PAD."""
-    lengths = torch.zeros(batch_size, dtype=torch.long)
-    lengths[list(places)] = torch.tensor([len(h) for h in features])
-    padded = features[0].new_zeros(batch_size, int(lengths.max()), features[0].shape[1])
-    padded[list(places)] = pad_sequence(list(features), batch_first=True)
-    return padded, padding_mask(lengths, padded.shape[1])

@@ -45,7 +45,7 @@ def write_cross_validation_card(
     Writes the card of a cross-validation, and beside it `<name>-confusion.png` and `<name>-beta.png`.
 
     Args:
-        folder: what a run of cross_validate.py left: cross_validation.json, and a folder for each fold and seed.
+        folder: what `tacfn cross-validate` left: cross_validation.json, and a folder for each fold and seed.
         path: the card, `<name>.md`.
         license, language, features: as in `write_card`.
 
@@ -110,6 +110,7 @@ def data_section(report: dict[str, Any], dataset: str, arguments: dict[str, Any]
 
 
 def results_section(report: dict[str, Any], abouts: Sequence[dict[str, Any]]) -> str:
+    """The figures of each fold and of all."""
     shown = {f"fold {name}": figures for name, figures in report["folds"].items()}
     shown |= {"mean over folds": report["mean_over_folds"], "pooled": report["pooled"]}
     rows = [[name, *cells(figures)] for name, figures in shown.items()]
@@ -142,6 +143,7 @@ def classes_section(table: pd.DataFrame, label_names: Sequence[str], seeds: Sequ
 
 
 def over_seeds(values: pd.Series, digits: int) -> str:
+    """Mean and standard deviation over the seeds."""
     spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}{spread}"
 
@@ -149,12 +151,13 @@ def over_seeds(values: pd.Series, digits: int) -> str:
 def training_section(
     report: dict[str, Any], dataset: str, arguments: dict[str, Any], abouts: Sequence[dict[str, Any]]
 ) -> str:
+    """The arguments, and the command that made the results."""
     seconds = [about["training_seconds"] for about in abouts]
     devices = sorted({about["device"] for about in abouts if "device" in about})
     lines = [
         "## Training",
         "",
-        *arguments_lines(arguments, "cross_validate.py"),
+        *arguments_lines(arguments, "tacfn cross-validate"),
         "",
         f"- seconds of training: {min(seconds):g} to {max(seconds):g} each",
         *(f"- device: {device}" for device in devices),
@@ -178,4 +181,4 @@ def command(report: dict[str, Any], dataset: str, arguments: dict[str, Any]) -> 
     if any(fold["test_groups"] != [name] for name, fold in folds.items()):
         given["num_folds"] = len(folds)
     given |= {"seeds": list(report["pooled"]["seeds"]), "output_dir": f"runs/{dataset}"}
-    return shlex.join(["python", "scripts/cross_validate.py", "scripts/configs/plain.json", *flags(given)])
+    return shlex.join(["tacfn", "cross-validate", *flags(given)])

@@ -12,10 +12,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..evaluation.calibration import NUM_BINS
 from ..evaluation.gate import summarize_gate_truth
 from ..evaluation.record import SPLIT_ARGUMENTS, read_run
-from ..features.collation import MODALITIES
-from ..files import replacing
 from ..model.configuration_tacfn import TacfnConfig
+from ..model.modalities_tacfn import MODALITIES
 from ..model.provenance_tacfn import describe_provenance
+from ..writing import replacing
 from .pictures import draw_beta, draw_confusion, save_picture
 
 
@@ -59,8 +59,8 @@ def write_card(
     features: str | None = None,
 ) -> ModelCard:
     """
-    Writes `README.md` into the folder of a run of train.py, and beside it `confusion.png` and `beta.png` of the test
-    part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
+    Writes `README.md` into the folder of a run of `tacfn train`, and beside it `confusion.png` and `beta.png` of the
+    test part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
 
     Args:
         folder: what a run left: config.json, metrics.json and, where parts were evaluated, predictions.parquet.
@@ -75,7 +75,9 @@ def write_card(
     folder = Path(folder).resolve()
     results, table = read_run(folder)
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no config.json: a card is written for a run of train.py, which saved a model.")
+        raise ValueError(
+            f"{folder} has no config.json: a card is written for a run of tacfn train, which saved a model."
+        )
     config = TacfnConfig.from_pretrained(folder)
     about = results.pop("about")
     name = (repo_id or folder.name).rsplit("/", 1)[-1]
@@ -142,6 +144,7 @@ def card_data(
 
 
 def save_card(path: Path, data: ModelCardData, sections: Iterable[str]) -> ModelCard:
+    """Writes a card of sections of Markdown, those that are not empty, with its metadata."""
     card = ModelCard(
         f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n", ignore_metadata_errors=False
     )
@@ -151,11 +154,13 @@ def save_card(path: Path, data: ModelCardData, sections: Iterable[str]) -> Model
 
 
 def draw_pictures(table: pd.DataFrame, label_names: Sequence[str], folder: Path, prefix: str = "") -> None:
+    """Writes `confusion.png` and `beta.png` of a table of predictions into a folder."""
     save_picture(draw_confusion(table, label_names), folder / f"{prefix}confusion.png")
     save_picture(draw_beta(table, label_names), folder / f"{prefix}beta.png")
 
 
 def introduction(label_names: Sequence[str], modalities: Sequence[str], config: TacfnConfig) -> str:
+    """What the model is, and which emotions it knows."""
     what = {"h_a": "audio", "h_t": "text"}
     given = " and ".join(what[name] for name in modalities)
     text = (
@@ -165,7 +170,7 @@ def introduction(label_names: Sequence[str], modalities: Sequence[str], config: 
         f"{', '.join(map(cell, label_names))}."
     )
     if len(modalities) < len(MODALITIES):
-        lacking = next(what[name] for name in MODALITIES if name not in modalities)
+        lacking = next(m.name for m in MODALITIES if m.features not in modalities)
         return f"{text} **It was trained without {lacking}**: its weights for that are random."
     return f"{text} With every answer comes `beta`: near 1 its gate leaned on audio, near 0 on text."
 
@@ -204,6 +209,7 @@ def usage_section(model_id: str, config: TacfnConfig, modalities: Sequence[str],
 
 
 def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) -> str:
+    """What the model is for, and what it is not for."""
     languages = [language] if isinstance(language, str) else language or about.get("languages")
     speakers = about.get("speakers")
     scores = "Scores are not calibrated probabilities"
@@ -227,6 +233,7 @@ def limits_section(about: dict[str, Any], language: str | Sequence[str] | None) 
 
 
 def features_section(config: TacfnConfig, modalities: Sequence[str], features: str | None) -> str:
+    """What made the features, by modality."""
     lines = ["## Features", ""] + ([features, ""] if features else [])
     for name, what, size in (
         ("h_a", "audio", config.audio_feature_size),
@@ -248,6 +255,7 @@ def hub_encoders(config: TacfnConfig) -> list[str]:
 
 
 def data_section(about: dict[str, Any], ids: set[str]) -> str:
+    """The dataset, its parts, and how they were drawn."""
     arguments = about["changed_arguments"]
     chosen = {name: value for name, value in arguments.items() if name in SPLIT_ARGUMENTS}
     for name in ("test_groups", "valid_groups"):
@@ -267,6 +275,7 @@ def data_section(about: dict[str, Any], ids: set[str]) -> str:
 
 
 def results_section(results: dict[str, Any], about: dict[str, Any]) -> str:
+    """The figures of each part."""
     if not results:
         return "## Results\n\nNo part was evaluated."
     lines = ["## Results", ""]
@@ -315,6 +324,8 @@ def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
     """What the scores of these runs are, and what their temperatures were fitted on."""
     spreads = []
     names = {"both": "", "audio": " with audio alone", "text": " with text alone"}
+    if abouts[0]["temperature_fitted_on"] is None:
+        names = {"both": ""}
     for name, of in names.items():
         values = [about["temperatures"][name] for about in abouts]
         one_modality = len(abouts[0]["modalities"]) == 1  # then there is one temperature, by two names
@@ -328,6 +339,7 @@ def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
 
 
 def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, part: str) -> str:
+    """The figures of each class, and the pictures."""
     beta = table.groupby("label")["beta"]
     spread = {"beta_mean": beta.mean(), "beta_std": beta.std(ddof=0)}
     rows = []
@@ -343,11 +355,13 @@ def classes_section(per_class: Sequence[dict[str, Any]], table: pd.DataFrame, pa
 
 
 def pictures(prefix: str = "") -> str:
+    """The lines that show the two pictures."""
     return f"![Confusion matrix]({prefix}confusion.png)\n\n![Beta by class]({prefix}beta.png)"
 
 
 def training_section(about: dict[str, Any]) -> str:
-    lines = ["## Training", "", *arguments_lines(about["changed_arguments"], "train.py"), ""]
+    """The arguments of the training, and what is known of the run."""
+    lines = ["## Training", "", *arguments_lines(about["changed_arguments"], "tacfn train"), ""]
     facts = {
         "epochs": "epochs",
         "training_loss": "training loss",
@@ -362,24 +376,28 @@ def training_section(about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def arguments_lines(arguments: dict[str, Any], script: str) -> list[str]:
+def arguments_lines(arguments: dict[str, Any], command: str) -> list[str]:
+    """The arguments that differ from the defaults, as a table."""
     own = [[f"`{name}`", shown(value)] for name, value in arguments.items() if name not in SPLIT_ARGUMENTS]
     if not own:
-        return [f"With the arguments of configs/plain.json in {script}."]
-    return [f"Arguments of {script}, beside configs/plain.json:", "", markdown_table(["argument", "value"], own)]
+        return [f"With the default arguments of `{command}`."]
+    return [f"Arguments of `{command}` that differ from its defaults:", "", markdown_table(["argument", "value"], own)]
 
 
 def versions_of(about: dict[str, Any]) -> str:
+    """The versions of the packages, on one line."""
     return ", ".join(f"{name} {version}" for name, version in about["versions"].items())
 
 
 def license_section(license: str | None) -> str:
+    """The license, or that none is stated."""
     if license is None:
         return "## License\n\nNot stated: what the corpus was released under decides it, and whoever shares the model."
     return f"## License\n\n{license}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
 
@@ -405,12 +423,15 @@ def shown_groups(groups: Sequence[str], ids: set[str]) -> str:
 
 
 def last_name(path: str) -> str:
+    """The last part of a path, of any system."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def percent(share: float) -> str:
+    """A fraction in %."""
     return f"{100 * share:.1f}"
 
 
 def mean_std(result: dict[str, float]) -> str:
+    """Mean and standard deviation of beta."""
     return f"{result['beta_mean']:.3f} ± {result['beta_std']:.3f}"

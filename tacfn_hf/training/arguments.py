@@ -31,7 +31,7 @@ class ModelArguments:
         default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.5)."}
     )
     feature_dropout_prob: float | None = field(
-        default=None, metadata={"help": "Dropout of whole dimensions of the features (default: 0.3)."}
+        default=None, metadata={"help": "Dropout of whole dimensions of the features (default: 0.4)."}
     )
 
 
@@ -39,6 +39,8 @@ class ModelArguments:
 class TrainingOptions:
     """What training adds to transformers' `TrainingArguments`, and where its defaults differ from theirs."""
 
+    output_dir: str = field(metadata={"help": "Folder for the model and its results."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
     class_weights: Literal["none", "balanced"] = field(
         default="balanced",
         metadata={

@@ -117,9 +117,10 @@ class Objective:
             h_a, h_t = model.standardize(h_a, h_t)
             h_a, share_a = damage(h_a, self.noise_prob, self.num_positions["audio"])
             h_t, share_t = damage(h_t, self.noise_prob, self.num_positions["text"])
+            distances = model.distances(h_a, h_t, mask_a, mask_t)
             h_a, h_t, mask_a, mask_t = model.project(h_a, h_t, mask_a, mask_t)
             h_a, h_t = model.cross_modal(h_a, h_t, mask_a, mask_t)[:2]
-        _, _, beta = model.beta_gate(h_a, h_t, mask_a, mask_t)
+        _, _, beta = model.beta_gate(h_a, h_t, mask_a, mask_t, distances)
         worth_a, worth_t = (1 - share_a).log() - losses_a, (1 - share_t).log() - losses_t
         return (beta[:, 0].float() - torch.sigmoid(worth_a - worth_t)) ** 2
 

@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from ..corpora.opening import open_dataset
+from ..corpora.dataset_opening import open_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.gate import measure_gate_truth
 from ..evaluation.predictions import evaluate_split
@@ -23,8 +23,8 @@ from ..evaluation.record import changed_arguments, describe_data, write_results
 from ..features.arguments import DataArguments
 from ..features.extraction import processor_of
 from ..features.labels import label_names_of, match_labels
+from ..features.shapes import complete_rows, rows_with
 from ..features.splits import split_dataset
-from ..features.statistics import complete_rows, rows_with
 from ..model.modalities_tacfn import MODALITIES
 from .arguments import ModelArguments
 from .setup import build_model, check_features, load_processor

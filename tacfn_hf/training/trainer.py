@@ -18,9 +18,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ..evaluation.predictions import full_metrics
 from ..features.collation import TacfnDataCollator
-from ..features.dataset import FeatureRows
+from ..features.feature_rows import FeatureRows
 from ..features.labels import label_names_of, labels_as
-from ..features.statistics import feature_lengths, lengths_of, mean_over_time
+from ..features.shapes import feature_lengths, lengths_of
+from ..features.time_averages import mean_over_time
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification

@@ -40,6 +40,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "prediction_loss_only": (bool, "there would be no predictions and no metrics; leave it out"),
     "batch_eval_metrics": (bool, "the metrics are those of all rows together; leave it out"),
+    "eval_use_gather_object": (bool, "of the last batch it would cut the outputs instead of the rows; leave it out"),
     "eval_do_concat_batches": (lambda value: not value, "the metrics are those of all rows together; leave it out"),
     "include_for_metrics": (
         lambda value: "inputs" in value,

@@ -31,9 +31,13 @@ def logits_beta_gate(model, h_a, h_t):
     weights = {name: value.double() for name, value in model.state_dict().items()}
     state = {"audio": h_a, "text": h_t}
     state = {name: h.double() for name, h in state.items() if h is not None}
+    distances = []
     for name, h in state.items():
         mean, std = (weights[f"model.{name}_standardizer.{kind}"] for kind in ("mean", "std"))
         state[name] = (h - mean) / std
+        if config.gate_reads_distance:
+            whitened = linear(weights, f"model.{name}_distance", state[name].mean(0))
+            distances.append((whitened**2).mean().clamp(min=0.5).log())
         if config.num_hidden_layers == 0:
             state[name] = state[name].mean(0, keepdim=True)
         if f"model.{name}_projection.weight" in weights:
@@ -62,7 +66,7 @@ def logits_beta_gate(model, h_a, h_t):
     means = {n: layer_norm(weights, f"model.beta_gate.{n}_norm", h, eps).mean(0) for n, h in state.items()}
     if len(means) == 2:
         a, t = means["audio"], means["text"]
-        g = torch.cat([a, t, (a - t).abs(), a * t])
+        g = torch.cat([a, t, (a - t).abs(), a * t, *(8 * distance.view(1) for distance in distances)])
         gate = torch.sigmoid(
             linear(weights, "model.beta_gate.mlp.2", F.relu(linear(weights, "model.beta_gate.mlp.0", g)))
         )

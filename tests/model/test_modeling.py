@@ -11,6 +11,7 @@ from transformers.utils import find_labels
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification, TacfnModel
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
+from tacfn_hf.model.distance_tacfn import FeatureDistance
 from tacfn_hf.model.standardization_tacfn import FeatureStandardizer
 
 
@@ -74,6 +75,8 @@ def test_standardised_features_go_the_way_of_the_formula(config, where, num_clas
     for i, name in enumerate(("audio", "text")):
         positions = torch.cat([pair[i] for pair in pairs])
         getattr(model.model, f"{name}_standardizer").set_statistics(positions.mean(dim=0), positions.std(dim=0))
+        distance = getattr(model.model, f"{name}_distance")
+        distance.set_statistics(torch.full((positions.shape[1],), 0.1), positions.T.corrcoef())
     h_a, mask_a = place([a for a, _ in pairs], 37, where, float("nan"))
     h_t, mask_t = place([t for _, t in pairs], 11, where, float("nan"))
     mask_t[1] = True
@@ -115,6 +118,25 @@ def test_half_precision_sees_features_whose_mean_is_large(config, dtype, tmp_pat
     with torch.no_grad():
         expected = model(h_a=h_a).h_fused
         assert torch.allclose(half(h_a=h_a).h_fused.float(), expected, atol=0.05 * expected.std().item() + 0.02)
+
+
+def test_whitened_features_of_the_training_part_have_no_covariance():
+    z = torch.randn(4000, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64) + 1
+    distance = FeatureDistance(6)
+    distance.set_statistics(z.mean(dim=0), z.T.cov(), shrinkage=0.0)
+    whitened = torch.nn.functional.linear(z.float(), distance.weight, distance.bias)
+    torch.testing.assert_close(whitened.T.cov(), torch.eye(6), atol=1e-3, rtol=0)
+    far, near = (
+        distance(values.float(), torch.zeros(4000, 1, dtype=torch.bool))
+        for values in (z[:, None, torch.randperm(6)], z[:, None])
+    )
+    assert far.mean() > near.mean()
+
+
+def test_features_that_are_the_same_in_all_rows_have_a_distance():
+    distance = FeatureDistance(6)
+    distance.set_statistics(torch.zeros(6), torch.full((6, 6), -1e-18))
+    assert torch.isfinite(distance(torch.randn(4, 3, 6), torch.zeros(4, 3, dtype=torch.bool))).all()
 
 
 def test_a_constant_dimension_is_not_scaled():

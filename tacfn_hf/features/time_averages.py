@@ -1,0 +1,27 @@
+"""A dataset of features whose rows are averaged over time."""
+
+import numpy as np
+from datasets import Dataset, Features
+
+from ..model.modalities_tacfn import MODALITIES
+from .arrow_layout import column_batches, feature_arrays, feature_of, nested_array
+from .collation import as_features
+from .shapes import feature_size
+
+
+def mean_over_time(dataset: Dataset) -> Dataset:
+    """The dataset with the mean over time in place of each row's features, float32 `[1, d]`; null where it has none."""
+    sizes = {modality.features: feature_size(dataset, modality.features) for modality in MODALITIES}
+    sizes = {column: size for column, size in sizes.items() if size is not None}
+    table = dataset.remove_columns(list(sizes)).with_format("arrow")[:]
+    features = dataset.features.copy()
+    for column, size in sizes.items():
+        means: list[np.ndarray | None] = []
+        for batch in column_batches(dataset, column, batch_size=256):
+            for values in feature_arrays(batch):
+                h = as_features({column: values}, column, len(means))
+                means.append(None if h is None else h.double().mean(dim=0, keepdim=True).float().numpy())
+        table = table.append_column(column, nested_array(means, "float32", size))
+        features[column] = feature_of("float32", size)
+    features = Features({name: features[name] for name in table.column_names})
+    return Dataset(table.cast(features.arrow_schema)).with_format(dataset.format["type"])
