@@ -20,6 +20,8 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf.model.beta_gate_tacfn import DISTANCE_SCALE
+from tacfn_hf.model.distance_tacfn import NEAREST
 
 
 @dataclass
@@ -73,12 +75,14 @@ def bare_logits(
 
     def prepare(name, x, mask):
         x = (x - weights[f"model.{name}_standardizer.mean"]) / weights[f"model.{name}_standardizer.std"]
+        distance = linear(f"model.{name}_distance", mean(x, mask)).square().mean(-1, keepdim=True)
         x = F.dropout1d(x.mT, config.feature_dropout_prob).mT
-        if config.num_hidden_layers:  # features of the size of the network are not projected
-            return x
-        return linear(f"model.{name}_projection", mean(x, mask).unsqueeze(1))
+        if not config.num_hidden_layers:  # else features of the size of the network are not projected
+            x = linear(f"model.{name}_projection", mean(x, mask).unsqueeze(1))
+        return x, DISTANCE_SCALE * distance.clamp(min=NEAREST).log()
 
-    h_a, h_t = prepare("audio", h_a, mask_a), prepare("text", h_t, mask_t)
+    h_a, distance_a = prepare("audio", h_a, mask_a)
+    h_t, distance_t = prepare("text", h_t, mask_t)
     if not config.num_hidden_layers:
         mask_a = mask_t = None
     for i in range(config.num_hidden_layers):
@@ -93,8 +97,8 @@ def bare_logits(
         h_t = norm(f"{layer}.text_feed_forward_norm.norm", h_t + feed_forward(f"{layer}.text_feed_forward", h_t))
     a = mean(norm("model.beta_gate.audio_norm", h_a), mask_a)
     t = mean(norm("model.beta_gate.text_norm", h_t), mask_t)
-    hidden = F.relu(linear("model.beta_gate.mlp.0", torch.cat([a, t, (a - t).abs(), a * t], -1)))
-    w = torch.sigmoid(linear("model.beta_gate.mlp.2", hidden))
+    g = torch.cat([a, t, (a - t).abs(), a * t, distance_a, distance_t], -1)
+    w = torch.sigmoid(linear("model.beta_gate.mlp.2", F.relu(linear("model.beta_gate.mlp.0", g))))
     return linear("classifier.out_proj", F.dropout(F.relu(w * a + (1 - w) * t), p))
 
 

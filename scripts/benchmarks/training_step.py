@@ -90,7 +90,7 @@ def count_waits(step: Callable[[], Any], device: str) -> dict[str, int]:
 
 
 def measure_steps(args: BenchmarkArguments) -> list[dict[str, Any]]:
-    options = TrainingOptions()
+    options = TrainingOptions(output_dir="")
     shared = {f.name for f in fields(Objective)} & {f.name for f in fields(options)} - {"class_weights"}
     objective = Objective(
         label_smoothing=options.label_smoothing_factor, **{name: getattr(options, name) for name in shared}
