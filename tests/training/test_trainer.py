@@ -309,9 +309,7 @@ def test_means_that_are_made_once_give_what_the_network_makes_of_the_positions(t
     model = tiny(parts["train"], num_hidden_layers=0)
     trainer = build_trainer(model, args, parts)
     seen = []
-    model.register_forward_pre_hook(
-        lambda _, args, given: seen.extend(h.shape[1] for h in given.values()), with_kwargs=True
-    )
+    model.model.text_standardizer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     trainer.train()
     output = trainer.predict(parts["test"])
     assert set(seen) == {1}  # the network is given means alone
