@@ -48,8 +48,8 @@ def run_training(
     flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
-    `write_results`. metrics.json also says whether beta tells the truth on the
-    test part (or else the validation part), as `measure_gate_truth` has it.
+    `write_results`. metrics.json also says what beta is worth on the test part (or else the validation part), as
+    `measure_gate_truth` has it.
 
     Args:
         about: what else "about" of metrics.json is to say.
