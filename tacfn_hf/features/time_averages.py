@@ -1,6 +1,7 @@
 """A dataset of features whose rows are averaged over time."""
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, Features
 
 from ..model.modalities_tacfn import MODALITIES
@@ -13,7 +14,9 @@ def mean_over_time(dataset: Dataset) -> Dataset:
     """The dataset with the mean over time in place of each row's features, float32 `[1, d]`; null where it has none."""
     sizes = {modality.features: feature_size(dataset, modality.features) for modality in MODALITIES}
     sizes = {column: size for column, size in sizes.items() if size is not None}
-    table = dataset.remove_columns(list(sizes)).with_format("arrow")[:]
+    others = [name for name in dataset.column_names if name not in sizes]
+    table = dataset.select_columns(others).with_format("arrow")[:] if others else None
+    columns = {} if table is None else {name: table.column(name) for name in others}
     features = dataset.features.copy()
     for column, size in sizes.items():
         means: list[np.ndarray | None] = []
@@ -21,7 +24,7 @@ def mean_over_time(dataset: Dataset) -> Dataset:
             for values in feature_arrays(batch):
                 h = as_features({column: values}, column, len(means))
                 means.append(None if h is None else h.double().mean(dim=0, keepdim=True).float().numpy())
-        table = table.append_column(column, nested_array(means, "float32", size))
+        columns[column] = nested_array(means, "float32", size)
         features[column] = feature_of("float32", size)
-    features = Features({name: features[name] for name in table.column_names})
-    return Dataset(table.cast(features.arrow_schema)).with_format(dataset.format["type"])
+    features = Features({name: features[name] for name in columns})
+    return Dataset(pa.table(columns).cast(features.arrow_schema)).with_format(dataset.format["type"])

@@ -23,8 +23,9 @@ from tacfn_hf.evaluation.record import changed_arguments
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.extraction import extract_features
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
+from tacfn_hf.sharing.card_values import METRICS, TASK
 from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
-from tacfn_hf.sharing.model_card import METRICS, TASK, write_card
+from tacfn_hf.sharing.model_card import write_card
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments, flags
 from tacfn_hf.training.run import run_training
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
@@ -112,7 +113,8 @@ def run(processor, tmp_path_factory) -> Path:
     extract_features(Dataset.from_dict(rows), processor, folder / "features" / "corpus-x")
     shutil.copy(folder / "recording-0.wav", folder / "hello.wav")
     split = {"group_column": "session", "test_groups": ["ses3"], "valid_groups": ["ses2"]}
-    return train(folder / "features" / "corpus-x", folder / "run-1", **split, learning_rate=0.02, hub_token=SECRET)
+    chosen = {"load_best_model_at_end": True, "learning_rate": 0.02, "hub_token": SECRET}
+    return train(folder / "features" / "corpus-x", folder / "run-1", **split, **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +190,7 @@ def test_the_figures_in_the_text(run):
     assert set(arguments) == {
         "argument",
         "---",
-        *(f"`{name}`" for name in (*SIZES, "num_train_epochs", "learning_rate")),
+        *(f"`{name}`" for name in (*SIZES, "num_train_epochs", "learning_rate", "load_best_model_at_end")),
     }
 
 

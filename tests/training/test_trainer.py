@@ -8,11 +8,12 @@ import torch
 from datasets import Dataset
 from sessions import NAMES, make, plain, session_parts, tiny, trainer_for
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.debug_utils import DebugOption
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator
 from tacfn_hf.evaluation.predictions import evaluate_split
+from tacfn_hf.features.collation import as_features
 from tacfn_hf.features.shapes import feature_lengths
 from tacfn_hf.training.trainer import build_trainer, make_compute_metrics
 from tacfn_hf.training.training_arguments import REFUSED, TacfnTrainingArguments
@@ -300,3 +301,45 @@ def test_no_validation_part(tmp_path):
         trainer_for(tmp_path, parts)
     none = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     trainer_for(tmp_path, parts, num_train_epochs=1, **none).train()
+
+
+def test_means_that_are_made_once_give_what_the_network_makes_of_the_positions(tmp_path):
+    parts = session_parts()
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, num_train_epochs=1)
+    model = tiny(parts["train"], num_hidden_layers=0)
+    trainer = build_trainer(model, args, parts)
+    seen = []
+    model.model.text_standardizer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    trainer.train()
+    output = trainer.predict(parts["test"])
+    assert set(seen) == {1}  # the network is given means alone
+    batch = TacfnDataCollator()([parts["test"][i] for i in range(12)])
+    assert batch["h_t"].shape[1] > 1
+    with torch.no_grad():
+        expected = model.eval()(**batch)
+    assert np.allclose(output.predictions[0], expected.logits, atol=1e-5)
+    assert np.allclose(output.predictions[1], expected.beta, atol=1e-5)
+    lengths = [len(h) for row in parts["train"] if (h := as_features(row, "h_t", 0)) is not None]
+    assert trainer.objective.num_positions["text"] == pytest.approx(np.mean(lengths))
+
+
+def test_the_trainer_of_transformers_trains_on_the_plain_loss(tmp_path):
+    parts = session_parts()
+    args = TrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        disable_tqdm=True,
+        report_to="none",
+        max_steps=1,
+        logging_steps=1,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        per_device_train_batch_size=24,
+    )
+    model = tiny(parts["train"], hidden_dropout_prob=0.0)
+    batch = TacfnDataCollator()([parts["train"][i] for i in range(24)])
+    with torch.no_grad():
+        expected = model.train()(**batch).loss.item()
+    trainer = Trainer(model=model, args=args, train_dataset=parts["train"], data_collator=TacfnDataCollator())
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, abs=1e-4)
