@@ -43,8 +43,9 @@ if [ "${4:-}" = --small ]; then
     python3 - "$site" <<'END'
 import sys
 from transformers import BertConfig, BertModel, WavLMConfig, WavLMModel
-for name, model in (("speech", WavLMModel(WavLMConfig(num_hidden_layers=1))), ("text", BertModel(BertConfig(num_hidden_layers=1)))):
-    model.save_pretrained(f"{sys.argv[1]}/{name}")
+sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+WavLMModel(WavLMConfig(**sizes, conv_dim=[32] * 7, num_conv_pos_embedding_groups=4)).save_pretrained(f"{sys.argv[1]}/speech")
+BertModel(BertConfig(**sizes)).save_pretrained(f"{sys.argv[1]}/text")
 END
     exactness=(--audio_encoder "$site/speech" --text_encoder "$site/text")
     speed=(--num_utterances 1 --repeats 1)
