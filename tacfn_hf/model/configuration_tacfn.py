@@ -1,29 +1,14 @@
 """Configuration of the TACFN-inspired audio + text fusion network."""
 
-import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-if TYPE_CHECKING:
-    # Never imported: transformers reads such lines to find which files go with this one, when it saves a checkpoint and
-    # when it fetches one. Through them, and the one in processing_tacfn.py, each file that it names leads to all.
-    from .modeling_tacfn import TacfnModel  # noqa: F401
-    from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401
-
 # Of samples with both modalities, with audio alone, with text alone.
 TEMPERATURES = ("temperature", "audio_temperature", "text_temperature")
-# What `pipeline` looks for in config.json, as `Pipeline.save_pretrained` writes it.
-CUSTOM_PIPELINES = {
-    "multimodal-emotion-recognition": {
-        "impl": "pipeline_tacfn.EmotionRecognitionPipeline",
-        "pt": ["AutoModelForSequenceClassification"],
-        "type": "multimodal",
-    }
-}
 
 
 @strict
@@ -165,17 +150,11 @@ class TacfnConfig(PreTrainedConfig):
                 f"transformers_weights is {kwargs['transformers_weights']!r}: the weights are in model.safetensors, no "
                 "other file is read."
             )
-        kwargs.pop("custom_pipelines", None)
-        if __name__.startswith("transformers_modules."):
-            self.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
-        else:
-            # Installed code follows no pointer to code in a file, and `pipeline` would ask for trust where it sees one.
+        if not __name__.startswith("transformers_modules."):
+            # The installed package needs no code from a checkpoint, for which transformers would ask for trust.
+            kwargs.pop("custom_pipelines", None)
             kwargs["auto_map"] = {"AutoConfig": "configuration_tacfn.TacfnConfig"}
         super().__post_init__(**kwargs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `PreTrainedConfig.to_dict`, always with this package's own `custom_pipelines`."""
-        return super().to_dict() | {"custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)}
 
     def validate_sizes(self):
         for name in (

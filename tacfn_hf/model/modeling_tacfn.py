@@ -1,5 +1,6 @@
 """TACFN-inspired fusion of audio and text features, as transformers models."""
 
+import copy
 import difflib
 import inspect
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from .beta_gate_tacfn import BetaGate, masked_mean
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalTransformer
 from .distance_tacfn import FeatureDistance
+from .pipeline_tacfn import CUSTOM_PIPELINES
 from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
@@ -230,11 +232,12 @@ class TacfnPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory, **kwargs):
         """
-        As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, and a
-        complete `auto_map`.
+        As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, which
+        `auto_map` and `custom_pipelines` in its config.json name.
         """
         # The config may be shared with a model of another class, or come from another repository.
         self.config.auto_map = {"AutoConfig": "configuration_tacfn.TacfnConfig", **self._auto_map}
+        self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, **kwargs)
 
 
