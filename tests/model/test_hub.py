@@ -17,6 +17,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from hostile import with_code
 from hub import LoopbackHub
 from tiny import save_speech_encoder, save_text_encoder
 from transformers import BertModel
@@ -195,25 +196,6 @@ def pickled(encoder: Path, folder: Path) -> Path:
     for file in encoder.glob("*.json"):
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
-
-
-def with_code(encoder: Path, marker: Path) -> Path:
-    """Plants code that its config and its tokenizer name, and that would write the marker."""
-    (encoder / "planted.py").write_text(
-        f"open({str(marker)!r}, 'w').close()\n"
-        "import transformers\n"
-        "class Config(transformers.BertConfig): pass\n"
-        "class Model(transformers.BertModel): config_class = Config\n"
-        "class Tokenizer(transformers.BertTokenizer): pass\n"
-    )
-    for name, auto_map in (
-        ("config.json", {"AutoConfig": "planted.Config", "AutoModel": "planted.Model"}),
-        ("tokenizer_config.json", {"AutoTokenizer": ["planted.Tokenizer", "planted.Tokenizer"]}),
-    ):
-        file = encoder / name
-        if file.exists():
-            file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": auto_map}))
-    return encoder
 
 
 @pytest.fixture(scope="module")
