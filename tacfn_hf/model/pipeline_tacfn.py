@@ -10,9 +10,9 @@ import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
-from .inputs_tacfn import as_list, is_blank, rows_of, undecoded
 from .processing_tacfn import TacfnProcessor
 from .provenance_tacfn import check_provenance
+from .utterances_tacfn import as_list, is_blank, rows_of, undecoded
 
 
 # The entry of config.json from which `pipeline` finds the class, as `Pipeline.save_pretrained` writes it.

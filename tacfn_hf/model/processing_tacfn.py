@@ -17,7 +17,6 @@ from transformers.utils.hub import cached_file
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
-from .inputs_tacfn import as_audio_list, as_list, is_blank
 from .loading_tacfn import (
     DTYPES,
     ENCODER_FOLDERS,
@@ -29,6 +28,7 @@ from .loading_tacfn import (
     load_part,
     resolve_layer,
 )
+from .utterances_tacfn import as_audio_list, as_list, is_blank
 
 
 # Held during every call of a tokenizer: truncation is a state of the tokenizer, which threads share.
