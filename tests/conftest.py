@@ -23,6 +23,10 @@ def config() -> TacfnConfig:
         audio_feature_size=12,
         text_feature_size=16,  # equal to hidden_size: this side has no projection
         hidden_size=16,
+        num_hidden_layers=2,
+        num_classifier_layers=2,
+        hidden_dropout_prob=0.2,
+        feature_dropout_prob=0.0,
         num_attention_heads=4,
         gate_hidden_size=8,
         initializer_range=0.3,  # far from linear, so that a wrong term shows

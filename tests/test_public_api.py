@@ -42,8 +42,9 @@ CORPORA = {
 
 
 def test_the_public_names():
-    found = {name for name, value in vars(tacfn_hf).items() if getattr(value, "__module__", "").startswith("tacfn_hf")}
-    assert found == NAMES
+    assert set(tacfn_hf.__all__) == NAMES
+    assert set(dir(tacfn_hf)) >= NAMES
+    assert all(getattr(tacfn_hf, name).__name__ == name for name in NAMES)
 
 
 def test_the_corpora():

@@ -61,6 +61,11 @@ def config_for(processor: TacfnProcessor, **settings) -> TacfnConfig:
 NAMES = ["angry", "calm", "sad"]
 
 
+# A partition of them, and the sizes of a network for them, as a command line has these.
+SPLIT = ["--group_column", "session", "--test_groups", "4", "--valid_groups", "3"]
+TINY = ["--hidden_size", "16", "--num_attention_heads", "2", "--num_hidden_layers", "1", "--gate_hidden_size", "8"]
+
+
 def make_features(rows: int = 48, label_names=NAMES) -> Dataset:
     """Features that tell their label, of 12 rows a session; every sixth row lacks audio."""
     generator = np.random.default_rng(0)
@@ -90,7 +95,7 @@ def make_features(rows: int = 48, label_names=NAMES) -> Dataset:
 
 def cross_validated(argv: list[str]) -> dict:
     """The report of a cross-validation with the arguments of a command line, and a card in each run's folder."""
-    from tacfn_hf.cli.shared import parse_arguments
+    from tacfn_hf.cli.parsing import parse_arguments
     from tacfn_hf.features.arguments import DataArguments
     from tacfn_hf.sharing.model_card import write_card
     from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments

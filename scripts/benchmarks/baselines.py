@@ -19,37 +19,33 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf import CrossModalTransformer, TacfnConfig
 from tacfn_hf.evaluation.metrics import EmotionMetric
 from tacfn_hf.features.collation import as_features, name_of
-from tacfn_hf.model.augmentation_tacfn import drop_dimensions
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
-from tacfn_hf.model.modeling_tacfn import ClassificationHead, TacfnModel, check_keywords
+from tacfn_hf.model.inputs_tacfn import complete_inputs
+from tacfn_hf.model.modeling_tacfn import ClassificationHead
 from tacfn_hf.model.standardization_tacfn import FeatureStandardizer
+from tacfn_hf.training.objective import Objective, masked_sum
 
 
 class Baseline(nn.Module):
     """
-    What the models share: inputs, output and loss of `TacfnForSequenceClassification`. A subclass has `fuse`.
+    What the models share: inputs and output of `TacfnForSequenceClassification`. A subclass has `fuse`.
 
     Of the config are used: `audio_feature_size` d_a, `text_feature_size` d_t, `hidden_size` d, `hidden_dropout_prob`,
-    `num_labels` C, `class_weights`, and where a model has them `num_attention_heads`, `num_hidden_layers`,
-    `intermediate_size` and `gate_hidden_size`, and what is done to the features: `standardize_features`,
-    `feature_dropout_prob` and `modality_dropout_prob`.
+    `feature_dropout_prob`, `num_labels` C, and where a model has them `num_attention_heads`, `num_hidden_layers`,
+    `intermediate_size` and `gate_hidden_size`.
     """
+
+    averages_over_time = True  # features and their means give the same answers, but for the two with attention
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
         self.config = config
-        self.num_labels = config.num_labels
-        if config.standardize_features:
-            self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
-            self.text_standardizer = FeatureStandardizer(config.text_feature_size)
-
-    # What the network does to its inputs, in training and otherwise, and its loss.
-    dtype = TacfnModel.dtype
-    prepare = TacfnModel.prepare
-    _loss, _losses = TacfnForSequenceClassification._loss, TacfnForSequenceClassification._losses
+        self.audio_standardizer = FeatureStandardizer(config.audio_feature_size)
+        self.text_standardizer = FeatureStandardizer(config.text_feature_size)
+        self.feature_dropout = nn.Dropout1d(config.feature_dropout_prob)
 
     def forward(
         self,
@@ -57,39 +53,32 @@ class Baseline(nn.Module):
         h_t: torch.Tensor | None = None,
         mask_a: torch.Tensor | None = None,
         mask_t: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
-        smoothing: float = 0.0,
-        **kwargs,
     ) -> ModelOutput:
         """
         Args:
             h_a, h_t: `[B, L_a, d_a]` and `[B, L_t, d_t]`; one of them may be None.
             mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD; True throughout a sample: it lacks the
                 modality. What stands behind a mask has no influence.
-            labels: int64 `[B]`, -100 = not labelled.
-            num_items_in_batch: what the sum of the losses is divided by, in place of the number of labels.
-            smoothing: `label_smoothing` of torch's `cross_entropy`.
 
         Returns:
-            `loss` (with labels), `logits [B, C]`, and `beta [B, 1]`: how far audio was trusted (1: audio, 0: text), NaN
-            where the model has nothing that says so.
+            `logits [B, C]`, `beta [B, 1]`: how far audio was trusted (1: audio, 0: text), NaN where the model has
+            nothing that says so, and `has_audio` and `has_text` `[B]`. In training, `terms` where the loss is not that
+            of the logits; see `BaselineObjective`.
 
         Raises:
             ValueError: no modality at all, or shapes that do not fit the config or each other.
-            TypeError: features or a mask that are no tensors, a mask that is not boolean, or an unknown argument.
+            TypeError: features or a mask that are no tensors, or a mask that is not boolean.
         """
-        check_keywords(self.forward, kwargs)
-        h_a, h_t, mask_a, mask_t = self.prepare(h_a, h_t, mask_a, mask_t)
-        if self.training and self.config.feature_dropout_prob > 0:
-            h_a = drop_dimensions(h_a, self.config.feature_dropout_prob)
-            h_t = drop_dimensions(h_t, self.config.feature_dropout_prob)
+        h_a, h_t, mask_a, mask_t = complete_inputs(self.config, h_a, h_t, mask_a, mask_t)
+        h_a = self.audio_standardizer(h_a).masked_fill(mask_a.unsqueeze(-1), 0.0)
+        h_t = self.text_standardizer(h_t).masked_fill(mask_t.unsqueeze(-1), 0.0)
+        h_a, h_t = self.feature_dropout(h_a.mT).mT, self.feature_dropout(h_t.mT).mT
         logits, beta, *terms = self.fuse(h_a, h_t, mask_a, mask_t)
-        output = {}
-        if labels is not None:
-            output["loss"] = self._total_loss(logits, terms, labels, num_items_in_batch, smoothing)
         beta = logits.new_full((len(logits), 1), float("nan")) if beta is None else beta
-        return ModelOutput(**output, logits=logits, beta=beta)
+        output = ModelOutput(logits=logits, beta=beta, has_audio=~mask_a.all(dim=1), has_text=~mask_t.all(dim=1))
+        if self.training and terms:
+            output["terms"] = tuple(terms)
+        return output
 
     def fuse(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
@@ -101,21 +90,15 @@ class Baseline(nn.Module):
         """
         raise NotImplementedError
 
-    def _total_loss(
-        self,
-        logits: torch.Tensor,
-        terms: list[tuple[torch.Tensor, torch.Tensor]],
-        labels: torch.Tensor,
-        num_items: torch.Tensor | int | None,
-        smoothing: float,
-    ) -> torch.Tensor:
-        if not terms:
-            return self._loss(logits, labels, num_items, smoothing)
-        if num_items is None:
-            num_items = (labels != -100).sum().clamp(min=1)
-        return sum(
-            self._loss(term, labels.masked_fill(left_out, -100), num_items, smoothing) for term, left_out in terms
-        )
+
+class BaselineObjective(Objective):
+    """The objective of the network, of the logits or of the terms of a baseline, and without what is the network's."""
+
+    def __call__(self, model, inputs, labels, num_items=None, network=None):
+        output = model(**inputs)
+        terms = output.get("terms", ((output.logits, torch.zeros_like(output.has_audio)),))
+        losses = [masked_sum(self.weighted(model.config, logits, labels), ~out) for logits, out in terms]
+        return sum(losses) / ((labels != -100).sum().clamp(min=1) if num_items is None else num_items), output
 
 
 def mlp(input_size: int, config: TacfnConfig) -> nn.Sequential:
@@ -331,6 +314,8 @@ class MultimodalTransformer(Baseline):
     to the other one, and its own mean is 0.
     """
 
+    averages_over_time = False
+
     def __init__(self, config: TacfnConfig):
         super().__init__(config)
         d = config.hidden_size
@@ -382,6 +367,8 @@ class FirstFusion(Baseline):
     modality that a whole batch lacks as so much padding as the other one is long.
     """
 
+    averages_over_time = False
+
     def __init__(self, config: TacfnConfig):
         super().__init__(config)
         d_a, d_t, d = config.audio_feature_size, config.text_feature_size, config.hidden_size
@@ -424,6 +411,7 @@ BASELINES: dict[str, type[Baseline]] = {
 
 def svm_scores(
     config: TacfnConfig,
+    class_weights: list[float] | None,
     train_rows: Iterable[Mapping[str, Any]],
     valid_rows: Iterable[Mapping[str, Any]],
     test_rows: Iterable[Mapping[str, Any]],
@@ -434,7 +422,8 @@ def svm_scores(
     smallest of several.
 
     Args:
-        config: gives `audio_feature_size`, `text_feature_size`, `id2label` and `class_weights`.
+        config: gives `audio_feature_size`, `text_feature_size` and `id2label`.
+        class_weights: one factor for each class, or None.
         train_rows, valid_rows, test_rows: rows as `TacfnDataCollator` takes them, labelled.
 
     Returns:
@@ -451,7 +440,7 @@ def svm_scores(
     absent = [name for i, name in enumerate(names) if i not in y_train]
     if absent:
         raise ValueError(f"No training row has the label {', '.join(absent)}: the machine needs every class.")
-    weights = None if config.class_weights is None else dict(enumerate(config.class_weights))
+    weights = None if class_weights is None else dict(enumerate(class_weights))
     best_ua = -1.0
     for strength in (0.1, 1, 10):
         machine = make_pipeline(

@@ -1,26 +1,19 @@
 """
-One table of fusion methods: the network with its recipe against the baselines of baselines.py, on the same folds,
-features, collator, trainer and selection, with several seeds.
+One table of fusion methods: the network against the baselines of baselines.py, on the same folds, features, collator
+and trainer, with several seeds.
 
-    python scripts/benchmarks/fusion_methods.py --dataset features/iemocap --group_column session \
-        --valid_fraction 0.15 --valid_group_column dialogue --seeds 0 1 2 3 4 --output_dir runs/methods
-    python scripts/benchmarks/fusion_methods.py recipe.json --methods tacfn concatenation ...
+    python scripts/benchmarks/fusion_methods.py --config iemocap --dataset features/iemocap --seeds 0 1 2 3 4 \\
+        --output_dir runs/methods
 
-Arguments are those of cross_validate.py. All methods get the recipe's arguments of training, and its standardisation
-and dropout of features, but not what is particular to the network (pooling, losses, noise, sizes). Their sizes are
-SIZES. A run that is there already is not made again, so that several processes can make the methods of one output_dir.
-output_dir gets `methods.json`, and for each method, fold and seed `metrics.json` and `predictions.parquet`.
+Options are those of `tacfn cross-validate`, and --methods. All methods get the same training, standardisation and
+dropout of features, but not what is particular to the network (losses of one modality and of the gate). Their sizes
+are SIZES. A run that is there already is not made again, so that several processes can make the methods of one
+output_dir. output_dir gets `methods.json`, and for each method, fold and seed `metrics.json` and `predictions.parquet`.
 """
-
-import os
-import sys
-
-
-# This folder comes first on the path of a script, and its parent's evaluate.py would hide the evaluate library.
-sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.dirname(os.path.realpath(__file__)))]
 
 import json
 import shutil
+import sys
 import warnings
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,31 +21,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from baselines import BASELINES, svm_scores
+from baselines import BASELINES, BaselineObjective, svm_scores
 from datasets import Dataset
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging
 
-from tacfn_hf.cli.shared import parse_arguments, with_recipe
-from tacfn_hf.corpora.opening import open_dataset
+from tacfn_hf.cli.parsing import parse_training
+from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.evaluation.calibration import class_scores, fit_temperature
 from tacfn_hf.evaluation.gate import REPLACEMENTS, measure_gate_truth, measure_missing, summarize_gate_truth
 from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics
 from tacfn_hf.evaluation.record import write_results
 from tacfn_hf.evaluation.significance import paired_permutation_test
-from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.features.labels import label_names_of
+from tacfn_hf.features.labels import label_names_of, labels_as
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
-from tacfn_hf.files import write_json
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
 from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
 from tacfn_hf.training.run import calibrate
-from tacfn_hf.training.setup import build_model, set_statistics
+from tacfn_hf.training.setup import balanced_class_weights, build_model, set_statistics
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+from tacfn_hf.writing import write_json
 
 
 NETWORK, SVM = "tacfn", "SVM"
@@ -71,15 +63,6 @@ TRUTH = (
     "occlusion correlation",
 )
 GATED = (NETWORK, "GMU", "first implementation")
-# What belongs to the network of this package.
-OWN = {
-    "pool_features": False,
-    "gate_reads_distance": False,
-    "noise_prob": 0.0,
-    "modality_dropout_prob": 0.0,
-    "unimodal_loss_weight": 0.0,
-    "gate_loss_weight": 0.0,
-}
 
 
 @dataclass
@@ -95,9 +78,8 @@ def main() -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", message="'pin_memory' argument")
-    argv = with_recipe(sys.argv[1:], Path(__file__).parents[1] / "configs" / "default.json")
-    classes = (DataArguments, ModelArguments, TacfnTrainingArguments, CrossValidationArguments, MethodArguments)
-    data_args, model_args, args, cv_args, method_args = parse_arguments(classes, argv, __doc__)
+    more = (CrossValidationArguments, MethodArguments)
+    data_args, model_args, args, cv_args, method_args = parse_training(sys.argv[1:], __doc__, "fusion_methods.py", more)
     unknown = [name for name in method_args.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"methods names {', '.join(unknown)}: there are {', '.join(METHODS)}.")
@@ -125,16 +107,17 @@ def main() -> None:
             if "valid" not in parts:
                 raise ValueError("There is no validation part to calibrate on: give valid_fraction.")
             made_of = {name: part._fingerprint for name, part in parts.items()}
-            used = settings if method == NETWORK else {**settings, **OWN, **SIZES.get(method, {})}
+            used = settings if method == NETWORK else {**without_own(settings), **SIZES.get(method, {})}
             if (folder / "metrics.json").is_file():
                 found = json.loads((folder / "metrics.json").read_text())["about"]
                 if (found["settings"], found["made_of"]) != (used, made_of):
                     raise ValueError(f"{folder} holds a run with other arguments or data: choose another output_dir.")
                 continue
-            # Anew for each run, since a Trainer changes its arguments.
-            place = ["--output_dir", str(folder / "checkpoints"), "--seed", str(seed)]
-            args = parse_arguments(classes, [*argv, *place])[2]
-            result, table, about = svm(parts, args) if method == SVM else train(method, parts, model_args, args)
+            # A copy for each run, since a Trainer changes its arguments.
+            of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed)
+            result, table, about = (
+                svm(parts, args.class_weights) if method == SVM else train(method, parts, model_args, of_run)
+            )
             write_results(folder, {"test": result}, {"test": table}, {**about, "settings": used, "made_of": made_of})
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     groups = groups_of(dataset, data_args.valid_group_column or data_args.group_column, "group_column")
@@ -148,23 +131,28 @@ def run_folder(output_dir: Path, method: str, fold: str, seed: int) -> Path:
     return output_dir / method.replace(" ", "_") / fold_folder(fold) / f"seed-{seed}"
 
 
+def without_own(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that count for a baseline: those of the data and of transformers, and the dropouts."""
+    own = {*ModelArguments.__dataclass_fields__, "unimodal_loss_weight", "gate_loss_weight", "noise_prob"}
+    own -= {"hidden_dropout_prob", "feature_dropout_prob"}
+    return {name: value for name, value in settings.items() if name not in own}
+
+
 def train(
     method: str, parts: dict[str, Dataset], model_args: ModelArguments, args: TacfnTrainingArguments
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """A method trained and calibrated on its parts: its figures and predictions of the test part."""
     set_seed(args.seed)
-    if method == NETWORK:
-        model: nn.Module = build_model(parts["train"], model_args, args.class_weights)
-    else:
-        bare = replace(model_args, **OWN, standardize_features=False)
-        config = build_model(parts["train"], bare, args.class_weights).config.to_dict()
-        standardize = bool(model_args.standardize_features)
-        config = TacfnConfig.from_dict({**config, **SIZES[method], "standardize_features": standardize})
+    model: nn.Module = build_model(parts["train"], model_args)
+    if method != NETWORK:
+        config = TacfnConfig.from_dict({**model.config.to_dict(), **SIZES[method]})
+        config.gate_reads_distance = False
         set_seed(args.seed)
         model = BASELINES[method](config)
-        if standardize:
-            set_statistics(model, parts["train"])
+        set_statistics(model, parts["train"])
     trainer = build_trainer(model, args, parts)
+    if method != NETWORK:
+        trainer.objective = BaselineObjective(trainer.objective.class_weights, trainer.objective.label_smoothing)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     seconds = trainer.train().metrics["train_runtime"]
@@ -181,12 +169,13 @@ def train(
     return finite(result), table, about
 
 
-def svm(parts: dict[str, Dataset], args: TacfnTrainingArguments) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
+def svm(parts: dict[str, Dataset], class_weights: str) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """The same of the SVM, whose decision function stands in the place of logits."""
-    config = build_model(parts["train"], ModelArguments(hidden_size=8), args.class_weights).config
+    config = build_model(parts["train"], ModelArguments(hidden_size=8)).config
     rows = {name: part.with_format("numpy") for name, part in parts.items()}
-    valid, test, size = svm_scores(config, rows["train"], rows["valid"], rows["test"])
     names = label_names_of(config)
+    weights = balanced_class_weights(labels_as(parts["train"], names), names) if class_weights == "balanced" else None
+    valid, test, size = svm_scores(config, weights, rows["train"], rows["valid"], rows["test"])
     valid_labels, labels = (np.asarray(parts[name].with_format(None)["label"][:]) for name in ("valid", "test"))
     temperature = fit_temperature(valid, valid_labels)
     no_beta = np.full((len(test), 1), np.nan)

@@ -1,0 +1,1 @@
+"""`tacfn`, one module a command: it reads its arguments, and only then imports what does the work."""

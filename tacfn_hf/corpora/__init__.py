@@ -3,47 +3,35 @@
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from datasets import DatasetDict
-
-from .crema_d import load_crema_d
-from .diagnostic import load_diagnostic
-from .emodb import load_emodb
-from .esd import load_esd
-from .folder import load_folder
-from .hub import load_hub
-from .iemocap import load_iemocap
-from .meld import load_meld
-from .mosei import load_mosei
-from .msp_improv import load_msp_improv
-from .msp_podcast import load_msp_podcast
-from .ravdess import load_ravdess
-from .savee import load_savee
-from .schema import BadFilesError
-from .tess import load_tess
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 
-# The reader of each corpus; its keyword arguments are the corpus' options.
-CORPORA: dict[str, Callable[..., DatasetDict]] = {
-    "iemocap": load_iemocap,
-    "meld": load_meld,
-    "mosei": load_mosei,
-    "msp_podcast": load_msp_podcast,
-    "msp_improv": load_msp_improv,
-    "ravdess": load_ravdess,
-    "crema_d": load_crema_d,
-    "emodb": load_emodb,
-    "esd": load_esd,
-    "savee": load_savee,
-    "tess": load_tess,
-    "diagnostic": load_diagnostic,
-    "folder": load_folder,
-    "hub": load_hub,
-}
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 
-def load_corpus(name: str, root: str | os.PathLike, *, skip_bad_files: bool = False, **options: Any) -> DatasetDict:
+# The module of each corpus has its name, and a reader load_<name>, whose keyword arguments are the corpus' options. It
+# is imported when it is used: this list is all that a command's --help needs.
+CORPORA = (
+    "iemocap",
+    "meld",
+    "mosei",
+    "msp_podcast",
+    "msp_improv",
+    "ravdess",
+    "crema_d",
+    "emodb",
+    "esd",
+    "savee",
+    "tess",
+    "diagnostic",
+    "folder",
+    "hub",
+)
+
+
+def load_corpus(name: str, root: str | os.PathLike, *, skip_bad_files: bool = False, **options: Any) -> "DatasetDict":
     """
     Opens a corpus in the folder that it was delivered as. No audio is decoded.
 
@@ -53,7 +41,7 @@ def load_corpus(name: str, root: str | os.PathLike, *, skip_bad_files: bool = Fa
     `group`.
 
     Args:
-        name: a key of `CORPORA`.
+        name: one of `CORPORA`.
         root: the folder.
         skip_bad_files: leave out rows whose audio can't be opened, with a warning, instead of raising. `allow_missing`
             of a reader is about files that are not there.
@@ -61,25 +49,37 @@ def load_corpus(name: str, root: str | os.PathLike, *, skip_bad_files: bool = Fa
 
     Raises:
         ValueError: an unknown name or option, another folder, missing files, annotations that can't be read.
-        BadFilesError: files that can't be opened, all of them.
+        schema.BadFilesError: files that can't be opened, all of them.
     """
+    from .schema import BadFilesError
+
     known = corpus_options(name)
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}: it has {', '.join(known) or 'none'}.")
     try:
-        return CORPORA[name](root, **options)
+        return reader_of(name)(root, **options)
     except BadFilesError as error:
         if not skip_bad_files:
             raise
         return error.without_bad_files()
 
 
-def corpus_options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a corpus by their names, with the one that all corpora have, `skip_bad_files`."""
+def reader_of(name: str) -> "Callable[..., DatasetDict]":
+    """
+    The function that opens a corpus, given its root and its options.
+
+    Raises:
+        ValueError: no corpus has the name.
+    """
     if name not in CORPORA:
         raise ValueError(f"There is no corpus {name!r}: the known ones are {', '.join(CORPORA)}.")
-    parameters = inspect.signature(CORPORA[name]).parameters
+    return getattr(import_module(f".{name}", __name__), f"load_{name}")
+
+
+def corpus_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a corpus by their names, with the one that all corpora have, `skip_bad_files`."""
+    parameters = inspect.signature(reader_of(name)).parameters
     own = {option: parameter for option, parameter in parameters.items() if option != "root"}
     return own | {"skip_bad_files": inspect.signature(load_corpus).parameters["skip_bad_files"]}
 
@@ -91,7 +91,7 @@ def parse_options(name: str, assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: not of the form name=value, or true or false is wanted.
     """
-    known, options = corpus_options(name), {}
+    known, options = corpus_options(name), dict[str, Any]()
     for assignment in assignments:
         option, equals, value = assignment.partition("=")
         if not equals:
@@ -99,6 +99,7 @@ def parse_options(name: str, assignments: Sequence[str]) -> dict[str, Any]:
         if option in known and isinstance(known[option].default, bool):
             if value.lower() not in ("true", "false"):
                 raise ValueError(f"The option {option} is {value!r}: it must be true or false.")
-            value = value.lower() == "true"
-        options[option] = value
+            options[option] = value.lower() == "true"
+        else:
+            options[option] = value
     return options

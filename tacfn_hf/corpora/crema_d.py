@@ -7,9 +7,10 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import audio_files, check_root, lookup, need, parts_of_name
 from .emotions import canonical_names
-from .reading import audio_files, check_root, lookup, need, parts_of_name, read_csv
 from .schema import build_corpus
+from .tables import read_rows
 
 
 # The parts of 1001_DFA_ANG_XX.wav and what they stand for. From the documentation of the corpus.
@@ -86,6 +87,7 @@ def load_crema_d(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str], actors: Mapping[str, dict] | None) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name and what is known of its actor."""
     if actors is not None and parts["actor"] not in actors:
         raise ValueError(f"{path} is of the actor {parts['actor']}, who is not in {ACTORS}.")
     return {
@@ -104,7 +106,7 @@ def row_of(path: Path, parts: dict[str, str], actors: Mapping[str, dict] | None)
 def read_actors(path: Path) -> dict[str, dict[str, Any]]:
     """Gender and age of each actor."""
     actors = {}
-    for row in read_csv(path, ["ActorID", "Age", "Sex"]):
+    for row in read_rows(path, ["ActorID", "Age", "Sex"]):
         where = f"{path}, actor {row['ActorID']},"
         if not row["Age"].isdecimal():
             raise ValueError(f"{where} has the Age {row['Age']!r}: it must be a whole number.")

@@ -1,8 +1,8 @@
 """
-The diagnostic corpus: synthetic utterances of which it is known whether sound or words carry the emotion.
+The diagnostic corpus: synthetic utterances of which it is known whether the sound or the words carry the emotion.
 
-It answers whether a network combines both, and whether beta tells which of them it trusted. It is made, not recorded:
-no figure measured on it says anything about how well an emotion of a person is recognised.
+It shows whether a network combines both, and whether beta follows the one that carries the emotion. It is made, not
+recorded: no figure measured on it says how well the emotions of people are recognised.
 """
 
 import os
@@ -16,10 +16,11 @@ import soundfile
 from datasets import DatasetDict, Value
 from tqdm.auto import tqdm
 
+from .corpus_files import check_root, inside, need
 from .emotions import canonical_names
-from .reading import check_root, inside, need, read_csv
 from .schema import build_corpus
-from .synthesis import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
+from .speech_synthesizer import SAMPLING_RATE, Prosody, Voice, synthesize, with_noise
+from .tables import read_rows
 
 
 TABLE = "utterances.csv"
@@ -115,7 +116,7 @@ def load_diagnostic(root: str | os.PathLike) -> DatasetDict:
     root = check_root("the diagnostic corpus", root, wanted)
     table = need("the diagnostic corpus", root, [TABLE], wanted)
     rows: list[dict[str, Any]] = []
-    for row in read_csv(table, COLUMNS):
+    for row in read_rows(table, COLUMNS):
         where = f"The row with id {row['id']!r} of {table}"
         rows.append(
             row
@@ -138,6 +139,7 @@ def draw_voice(number: int, rng: np.random.Generator) -> Voice:
 
 
 def split_of(number: int, num_speakers: int) -> str:
+    """The split of a speaker, by the speaker's number."""
     num_test, num_valid = round(num_speakers / 4), round(num_speakers / 6)
     if number >= num_speakers - num_test:
         return "test"
@@ -156,7 +158,7 @@ def utter(voice: Voice, emotion: str, condition: str, rng: np.random.Generator) 
 
 
 def vary(prosody: Prosody, rng: np.random.Generator) -> Prosody:
-    """Nobody says it twice in the same way."""
+    """The prosody with small random changes, since nobody says it twice in the same way."""
     return Prosody(
         pitch=prosody.pitch + rng.normal(scale=0.7),
         pitch_range=prosody.pitch_range * rng.uniform(0.8, 1.25),
@@ -170,5 +172,6 @@ def vary(prosody: Prosody, rng: np.random.Generator) -> Prosody:
 
 
 def write_sentence(emotion: str, rng: np.random.Generator) -> str:
+    """A sentence whose words carry an emotion, or none if it is neutral."""
     template = SENTENCES[emotion][rng.integers(len(SENTENCES[emotion]))]
     return template.format(SUBJECTS[rng.integers(len(SUBJECTS))], ENDS[rng.integers(len(ENDS))])

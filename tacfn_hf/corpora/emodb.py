@@ -6,8 +6,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import audio_files, lookup, parts_of_name
 from .emotions import canonical_names
-from .reading import audio_files, lookup, parts_of_name
 from .schema import build_corpus
 
 
@@ -77,6 +77,7 @@ def load_emodb(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name."""
     gender, age = lookup(SPEAKERS, parts["speaker"], str(path), "speaker")
     return {
         "id": path.stem,

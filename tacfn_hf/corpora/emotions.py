@@ -1,4 +1,4 @@
-"""The names of emotions: one for each, in all corpora."""
+"""The names of emotions: one name for each in all corpora, and its synonyms."""
 
 from collections.abc import Iterable, Sequence
 
@@ -55,10 +55,10 @@ def canonical_names(names: Sequence[str]) -> list[str]:
 
 def canonical_labels(labels: Iterable[str]) -> dict[str, str]:
     """
-    A class name for each label of a corpus that is not known, in the order of the classes.
+    A class name for each label of a corpus, in the order of the classes.
 
-    Where every label is a name in EMOTIONS or a synonym, in whatever case, these become the names; else the labels
-    stay as they are, in the order given.
+    If every label is a name in EMOTIONS or a synonym, in whatever case, the class names are those of EMOTIONS. Else the
+    labels stay as they are, in the order given.
     """
     labels = list(labels)
     if not all(map(is_emotion, labels)):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import audio_files, check_root, choice, lookup, parts_of_name, read_text
 from .emotions import canonical_names
-from .reading import audio_files, check_root, choice, lookup, parts_of_name, read_text
 from .schema import build_corpus
 
 
@@ -38,7 +38,7 @@ COLUMNS = {"language": Value("string"), "gender": Value("string"), "partition": 
 
 
 class Line(NamedTuple):
-    """A line of a text file: what it has of text and emotion (the name of the folder), and where it is."""
+    """A line of a text file: its text and its emotion (the name of a folder), if it has them, and where it is."""
 
     text: str | None
     emotion: str | None
@@ -47,13 +47,13 @@ class Line(NamedTuple):
 
 def load_esd(root: str | os.PathLike, language: str = "all") -> DatasetDict:
     """
-    ESD. The label is the folder that a clip lies in, and the text is that of the speaker's text file. The published
-    text files are in several encodings, have some emotions in Chinese, and in a few lines something is missing or is
-    separated by a space instead of a tab: all that is read. Clips without a line that has a text and an emotion are
-    warned about; an id with two lines has no text. Lines without a clip are left out and counted.
+    ESD. The label is the folder of a clip, and the text is in the text file of the speaker. The published text files
+    are in several encodings, and some have their emotions in Chinese. In a few lines something is missing, or a space
+    stands in place of a tab. All of this is read. Clips without a text or an emotion in their line are warned of; an id
+    with two lines has no text. Lines without a clip are left out and counted.
 
     One release divides the clips of every speaker into train, evaluation and test: that is `partition`, which is None
-    in the other. It is no split here, as all speakers are in all of its parts.
+    in the other release. It is not a split here, since every speaker is in all of its parts.
 
     Protocol: folds over speakers (`group`).
 
@@ -154,6 +154,7 @@ def encoding_of(path: Path, language: str) -> str:
 
 
 def decodes(data: bytes, encoding: str) -> str | None:
+    """The text that bytes are in an encoding; None if they are not in it."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:

@@ -2,39 +2,20 @@
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-from datasets import ClassLabel, DatasetDict, Features
+from datasets import DatasetDict, Features
 
-from ..model.processing_tacfn import is_blank
-from ..paths import find_alike, one_form
-from .emotions import canonical_labels, is_emotion
-from .reading import check_no_archive, check_root, inside, lookup
-from .schema import AUDIO_SUFFIXES, SCHEMA, build_corpus
-from .tables import (
-    ENCODING,
-    TABLE_SUFFIXES,
-    as_text,
-    check_case,
-    plain_label,
-    read_table,
-    warn_of_one_label,
-    warn_of_words_for_nothing,
-)
+from ..similar_paths import find_alike, one_form
+from .corpus_files import check_no_archive, check_root, inside, lookup
+from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
+from .schema import AUDIO_SUFFIXES, SPLITS, build_corpus
+from .tables import ENCODING, TABLE_SUFFIXES, read_table
 
 
-SPLITS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 DEFAULTS = {"audio_column": "audio", "text_column": "text", "label_column": "label", "encoding": ENCODING}
 WANTED = (
     f"a folder with a table ({', '.join(sorted(TABLE_SUFFIXES))}) beside audio files, or with a folder of audio files "
@@ -62,21 +43,23 @@ def load_folder(
     A table with a row for each utterance, or folders of audio files that are called like their label:
     `root/<label>/*.wav` or `root/<split>/<label>/*.wav`.
 
-    Labels that are all known words for emotions, in whatever case, get their canonical names (joy is happy). Others
-    stay as they are, in the order of their numbers or letters, but in one form of Unicode, with single spaces in them
-    and none around them; so do speakers and groups. `corpus_label` always has the labels as they are. An empty cell is
-    no label, no text, no audio or no speaker; "nan", "none" and the like are words, with a warning. `group` is the
-    group column, else the speaker column, else each utterance is a group of its own. Columns that no option names are
-    kept; `duration` and `corpus_label` of the table as `source_duration` and `source_corpus_label`.
+    If all labels are known words for emotions, in whatever case, they get their canonical names (joy becomes happy).
+    Else they stay as they are, in the order of their numbers or letters, in one form of Unicode and without white space
+    around them; so do speakers and groups. `corpus_label` always has the labels as they are.
+
+    An empty cell means no label, no text, no audio or no speaker. Words such as "nan" and "none" are read as words, and
+    warned of. `group` is the group column, else the speaker column, else each utterance is a group of its own. Columns
+    that no option names are kept; `duration` and `corpus_label` of the table become `source_duration` and
+    `source_corpus_label`.
 
     Symbolic links in the root are followed. Names of files may be in another form of Unicode than on the disk.
 
     Args:
         root: the folder.
-        table: a CSV, TSV, JSONL or Parquet file, relative to the root. None: the only one directly in the root; where
-            there is none, the folders are read.
+        table: a CSV, TSV, JSONL or Parquet file, relative to the root. None: the only one directly in the root, or the
+            folders if there is none.
         audio_column: paths relative to the root, or absolute ones in it; or, in Parquet, a struct of `bytes` and
-            `path`; such bytes are held in memory (`load_hub` leaves them on disk). Where there is no column "audio",
+            `path`, whose bytes are held in memory (`load_hub` leaves them on disk). If there is no column "audio",
             "file_name" is taken. None or empty: the corpus has no audio.
         text_column: what is said. None or empty: the corpus has no text.
         label_column: strings, integers, or a `ClassLabel`, of which -1 is no label.
@@ -87,8 +70,8 @@ def load_folder(
         audio_root: a folder outside of the root, to which the paths of the table are relative, or in which they are.
         encoding: of a table in CSV, TSV or JSONL.
         separator: what is between the cells in CSV and TSV, one character. None: a comma in .csv, a tab in .tsv.
-        fold_case: make labels lower case, but those of a `ClassLabel`. Without it, labels that are not all known words
-            for emotions, and differ only in case, are an error.
+        fold_case: make labels lower case, except those of a `ClassLabel`. Without it, labels that differ only in case
+            are an error, unless all are known words for emotions.
         allow_missing: take utterances whose file is not there as utterances without audio.
 
     Raises:
@@ -137,7 +120,7 @@ def load_folder(
 
 
 def find_table(root: Path, table: str | None) -> Path | None:
-    """The table of a corpus, or None where its root has none."""
+    """The table that the option names, or else the only one in the root; None if there is none. Raises a ValueError."""
     there = sorted(file for file in root.iterdir() if file.suffix.lower() in TABLE_SUFFIXES)
     there = [file for file in there if file.is_file() and not file.name.startswith(".")]
     names = ", ".join(file.name for file in there)
@@ -170,7 +153,12 @@ def is_circle(folder: Path) -> bool:
 
 
 def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, int]]:
-    """The rows of a corpus without a table, no further columns, and what is left out."""
+    """
+    The rows of a corpus of folders, no further columns, and the number of files that are left out, by the reason.
+
+    Raises:
+        ValueError: there is no audio, or audio that has no label by its folder.
+    """
     files = files_in(root)
     audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
     if not audio:
@@ -204,7 +192,20 @@ def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], d
 def rows_of_table(
     root: Path, folder: Path, table: pa.Table, where: str, named: Mapping[str, str | None], fold_case: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
-    """The rows of a table whose audio is in `folder`, the features of its further columns, and the class names."""
+    """
+    The rows of a table, the features of its further columns, and the class names.
+
+    Args:
+        root: of the corpus; paths may lead into it.
+        folder: where the paths of the table start.
+        table: its rows.
+        where: what messages call the table.
+        named: the column that each option names.
+        fold_case: see `load_folder`.
+
+    Raises:
+        ValueError: see `load_folder`.
+    """
     if named["audio_column"] == "audio" and "audio" not in table.column_names and "file_name" in table.column_names:
         named = {**named, "audio_column": "file_name"}  # as in the metadata of an audiofolder
     check_columns(table.column_names, named, where)
@@ -238,7 +239,7 @@ def rows_of_table(
 
 
 def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> list[str | dict | None]:
-    """What a table has as audio: a path, a dict with the bytes that it embeds, or None."""
+    """The audio of each row of a table: a path, a dict of `bytes` and `path`, or None."""
     if not column:
         return [None] * table.num_rows
     type_ = table.schema.field(column).type
@@ -249,145 +250,6 @@ def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> 
 
 
 def id_of(audio: str | dict | None) -> str | None:
-    """The path without suffix."""
+    """The path of the audio without its suffix, which serves as an id; None if there is no path."""
     path = audio["path"] if isinstance(audio, dict) else audio
     return str(PurePosixPath(path).with_suffix("")) if path else None
-
-
-# --- a table with named columns; load_hub uses these too
-
-
-def check_columns(present: Sequence[str], named: Mapping[str, str | None], where: str) -> None:
-    """
-    Every column that an option names is there, and no other one is called like one of the schema.
-
-    Raises:
-        ValueError: else, or neither audio nor text is named.
-    """
-    if not named["audio_column"] and not named["text_column"]:
-        raise ValueError("audio_column and text_column are both empty: a corpus needs one of them.")
-    for option, column in named.items():
-        if column not in present and (column or option == "label_column"):
-            without = f", or give {option}= where there is none" if option in ("audio_column", "text_column") else ""
-            raise ValueError(
-                f"{where} has no column {column!r}; it has {', '.join(present)}: say which is the {option}{without}."
-            )
-    for column in present:
-        if further_name(column) != column and further_name(column) in present and column not in named.values():
-            raise ValueError(
-                f"{where} has columns {column!r} and {further_name(column)!r}, which would be one: rename it."
-            )
-        option = f"{column}_column"
-        if option in named and column not in named.values():
-            raise ValueError(
-                f"{where} has a column {column!r}, which is a name of the schema: say {option}={column}, or rename it."
-            )
-
-
-def further_name(column: str) -> str:
-    """What a column is called that no option names."""
-    return f"source_{column}" if column in SCHEMA else column
-
-
-def utterances(
-    table: pa.Table, features: Features, named: Mapping[str, str | None], where: str, ids: Iterable[str | None]
-) -> list[dict[str, Any]]:
-    """
-    Of each row `id` (that of `ids` where no column is named), `text`, `label` as in the table, `speaker`, `group`.
-
-    Raises:
-        ValueError: a column of another type than strings or integers, a row without id or group, a number that is none
-            of a class.
-    """
-
-    def cells(option: str) -> list[str | None]:
-        column = named[option]
-        return texts(table, column, where) if column else [None] * table.num_rows
-
-    ids = cells("id_column") if named["id_column"] else list(ids)
-    by = named["group_column"] or named["speaker_column"]
-    groups = [value and plain_label(value) for value in texts(table, by, where)] if by else ids
-    labels = class_labels(cells("label_column"), declared_names(features, named["label_column"]), where)
-    rows = []
-    for i, (id_, group) in enumerate(zip(ids, groups, strict=True)):
-        if id_ is None:
-            raise ValueError(f"Row {i} of {where} has no id: say id_column, and fill it in each row.")
-        if group is None:
-            raise ValueError(f"Row {i} of {where} has nothing in column {by!r}, which must say its group.")
-        rows.append({"id": id_, "group": group})
-    speakers = [value and plain_label(value) for value in cells("speaker_column")]
-    for name, values in (("text", cells("text_column")), ("label", labels), ("speaker", speakers)):
-        for row, value in zip(rows, values, strict=True):
-            row[name] = value
-    return rows
-
-
-def texts(table: pa.Table, column: str, where: str) -> list[str | None]:
-    """The cells of a column of strings or integers as strings; an empty or blank one is None."""
-    try:
-        return [None if not cell or is_blank(cell) else cell for cell in as_text(table, where, column)]
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-
-
-def declared_names(features: Features, column: str) -> list[str] | None:
-    """The names of a `ClassLabel`; None for a column of another kind."""
-    return features[column].names if isinstance(features[column], ClassLabel) else None
-
-
-def class_labels(labels: list[str | None], declared: Sequence[str] | None, where: str) -> list[str | None]:
-    """The names that the numbers of a `ClassLabel` stand for."""
-    if declared is None:
-        return labels
-    numbers = {str(i): name for i, name in enumerate(declared)} | {"-1": None}
-    return [None if label is None else lookup(numbers, label, where, "label") for label in labels]
-
-
-def check_words(
-    rows: Sequence[Mapping[str, Any]], named: Mapping[str, str | None], declared: Sequence[str] | None, where: str
-) -> None:
-    """Warns where labels that are not declared, or texts, say "nan" or the like."""
-    names = ["text"] if declared else ["label", "text"]
-    warn_of_words_for_nothing(where, {named[f"{name}_column"]: [row[name] for row in rows] for name in names})
-
-
-def name_labels(
-    rows: list[dict[str, Any]], declared: Sequence[str] | None, where: str, fold_case: bool = False
-) -> list[str]:
-    """Makes `label` of each row the `corpus_label`, with a class name in its place; returns the class names."""
-    found = {row["label"] for row in rows} - {None}
-    if rows and not found:
-        raise ValueError(f"{where} has no label in any row.")
-    if declared:
-        plain = {label: label for label in found}
-        names = canonical_labels(declared)
-    else:
-        plain = {label: plain_label(label, fold_case) for label in found}
-        labels = set(plain.values())
-        names = canonical_labels(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
-        check_names(names, Counter(plain[row["label"]] for row in rows if row["label"] is not None), where)
-    for row in rows:
-        row["corpus_label"] = row["label"]
-        row["label"] = names[plain[row["label"]]] if row["label"] is not None else None
-    warn_of_one_label((row["label"] for row in rows), where)
-    return list(dict.fromkeys(names.values()))
-
-
-def check_names(names: Mapping[str, str], counts: Mapping[str, int], where: str) -> None:
-    """
-    Warns where a few labels are the reason that the others have no canonical names.
-
-    Raises:
-        ValueError: labels that stay as they are differ only in case.
-    """
-    unknown = [label for label in names if not is_emotion(label)]
-    if not unknown:
-        return
-    if len(unknown) <= len(names) - len(unknown):
-        listed = ", ".join(f"{label!r} ({counts[label]})" for label in unknown)
-        warnings.warn(
-            f"{where} has labels that are not known as emotions, {listed}, beside others that are: all labels stay as "
-            "they are.",
-            stacklevel=4,
-        )
-    check_case(counts, where)

@@ -1,4 +1,4 @@
-"""A dataset of the Hub, or one that `datasets` has written, as a corpus."""
+"""Any dataset that `datasets` opens, from the Hub or the disk, as a corpus."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ from datasets import Audio, Dataset, DatasetDict, concatenate_datasets
 from tqdm.auto import tqdm
 
 from ..model.decoding_tacfn import AudioError
-from .folder import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
-from .opening import named_parts, open_dataset
+from .dataset_opening import named_parts, open_dataset
+from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import SCHEMA, BadFilesError, build_corpus, duration_of
 
 
@@ -26,9 +26,8 @@ def load_hub(
     """
     The splits of a dataset in the schema, under the names that they have.
 
-    Labels, groups, empty cells and further columns are as in `load_folder`. Audio that the dataset embeds stays where
-    `datasets` has it, on disk, whatever its size. `duration` is null where a dataset has neither the bytes of the audio
-    nor a path on this machine, but an address.
+    Labels, groups, empty cells and further columns are as in `load_folder`. Audio that the dataset embeds stays on the
+    disk. `duration` is null where the dataset has an address of the audio, and neither its bytes nor a path.
 
     Args:
         root: a dataset id on the Hub, a folder of `save_to_disk`, or Parquet: a file, a pattern, a folder.
@@ -84,7 +83,7 @@ def load_hub(
 
 
 def undecoded(part: Dataset, audio_column: str | None) -> Dataset:
-    """The dataset with `Audio(decode=False)` for all that is audio but paths."""
+    """The dataset with `Audio(decode=False)` for each column of audio, unless it holds paths."""
     for column, feature in part.features.items():
         embeds = column == audio_column and isinstance(feature, dict) and set(feature) == {"bytes", "path"}
         if embeds or isinstance(feature, Audio):
@@ -96,8 +95,8 @@ def audio_of(
     part: Dataset, column: str | None, rows: Sequence[dict[str, Any]], where: str, errors: dict[str, str]
 ) -> Iterator[tuple[str | dict[str, None] | None, float | None]]:
     """
-    The audio of each row as `build_corpus` takes it, but without the bytes, and their seconds. Into `errors` goes, by
-    the id, a sentence for bytes that can't be opened.
+    The audio of each row as `build_corpus` takes it, but without the bytes, and its seconds. `errors` gets a sentence
+    for each id whose bytes can't be opened.
     """
     if not column:
         yield from [(None, None)] * len(rows)
@@ -129,7 +128,7 @@ def audio_of(
 
 
 def with_columns_of(source: Dataset, part: Dataset, named: dict[str, str | None]) -> Dataset:
-    """A split of the schema with what it has from its source as it is: embedded audio, and further columns."""
+    """The split `part` of the schema with the embedded audio and the further columns of its `source`."""
     further = [column for column in source.column_names if column not in named.values()]
     columns, audio_column = list(further), named["audio_column"]
     if audio_column and isinstance(source.features[audio_column], Audio):

@@ -10,8 +10,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, check_unpacked, choice, lookup, need, read_text
 from .emotions import canonical_names
-from .reading import check_root, check_unpacked, choice, lookup, need, read_text
 from .schema import build_corpus
 
 

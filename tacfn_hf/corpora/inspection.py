@@ -1,4 +1,4 @@
-"""What is in a corpus, counted: for a program, and for a reader's eyes."""
+"""Counts of what is in a corpus, as a dict and as text."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,9 +20,10 @@ def inspect_corpus(corpus: DatasetDict) -> dict[str, Any]:
     The counts of a corpus in the schema of `load_corpus`, as JSON can hold them. No audio is opened.
 
     Returns:
-        For each split, under "splits": `utterances`; `hours` of audio, and `unknown_durations` that are not in these;
-        how many utterances each of `labels`, `speakers` and `groups` has (one with several labels counts for each); the
-        ids `without_audio` and `without_text`. Under "description" what the reader counted and left out.
+        Under "splits", for each split: the number of `utterances`; `hours` of audio, and the number of
+        `unknown_durations`, which are not in the hours; the number of utterances of each of the `labels`, `speakers`
+        and `groups` (an utterance with several labels counts for each); the ids `without_audio` and `without_text`.
+        Under "description": what the reader counted and left out.
     """
     return {
         "splits": {name: inspect_split(split) for name, split in corpus.items()},
@@ -31,6 +32,7 @@ def inspect_corpus(corpus: DatasetDict) -> dict[str, Any]:
 
 
 def inspect_split(split: Dataset) -> dict[str, Any]:
+    """The counts of one split; see `inspect_corpus`."""
     ids, texts = split["id"][:], split["text"][:]
     audio = split.select_columns("audio").with_format("arrow")[:].column("audio")
     lacking = pc.and_(pc.is_null(pc.struct_field(audio, "bytes")), pc.is_null(pc.struct_field(audio, "path")))

@@ -11,9 +11,10 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, choice, lookup, need
 from .emotions import canonical_names
-from .reading import check_root, choice, lookup, need, read_csv
 from .schema import build_corpus
+from .tables import read_rows
 
 
 LABELS = {
@@ -66,19 +67,18 @@ def load_meld(root: str | os.PathLike, labels: str = "emotion", allow_missing: b
     MELD with its official splits. The `group` is the dialogue. The main characters speak in all splits, so results are
     not independent of speakers.
 
-    The tables are read as UTF-8, or else as cp1252; the first release has UTF-8 with codes of cp1252 for quotes and
-    dashes, which become these characters, as in the later one.
+    The tables are read as UTF-8, or else as cp1252. The first release has UTF-8 with codes of cp1252 for quotes and
+    dashes; they become these characters, as in the later release.
 
-    A clip is taken as wav or flac where it was extracted to that, under the same name in the same folder, else as mp4,
-    which needs PyAV to decode. The `duration` of an mp4, and of what has no clip, is that of the annotated times: these
-    are 0 s apart for test_dia155_utt3 and less than 0.2 s for 146 utterances. `start` and `end` are seconds within the
-    episode.
+    Audio is taken from a wav or flac beside the mp4 of the same name, if there is one, else from the mp4, which PyAV
+    decodes. The `duration` of an mp4, and of an utterance without a clip, is that of the annotated times: these are 0 s
+    apart for test_dia155_utt3 and less than 0.2 s for 146 utterances. `start` and `end` are seconds within the episode.
 
-    Of 132 clips of the test split there is a second one named final_videos_test..., and users report that it is
-    this one that has what the table says: it is taken, the other one is counted as left out, like clips that no table
-    has. Four utterances keep their text and lose their audio: train_dia125_utt3 (can't be opened), dev_dia110_utt7
-    (not in the release), test_dia38_utt4 and test_dia220_utt0 (annotated and cut as 305 s and 235 s). Also reported
-    as wrong, but kept: train_dia309_utt0 (41 s), and clips that are off their text by the automatic alignment.
+    132 clips of the test split exist twice, the second time as final_videos_test... Users report that the second one
+    has what the table says. It is taken; the first one is counted as left out, like clips that are in no table. Four
+    utterances keep their text and lose their audio: train_dia125_utt3 (can't be opened), dev_dia110_utt7 (not in the
+    release), test_dia38_utt4 and test_dia220_utt0 (annotated and cut as 305 s and 235 s). These are reported as wrong
+    too, and are kept: train_dia309_utt0 (41 s), and clips that the automatic alignment has cut beside their text.
 
     Args:
         root: the folder MELD.Raw. The tables and folders of clips may be in it or in its folders train, dev and test;
@@ -103,7 +103,7 @@ def load_meld(root: str | os.PathLike, labels: str = "emotion", allow_missing: b
             clips = {path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.name[0] != "."}
         part = [
             {**row_of(line, f"{table}, Sr No. {line['Sr No.']},", split, labels, folder, clips), "split": name}
-            for line in read_csv(table, CSV_COLUMNS, encoding_of(table))
+            for line in read_rows(table, CSV_COLUMNS, encoding_of(table))
         ]
         annotated = {f"dia{row['dialogue']}_utt{row['utterance']}" for row in part}
         stems = {Path(clip).stem for clip in clips}
@@ -125,6 +125,7 @@ def load_meld(root: str | os.PathLike, labels: str = "emotion", allow_missing: b
 
 
 def encoding_of(table: Path) -> str:
+    """UTF-8 or cp1252, whichever a table can be read in."""
     try:
         table.read_text("utf-8")
     except UnicodeDecodeError:
@@ -133,6 +134,7 @@ def encoding_of(table: Path) -> str:
 
 
 def row_of(line: dict[str, str], where: str, split: str, labels: str, folder: Path, clips: set[str]) -> dict[str, Any]:
+    """The row of a line of a table; `clips` are the names of the files in `folder`, of which `load_meld` says more."""
     codes = {"emotion": line["Emotion"], "sentiment": line["Sentiment"]}
     names = {kind: lookup(LABELS[kind], code, where, kind) for kind, code in codes.items()}
     dialogue, utterance, season, episode = (
@@ -164,13 +166,19 @@ def row_of(line: dict[str, str], where: str, split: str, labels: str, folder: Pa
 
 
 def whole_number(line: dict[str, str], column: str, where: str) -> int:
+    """The number in a cell; a ValueError names a cell that is no whole number."""
     if not line[column].isdecimal():
         raise ValueError(f"{where} has the {column} {line[column]!r}: it must be a whole number.")
     return int(line[column])
 
 
 def seconds(line: dict[str, str], column: str, where: str) -> float:
-    """Of a time such as 00:16:16,059; some have one digit of hours, or less than three after the comma."""
+    """
+    The seconds of a time such as 00:16:16,059. Some times have one digit of hours, or fewer than three after the comma.
+
+    Raises:
+        ValueError: a cell that is no such time.
+    """
     match = re.fullmatch(r"(\d\d?):(\d\d):(\d\d,\d{1,3})", line[column])
     if match is None:
         raise ValueError(f"{where} has the {column} {line[column]!r}: it must be a time such as 00:16:16,059.")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, DatasetDict, List, Value
 
+from .corpus_files import check_root, choice, need, read_text
 from .emotions import canonical_names
-from .reading import check_root, choice, need, read_text
 from .schema import build_corpus
 
 
@@ -49,9 +49,9 @@ def load_mosei(root: str | os.PathLike, labels: str = "emotions", allow_missing:
     `sentiment` is a mean from -3 to 3, each emotion's column one from 0 to 3, `start` and `end` are seconds in the
     video; they may be a little before it.
 
-    Labels and transcripts are joined by video and times. Left out and counted are labels of videos in no fold (there
-    are such in the official files), of videos without a transcript, and without a sentence of these times; sentences
-    without a label (most are) and those labelled twice.
+    Labels and transcripts are joined by video and times. These are left out and counted: labels of videos in no fold
+    (the official files have some), of videos without a transcript, and without a sentence of these times; sentences
+    without a label (most are) and with two.
 
     The clips are `<video>_<sentence>.wav`, `.flac` or `.mp4` in Raw/Audio/Segmented or Raw/Videos/Segmented, or
     folders in these. The release has .mp4, not for all sentences; an .mp4 has the duration of the transcript's times.

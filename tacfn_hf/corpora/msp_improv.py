@@ -9,8 +9,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, choice, lookup, need, read_text, read_transcripts
 from .emotions import canonical_names
-from .reading import check_root, choice, lookup, need, read_text, read_transcripts
 from .schema import build_corpus
 
 
@@ -106,6 +106,7 @@ def read_evaluations(path: Path) -> list[tuple[dict[str, str], str]]:
 
 
 def row_of(turn: Mapping[str, str], audio: Path, texts: Mapping[str, str], group_by: str, where: str) -> dict[str, Any]:
+    """The row of a turn, by the parts of its line in the evaluations."""
     id_ = f"MSP-{turn['name']}"
     ratings = {name: None if turn[name] == "NaN" else float(turn[name]) for name in RATINGS.values()}
     folder = audio / f"session{turn['session']}" / f"S{turn['scenario']}" / turn["recording"]

@@ -10,9 +10,10 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import check_root, choice, lookup, need, read_transcripts
 from .emotions import canonical_names
-from .reading import check_root, choice, lookup, need, read_csv, read_transcripts
 from .schema import build_corpus
+from .tables import read_rows
 
 
 # The codes of EmoClass, and which of them are classes; X is "no agreement". From the readme of the corpus.
@@ -77,7 +78,7 @@ def load_msp_podcast(
     splits = {**SPLITS, **dict.fromkeys((*TEST_SETS, HIDDEN)), test_set: "test"}
     columns = ["FileName", "EmoClass", *DIMENSIONS.values(), "SpkrID", "Gender", "Split_Set"]
     rows, left_out = [], Counter()
-    for number, entry in enumerate(read_csv(path, columns), 2):
+    for number, entry in enumerate(read_rows(path, columns), 2):
         where = f"{path}, row {number},"
         split = lookup(splits, entry["Split_Set"], where, "Split_Set")
         lookup(LABELS, entry["EmoClass"], where, "EmoClass")
@@ -94,6 +95,7 @@ def load_msp_podcast(
 
 
 def row_of(entry: Mapping[str, str], audio: Path, texts: Mapping[str, str], split: str, where: str) -> dict[str, Any]:
+    """The row of a turn, by its line in the table of labels."""
     name = re.fullmatch(NAME, entry["FileName"])
     if name is None:
         raise ValueError(
@@ -117,6 +119,7 @@ def row_of(entry: Mapping[str, str], audio: Path, texts: Mapping[str, str], spli
 
 
 def rating(value: str, where: str, column: str) -> float:
+    """The mean rating in a cell; a ValueError names a cell that is no number."""
     try:
         return float(value)
     except ValueError as error:
@@ -124,7 +127,10 @@ def rating(value: str, where: str, column: str) -> float:
 
 
 def check_shared_groups(rows: Sequence[Mapping[str, Any]], allow_shared_groups: bool) -> None:
-    """The partition "attempts" to keep speakers apart (so the readme): where it does not, this is said."""
+    """
+    Raises a ValueError, or warns if `allow_shared_groups`, where a group is in several splits. By its readme the
+    partition of the corpus "attempts" to keep speakers apart; in some releases it does not.
+    """
     splits: dict[str, set[str]] = {}
     for row in rows:
         splits.setdefault(row["group"], set()).add(row["split"])

@@ -7,8 +7,8 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .corpus_files import audio_files, check_root, lookup, need, parts_of_name
 from .emotions import canonical_names
-from .reading import audio_files, check_root, lookup, need, parts_of_name
 from .schema import build_corpus
 
 
@@ -64,6 +64,7 @@ def load_savee(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by its speaker and the parts of its name."""
     return {
         "id": f"{parts['speaker']}_{parts['emotion']}{parts['sentence']}",
         "audio": str(path),

@@ -1,4 +1,4 @@
-"""The one schema of all corpora: its columns, and what every corpus is checked for."""
+"""The schema of all corpora: its columns, and the checks that every corpus passes."""
 
 import os
 import warnings
@@ -10,7 +10,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Featu
 from tqdm.auto import tqdm
 
 from ..model.decoding_tacfn import AudioError, audio_seconds
-from ..paths import file_near
+from ..similar_paths import file_near
 from .tables import describe_counts
 
 
@@ -25,7 +25,16 @@ SCHEMA = {
     "group": Value("string"),
     "duration": Value("float64"),
 }
-# Of files that `load_audio` reads.
+# The splits by what people call them.
+SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+# Suffixes of files that `load_audio` reads.
 AUDIO_SUFFIXES = frozenset(
     ".wav .rf64 .w64 .flac .aif .aiff .aifc .au .snd .caf .sph .mp3 .mp2 .ogg .oga .opus .spx .aac .ac3 .eac3 .amr "
     ".wma .ape .tta .wv .mp4 .m4a .m4b .mov .3gp .webm .mkv .mka .avi .flv .mpg .mpeg".split()
@@ -43,7 +52,7 @@ class BadFilesError(ValueError):
     """
 
     def __init__(self, found: str, errors: Mapping[str, str], corpus: DatasetDict, description: str):
-        """`found` begins the message; `description` is that of the corpus without these rows."""
+        """`found` is the beginning of the message, `description` that of the corpus without these rows."""
         some = [sentence.removesuffix(".") for sentence in list(errors.values())[:NAMED]]
         more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
         self.found, self.listed = found, f"{'; '.join(some)}{more}."
@@ -53,7 +62,7 @@ class BadFilesError(ValueError):
         self.description = description
 
     def without_bad_files(self) -> DatasetDict:
-        """The corpus without these rows, with a warning. Where no row is left, raises this error."""
+        """The corpus without these rows, with a warning. If no row is left, raises this error."""
         rest = {}
         for name, split in self.corpus.items():
             kept = [i for i, id_ in enumerate(split["id"][:]) if id_ not in self.errors]
@@ -82,7 +91,7 @@ def build_corpus(
     options: Collection[str] = (),
 ) -> DatasetDict:
     """
-    The rows of a corpus in the schema, checked: what every reader ends with.
+    Checks the rows of a corpus and puts them into the schema. Every reader of a corpus ends with it.
 
     The columns are `id`, `audio` (`Audio(decode=False)`: a path, nothing is copied or decoded), `text`, `label`,
     `corpus_label` (the corpus' own code), `speaker`, `group` (what must not be split), `duration` in seconds, and
@@ -90,19 +99,19 @@ def build_corpus(
 
     Args:
         corpus: what messages call it.
-        rows: of each utterance `id`, `audio` (an absolute path, None, or what a table holds: a dict of `bytes` and
-            `path`, which is taken as it is, not looked for), `text` (or None), `label` (a name, or None;
-            a list of names where `label_feature` says so), `corpus_label`, `speaker` (or None), `group`, the keys of
-            `columns`, optionally `split` ("train" where it is absent) and `duration` (else it is that of the file).
+        rows: each utterance with `id`, `audio` (an absolute path, None, or a dict of `bytes` and `path` from a table,
+            whose path is not looked for), `text` (or None), `label` (a name or None; a list of names where
+            `label_feature` is one of lists), `corpus_label`, `speaker` (or None), `group`, the keys of `columns`, and
+            optionally `split` (else "train") and `duration` (else that of the file).
         label_names: the classes, in the order of their indices.
         columns: further columns and their `datasets` features.
         label_feature: the feature of `label` where it is not a single `ClassLabel`.
-        left_out: why rows of the corpus are not among `rows`, and how many.
-        published: what is counted, with the number that was found and the one that is published; where they differ,
-            a warning has both.
+        left_out: how many rows of the corpus are not among `rows`, by the reason.
+        published: the number that was found and the published one, by what is counted. If they differ, a warning has
+            both.
         apart: columns of which no value may be in two splits.
         allow_missing: take utterances whose file is not there as utterances without audio, instead of raising. None:
-            the reader has no such option, and such a file is one more that can't be opened.
+            the reader has no such option, and a missing file counts as one that can't be opened.
         known_missing: ids of clips that are known to be missing or broken, and what is known: these lose their audio,
             with a warning.
         errors: a sentence for each id whose audio the reader itself could not open.
@@ -160,7 +169,7 @@ def build_corpus(
 
 
 def warn_of_shared_audio(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Warns where a file is in two splits: what is trained on would be tested."""
+    """Warns where a file is in two splits, since then a model is tested on what it was trained on."""
     splits = {row.get("split", "train") for row in rows}
     if len(splits) < 2:
         return
@@ -176,7 +185,7 @@ def warn_of_shared_audio(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None
 
 
 def describe(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, int]) -> str:
-    """What was counted and left out, as a small plain-text table."""
+    """What was counted and left out, as a small table in plain text."""
     notes = {"left out": describe_counts(left_out)}
     for column in ("audio", "text", "label"):
         notes[f"without {column}"] = str(sum(row[column] is None for row in rows))
@@ -191,7 +200,7 @@ def attach_audio(
     options: Collection[str],
 ) -> dict[str, str]:
     """
-    Sets `audio` to None where there is no file, and `duration` where it is not known.
+    Sets `audio` of the rows to None where there is no file, and `duration` where it is not known.
 
     Returns:
         A sentence for each id whose audio can't be opened.
@@ -260,19 +269,14 @@ def class_index(label: Any, index: Mapping[str, int], id_: str, corpus: str) -> 
 
 
 def as_dataset(rows: Sequence[Mapping[str, Any]], features: Features, description: str) -> Dataset:
-    """Rows whose values are what Arrow stores. Not `Dataset.from_list`, which needs torchcodec for any audio."""
+    """A dataset of rows in the schema. Not by `Dataset.from_list`, which needs torchcodec where a column is audio."""
     schema = features.arrow_schema
     arrays = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
     return Dataset(pa.table(arrays, schema=schema), info=DatasetInfo(features=features, description=description))
 
 
 def check_apart(corpus: str, splits: Mapping[str, Dataset], columns: Sequence[str]) -> None:
-    """
-    No value of the columns is in two splits.
-
-    Raises:
-        ValueError: one is; the message names it.
-    """
+    """Raises a ValueError that names a value of the columns which is in two splits."""
     for column in columns:
         where: dict[str, str] = {}
         for name, split in splits.items():

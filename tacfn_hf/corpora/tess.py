@@ -8,8 +8,8 @@ from typing import Any
 from datasets import DatasetDict, Value
 
 from ..model.decoding_tacfn import AudioError, audio_seconds
+from .corpus_files import audio_files, lookup, parts_of_name
 from .emotions import canonical_names
-from .reading import audio_files, lookup, parts_of_name
 from .schema import build_corpus
 
 
@@ -71,6 +71,7 @@ def load_tess(root: str | os.PathLike) -> DatasetDict:
 
 
 def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """The row of a clip, by the parts of its name."""
     speaker, age = lookup(SPEAKERS, parts["speaker"], str(path), "speaker")
     return {
         "id": path.stem,
@@ -87,6 +88,7 @@ def row_of(path: Path, parts: dict[str, str]) -> dict[str, Any]:
 
 
 def opens(path: str) -> bool:
+    """Whether an audio file can be opened."""
     try:
         audio_seconds(path)
     except AudioError:

@@ -1,6 +1,5 @@
 """Whether beta tells the truth: does it follow what carries the emotion, what is damaged, and what says more?"""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,11 +13,13 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..features.collation import MODALITIES, TacfnDataCollator, as_features
-from ..features.dataset import FeatureRows
+from ..features.collation import TacfnDataCollator, as_features
+from ..features.feature_rows import FeatureRows
 from ..features.labels import label_names_of, match_labels
-from ..features.statistics import complete_rows, feature_statistics
+from ..features.shapes import complete_rows
+from ..features.statistics import feature_statistics
 from ..model.configuration_tacfn import TacfnConfig
+from ..model.modalities_tacfn import MODALITIES
 from .calibration import class_scores, expected_calibration_error
 from .metrics import EmotionMetric
 
@@ -26,7 +27,7 @@ from .metrics import EmotionMetric
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-NAMES = {"h_a": "audio", "h_t": "text"}
+NAMES = {modality.features: modality.name for modality in MODALITIES}
 
 
 REPLACEMENTS = ("noise", "mean", "other")
@@ -87,7 +88,7 @@ def measure_gate_truth(
     label_names = label_names_of(model.config)
     rows = match_labels(rows_with_both(dataset), label_names)
     labels = labels_of(rows)
-    scales = {column: feature_statistics(dataset, column) for column in MODALITIES}
+    scales = {column: feature_statistics(dataset, column) for column in NAMES}
     order = np.random.default_rng(seed).permutation(len(rows))
     donors = np.empty_like(order)
     donors[order] = np.roll(order, 1)  # one cycle through all rows: nobody is its own donor
@@ -96,7 +97,7 @@ def measure_gate_truth(
     def variants(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         yield from with_and_without(batch, start)
         given = features.take(donors[start : start + len(batch)])
-        for number, column in enumerate(MODALITIES):
+        for number, column in enumerate(NAMES):
             drawn = []
             for i, (row, donor) in enumerate(zip(batch, given, strict=True)):
                 h, other = array_of(row, column), array_of(donor, column)
@@ -237,7 +238,7 @@ def with_and_without(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[
 
 def rows_with_both(dataset: Dataset) -> Dataset:
     """The rows that lack neither h_a nor h_t."""
-    for column in (*MODALITIES, "label"):
+    for column in (*NAMES, "label"):
         if column not in dataset.column_names:
             raise ValueError(f"The dataset has no column {column!r}: it has {', '.join(dataset.column_names)}.")
     complete = np.flatnonzero(complete_rows(dataset))
@@ -247,6 +248,7 @@ def rows_with_both(dataset: Dataset) -> Dataset:
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
+    """The labels of a dataset as integers `[N]`."""
     return np.asarray(dataset.with_format(None)["label"][:])
 
 
@@ -257,7 +259,7 @@ def array_of(row: dict[str, Any], column: str) -> np.ndarray:
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The number of each batch's first row, and its rows, with what the collator takes of them but the labels."""
-    rows = FeatureRows(dataset.select_columns([name for name in ("id", *MODALITIES) if name in dataset.column_names]))
+    rows = FeatureRows(dataset.select_columns([name for name in ("id", *NAMES) if name in dataset.column_names]))
     for start in range(0, len(rows), batch_size):
         yield start, rows.take(range(start, min(start + batch_size, len(rows))))
 
@@ -297,6 +299,7 @@ def predict(
 
 
 def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, float]:
+    """WA and UA of predictions for labels `[N]`, as fractions."""
     result = EmotionMetric(keep_in_memory=True).compute(
         predictions=predictions.logits.argmax(axis=-1), references=labels, label_names=list(label_names)
     )
@@ -306,7 +309,7 @@ def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence
 def figures_of(name: str, predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
     """`missing` of `measure_gate_truth`, of one name in it."""
     # As beta would have it, but by what is there: a model without a gate has no beta.
-    temperature = config.temperature_of({"audio only": 1, "text only": 0}.get(name, math.nan))
+    temperature = config.temperature_of(name != "text only", name != "audio only")
     scores = class_scores(predictions.logits, temperature)
     error = expected_calibration_error(scores, labels)
     return {**accuracy(predictions, labels, label_names_of(config)), "ECE": error}

@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from ..features.labels import label_names_of
-from ..features.statistics import feature_lengths, rows_with
+from ..features.shapes import feature_lengths
 from .calibration import class_scores, expected_calibration_error
 from .metrics import EmotionMetric
 
@@ -55,14 +55,12 @@ def evaluate_split(
     order = np.argsort(feature_lengths(dataset), kind="stable")
     output = trainer.predict(dataset.select(order))
     place = np.argsort(order)
-    logits, beta = (values[place] for values in output.predictions)
+    logits, beta, has_audio, has_text = (values[place] for values in output.predictions)
     labels = output.label_ids[place]
     if shared is not None:
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
-    # As beta would have it, but by what is there: a model without a gate has no beta.
-    alone = np.where(rows_with(dataset, "h_t"), np.where(rows_with(dataset, "h_a"), np.nan, 0), 1)
-    temperature = trainer.model.config.temperature_of(alone)
+    temperature = trainer.model.config.temperature_of(has_audio, has_text)
     scores = class_scores(logits, temperature)
     table = pd.DataFrame(
         {

@@ -13,8 +13,8 @@ from datasets import Dataset
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from ..features.arguments import DataArguments
-from ..features.collation import MODALITIES
-from ..files import write_json
+from ..model.modalities_tacfn import MODALITIES
+from ..writing import write_json
 
 
 # Arguments that a card does not show: places, secrets, what is printed, and what it says elsewhere.
@@ -47,7 +47,8 @@ def read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 def describe_data(parts: dict[str, Dataset]) -> dict[str, Any]:
     """The modalities that were trained on and, where the data says, how many speakers each part has, and languages."""
-    found: dict[str, Any] = {"modalities": [name for name in MODALITIES if name in parts["train"].column_names]}
+    columns = parts["train"].column_names
+    found: dict[str, Any] = {"modalities": [m.features for m in MODALITIES if m.features in columns]}
     for column, name in (("speaker", "speakers"), ("language", "languages")):
         values = {part: distinct(rows, column) for part, rows in parts.items() if column in rows.column_names}
         if any(values.values()):
@@ -58,6 +59,7 @@ def describe_data(parts: dict[str, Dataset]) -> dict[str, Any]:
 
 
 def distinct(dataset: Dataset, column: str) -> set[str]:
+    """The values of a column that are not null, as text."""
     return {str(value) for value in dataset.with_format(None)[column][:] if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Which dataset of features, and what of it is trained, validated and tested on."""
+"""The arguments that name a dataset of features and its train, validation and test parts."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,8 @@ class DataArguments:
 
     dataset: str = field(
         metadata={
-            "help": "Features: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, or a "
-            "dataset id on the Hub. Columns: id, label (ClassLabel), h_a and/or h_t."
+            "help": "Features: a folder of tacfn extract, tacfn import or save_to_disk, a Parquet file, a pattern or "
+            "folder of them, or a dataset id on the Hub. Columns: id, label (ClassLabel), h_a and/or h_t."
         }
     )
     split_column: str | None = field(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-
-MODALITIES = {"h_a": "mask_a", "h_t": "mask_t"}
+from ..model.modalities_tacfn import MODALITIES
+from ..model.padding_tacfn import pad_features
 
 
 @dataclass
@@ -41,40 +41,33 @@ class TacfnDataCollator:
     pad_to_multiple_of: int | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        features = {key: [as_features(row, key, i) for i, row in enumerate(rows)] for key in MODALITIES}
-        for i, (h_a, h_t) in enumerate(zip(*features.values(), strict=True)):
-            if h_a is None and h_t is None:
+        """The batch of these rows; see the class for its keys and shapes."""
+        features = {m.features: [as_features(row, m.features, i) for i, row in enumerate(rows)] for m in MODALITIES}
+        for i, of_row in enumerate(zip(*features.values(), strict=True)):
+            if all(h is None for h in of_row):
                 raise ValueError(f"{name_of(rows[i], i)} has neither h_a nor h_t: give at least one modality.")
         batch = {}
-        for key, mask_key in MODALITIES.items():
-            if any(h is not None for h in features[key]):
-                batch[key], batch[mask_key] = self._pad(features[key], rows, key)
+        for modality in MODALITIES:
+            column = features[modality.features]
+            if any(h is not None for h in column):
+                check_sizes(column, rows, modality.features)
+                batch[modality.features], batch[modality.mask] = pad_features(column, self.pad_to_multiple_of)
         labels = collate_labels(rows)
         if labels is not None:
             batch["labels"] = labels
         return batch
 
-    def _pad(
-        self, features: list[torch.Tensor | None], rows: Sequence[Mapping[str, Any]], key: str
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        first = next(i for i, h in enumerate(features) if h is not None)
-        size = features[first].shape[1]
-        for i, h in enumerate(features):
-            if h is not None and h.shape[1] != size:
-                raise ValueError(
-                    f"{key} has {h.shape[1]} dimensions in {name_of(rows[i], i)} and {size} in "
-                    f"{name_of(rows[first], first)}: every row must have the same."
-                )
-        length = max(len(h) for h in features if h is not None)
-        if self.pad_to_multiple_of is not None:
-            length = -(-length // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        padded = torch.zeros(len(features), length, size)
-        mask = torch.ones(len(features), length, dtype=torch.bool)
-        for i, h in enumerate(features):
-            if h is not None:
-                padded[i, : len(h)] = h
-                mask[i, : len(h)] = False
-        return padded, mask
+
+def check_sizes(features: Sequence[torch.Tensor | None], rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Raises a ValueError that names two rows where not all features `[L, d]` have the same size d."""
+    sizes = [(i, h.shape[1]) for i, h in enumerate(features) if h is not None]
+    first, size = sizes[0]
+    for i, other in sizes:
+        if other != size:
+            raise ValueError(
+                f"{key} has {other} dimensions in {name_of(rows[i], i)} and {size} in {name_of(rows[first], first)}: "
+                "every row must have the same."
+            )
 
 
 def name_of(row: Mapping[str, Any], index: int) -> str:
@@ -83,7 +76,14 @@ def name_of(row: Mapping[str, Any], index: int) -> str:
 
 
 def as_features(row: Mapping[str, Any], key: str, index: int) -> torch.Tensor | None:
-    """The row's features as `[L, d]`; None where the row lacks them."""
+    """
+    The row's features as a tensor `[L, d]`; None where the row lacks them. `index` is the row's place in the batch, for
+    errors.
+
+    Raises:
+        TypeError: the features are not numbers.
+        ValueError: they have another shape than `[L, d]` or `[d]`.
+    """
     value = row.get(key)
     if value is None:
         return None
@@ -101,7 +101,7 @@ def as_features(row: Mapping[str, Any], key: str, index: int) -> torch.Tensor | 
 
 
 def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
-    """The labels `[B]` or `[B, C]`; None where no row has any."""
+    """The labels `[B]` or `[B, C]`; None where no row has any. Raises as the collator does."""
     labels = [row.get("labels", row.get("label")) for row in rows]
     if all(label is None for label in labels):
         return None
@@ -120,7 +120,7 @@ def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
 
 
 def as_label(label: Any, row: Mapping[str, Any], index: int) -> torch.Tensor:
-    """The row's label as a tensor."""
+    """The row's label as a tensor; a TypeError names a row whose label is not numbers."""
     try:
         return torch.as_tensor(label)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -13,25 +13,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from accelerate import PartialState
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value, load_from_disk
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from tqdm.auto import tqdm
 
-from ..corpora.tables import check_case, plain_label, warn_of_words_for_nothing
-from ..files import replacing, write_json
+from ..corpora.dataset_opening import REPORT, is_saved_dataset, open_dataset, shard_paths
+from ..corpora.label_spelling import check_case, plain_label, warn_of_words_for_nothing
 from ..model.decoding_tacfn import AudioError
+from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor, is_blank
-from .storage import PROVENANCE_COLUMNS, feature_of, nested_array
+from .arrow_layout import feature_of, nested_array
+from .shards import complete_folder, read_about, write_shard
 
 
-FORMAT = 1  # of a shard; another one recomputes
-
-
+FORMAT = 1  # of a shard; shards of another format are made anew
 PROCESSOR_FOLDER = "processor"
-
-
-REPORT = "extraction.json"
-
-
 ENCODED_AT_ONCE = 32  # utterances between two moves of the progress bar
 
 
@@ -50,16 +45,17 @@ def extract_features(
     shard_size: int = 128,
 ) -> Dataset | DatasetDict | None:
     """
-    Runs the processor's encoders over a dataset, and writes features that `load_from_disk` opens and train.py reads.
+    Runs the processor's encoders over a dataset, and writes features that `open_dataset` opens and training reads.
 
     The output has `id`, `h_a` and `h_t` (float16 `[L, d]`, null where the modality is missing), `label`, every other
-    column but the audio, and what made the features as `audio_provenance` and `text_provenance`. Beside them lie the
-    processor and `extraction.json`, a report.
+    column but the audio, and what made the features as `audio_provenance` and `text_provenance`. It lies in Arrow files
+    of `shard_size` rows, the shards. Beside them lie the processor and `extraction.json`, a report; it is written last
+    and makes the folder complete. Each split of a `DatasetDict` has a folder of its own.
 
-    A shard of `shard_size` rows is written whole or not at all, together with a key of what went into it: a run that
-    was interrupted goes on with the shards that are not there, and a shard is made anew when its rows, its audio, the
-    encoders, their layers or dtype have changed. Under `accelerate launch` each process makes a share of the shards,
-    and the last one to finish completes the folder.
+    A shard is written whole or not at all, together with a key of all that went into it. A run that was interrupted
+    therefore goes on with the shards that are not there. A shard is made anew when its rows, its audio, the encoders,
+    their layers or their dtype have changed. Under `accelerate launch` each process makes a share of the shards, and
+    the last one to finish completes the folder.
 
     Args:
         dataset: rows with audio (anything that the processor takes) or text or both.
@@ -78,44 +74,37 @@ def extract_features(
         The features, or None in a process that ends while others still work on their share.
 
     Raises:
-        ValueError: a column that is not there, ids that occur twice, labels that differ only in case, a row without
-            audio and text, text that can't be used, features that do not fit float16.
+        ValueError: an output folder in which a dataset of `save_to_disk` lies, a column that is not there, ids that
+            occur twice, labels that differ only in case, a row without audio and text, text that can't be used,
+            features that do not fit float16.
         AudioError: audio that can't be used, with the row's id.
         OSError: a shard that can't be written; what was written before is kept.
     """
     if shard_size < 1:
         raise ValueError(f"shard_size is {shard_size}: it must be at least 1.")
     output_dir = Path(output_dir)
+    if is_saved_dataset(output_dir):
+        raise ValueError(f"The output folder {output_dir} holds a dataset of save_to_disk: choose another folder.")
     parts = dict(dataset) if isinstance(dataset, DatasetDict) else {"": dataset}
     parts = prepare_rows(parts, audio_column, text_column, id_column, label_column, speaker_column)
     output_dir.mkdir(parents=True, exist_ok=True)
-    if PartialState().is_main_process:
-        remove_other_kind(output_dir, isinstance(dataset, DatasetDict))
     if PartialState().is_main_process and not is_saved(processor, output_dir / PROCESSOR_FOLDER):
+        (output_dir / REPORT).unlink(missing_ok=True)
         processor.save_pretrained(output_dir / PROCESSOR_FOLDER)
-    complete = True
-    for name, part in parts.items():
-        extraction = Extraction(part, processor, output_dir / name, name, skip_bad_files, truncation, shard_size)
-        complete = extraction.run() and complete
-    if not complete:
+    extractions = [
+        Extraction(part, processor, output_dir, name, skip_bad_files, truncation, shard_size)
+        for name, part in parts.items()
+    ]
+    for extraction in extractions:
+        extraction.make_share()
+    # Only now, when this process has made its share of all parts: else of two processes neither might see all complete.
+    if not all(extraction.is_complete() for extraction in extractions):
         return None
+    for extraction in extractions:
+        complete_folder(extraction.folder, extraction.report())
     if isinstance(dataset, DatasetDict):
-        write_json(output_dir / "dataset_dict.json", {"splits": list(parts)})
-    return load_from_disk(output_dir)
-
-
-def remove_other_kind(folder: Path, has_splits: bool) -> None:
-    """Removes what an earlier run with splits, or without, left in the folder: it would be opened in place of this."""
-    if has_splits:
-        for path in [
-            folder / "state.json",
-            folder / "dataset_info.json",
-            folder / REPORT,
-            *folder.glob("shard-*.arrow"),
-        ]:
-            path.unlink(missing_ok=True)
-    else:
-        (folder / "dataset_dict.json").unlink(missing_ok=True)
+        complete_folder(output_dir, {"splits": list(parts)})
+    return open_dataset(output_dir)
 
 
 def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
@@ -124,7 +113,7 @@ def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
     if not path.is_file():
         return False
     saved = json.loads(path.read_text(encoding="utf-8"))
-    names = (*PROVENANCE_COLUMNS.values(), "max_audio_seconds")
+    names = [*(modality.provenance for modality in MODALITIES), "max_audio_seconds"]
     return all(saved.get(name) == getattr(processor, name) for name in names)
 
 
@@ -142,7 +131,10 @@ def prepare_rows(
     label_column: str,
     speaker_column: str | None,
 ) -> dict[str, Dataset]:
-    """The parts with the columns `id`, `audio`, `text`, `label`, `speaker` under these names; audio is not decoded."""
+    """
+    The parts with the columns `id`, `audio`, `text`, `label` and `speaker` under these names. Audio is not decoded. For
+    the arguments and errors see `extract_features`.
+    """
     if not any(len(part) for part in parts.values()):
         raise ValueError("The dataset has no rows: there is nothing to extract.")
     columns = next(iter(parts.values())).column_names
@@ -171,7 +163,7 @@ def prepare_rows(
             if column != name and name in part.column_names:
                 raise ValueError(f"{name}_column is {column!r}, but the dataset also has a column {name!r}: rename it.")
         part = part.rename_columns({column: name for column, name in renamed.items() if column != name})
-        for reserved in (*PROVENANCE_COLUMNS, *PROVENANCE_COLUMNS.values()):
+        for reserved in (name for modality in MODALITIES for name in (modality.features, modality.provenance)):
             if reserved in part.column_names:
                 raise ValueError(f"The dataset already has a column {reserved!r}, which is one of the features.")
         if "audio" in part.column_names and isinstance(part.features["audio"], Audio):
@@ -189,7 +181,12 @@ def prepare_rows(
 
 
 def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The parts with labels that are values as a `ClassLabel` of the same names in all of them."""
+    """
+    The parts with labels that are strings or numbers as a `ClassLabel`, with the same names in all parts.
+
+    Raises:
+        ValueError: labels that are a `ClassLabel` in some parts only, or that differ only in case.
+    """
     if "label" not in next(iter(parts.values())).column_names:
         return parts
     if not any(isinstance(part.features["label"], Value) for part in parts.values()):
@@ -212,69 +209,62 @@ def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
 
 
 class Extraction:
-    """The features of one part of a dataset, in one folder."""
+    """The features of one part of a dataset, in one folder: which shards it has, and how a shard is made."""
 
     def __init__(
         self,
         rows: Dataset,
         processor: TacfnProcessor,
-        folder: Path,
+        output_dir: Path,
         name: str,
         skip_bad_files: bool,
         truncation: bool,
         shard_size: int,
     ):
+        """`rows` as `prepare_rows` gives them; `name` is that of the split, or empty. See `extract_features`."""
         self.rows = rows.with_format("arrow")
         self.processor = processor
-        self.folder = folder
+        self.output_dir = output_dir
+        self.folder = output_dir / name
         self.name = name
         self.skip_bad_files = skip_bad_files
         self.truncation = truncation
-        self.shards = [range(i, min(i + shard_size, len(rows))) for i in range(0, len(rows), shard_size)]
-        self.provenance = {
-            "h_a": processor.audio_provenance if "audio" in rows.column_names else None,
-            "h_t": processor.text_provenance if "text" in rows.column_names else None,
-        }
-        self.provenance = {column: made for column, made in self.provenance.items() if made is not None}
-        self.sizes = {
-            column: (processor.audio_encoder if column == "h_a" else processor.text_encoder).model.config.hidden_size
-            for column in self.provenance
-        }
+        self.modalities = [modality for modality in MODALITIES if modality.name in rows.column_names]
+        self.provenance = {m.features: getattr(processor, m.provenance) for m in self.modalities}
+        encoders = {m.features: getattr(processor, f"{m.name}_encoder") for m in self.modalities}
+        self.sizes = {column: encoder.model.config.hidden_size for column, encoder in encoders.items()}
         self.features = Features(
             {"id": Value("string")}
             | {column: feature_of("float16", size) for column, size in self.sizes.items()}
             | {name: kind for name, kind in rows.features.items() if name not in ("id", "audio")}
-            | {PROVENANCE_COLUMNS[column]: Value("string") for column in self.provenance}
+            | {modality.provenance: Value("string") for modality in self.modalities}
         )
+        starts = range(0, max(len(rows), 1), shard_size)  # a split without rows has a shard without rows
+        self.shards = [range(i, min(i + shard_size, len(rows))) for i in starts]
+        self.paths = list(shard_paths(self.folder, len(self.shards)))
+        self.keys = [self.key(shard) for shard in self.shards]
 
-    def run(self) -> bool:
-        """Makes this process' share of the shards that are not there; whether the folder is complete now."""
+    def make_share(self) -> None:
+        """Makes those of this process' share of the shards that are not there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = PartialState()
-        keys = [self.key(shard) for shard in self.shards]
-        share = [i for i in range(len(self.shards)) if i % state.num_processes == state.process_index]
-        missing = [i for i in share if not self.is_done(i, keys[i])]
-        if missing:
-            (self.folder / "state.json").unlink(missing_ok=True)  # a folder that is half new can't be loaded
+        share = range(state.process_index, len(self.shards), state.num_processes)
+        missing = [i for i in share if not self.is_done(i)]
+        if missing:  # a folder that is half new can't be opened
+            for folder in (self.output_dir, self.folder):
+                (folder / REPORT).unlink(missing_ok=True)
         rows = sum(len(self.shards[i]) for i in share)
-        bar = tqdm(
+        self.bar = tqdm(
             desc=f"Extracting {self.name}".rstrip(),
             total=rows,
             initial=rows - sum(len(self.shards[i]) for i in missing),
             unit="utterance",
             position=state.process_index,
         )
-        with bar:
-            self.bar, self.started, self.seconds = bar, time.monotonic(), 0.0
+        self.started, self.seconds = time.monotonic(), 0.0
+        with self.bar:
             for i in missing:
-                self.write_shard(i, keys[i])
-        if not all(self.is_done(i, key) for i, key in enumerate(keys)):
-            return False
-        self.complete(keys)
-        return True
-
-    def path(self, index: int) -> Path:
-        return self.folder / f"shard-{index:05d}.arrow"
+                write_shard(self.paths[i], *self.make_shard(i))
 
     def key(self, shard: range) -> str:
         """A hash of all that goes into a shard: its rows, their audio (or the state of its files), the encoders."""
@@ -288,57 +278,59 @@ class Extraction:
         digest.update(json.dumps(table.to_pylist(), sort_keys=True, default=str).encode())
         return digest.hexdigest()
 
-    def is_done(self, index: int, key: str) -> bool:
-        """Whether the shard is there, made of the same, and without rows that would now be an error."""
-        found = read_metadata(self.path(index))
-        return found is not None and found["key"] == key and (self.skip_bad_files or not found["skipped"])
+    def is_done(self, index: int) -> bool:
+        """Whether a shard is there, made of the same, and without rows that would now be an error."""
+        found = read_about(self.paths[index])
+        return found is not None and found["key"] == self.keys[index] and (self.skip_bad_files or not found["skipped"])
 
-    def write_shard(self, index: int, key: str) -> None:
+    def is_complete(self) -> bool:
+        """Whether all shards are there, also those of other processes."""
+        return all(self.is_done(i) for i in range(len(self.shards)))
+
+    def report(self) -> dict[str, Any]:
+        """What `extraction.json` says of the shards, which are all there."""
+        about = [read_about(path) for path in self.paths]
+        skipped = [row for shard in about for row in shard["skipped"]]
+        return {
+            "shards": len(self.shards),
+            "rows": len(self.rows) - len(skipped),
+            "skipped": skipped,
+            "seconds_of_speech": round(sum(shard["seconds"] for shard in about), 1),
+            "provenance": self.provenance,
+        }
+
+    def make_shard(self, index: int) -> tuple[pa.Table, dict[str, Any]]:
+        """The rows of a shard with their features, and what it says of itself: key, rows left out, seconds of audio."""
         table = self.rows[self.shards[index].start : self.shards[index].stop]
         ids = table.column("id").to_pylist()
         audio, skipped = self.load_audio(table, ids)
-        kept = [i for i in range(len(ids)) if i not in skipped]
         texts = table.column("text").to_pylist() if "text" in table.column_names else [None] * len(ids)
-        texts = [None if is_blank(text) else text for text in texts]
+        texts = [None if i in skipped or is_blank(text) else text for i, text in enumerate(texts)]
+        kept = [i for i in range(len(ids)) if i not in skipped]
         for i in kept:
             if audio[i] is None and texts[i] is None:
                 raise ValueError(f"The row with id {ids[i]!r} has neither audio nor text: leave it out.")
-        with_text = [i for i in kept if texts[i] is not None]
-        h_t: list[np.ndarray | None] = [None] * len(ids)
-        encoded = self.processor.encode_text(
-            [texts[i] for i in with_text], self.truncation, [f"The text of id {ids[i]!r}" for i in with_text]
-        )
-        for i, h in zip(with_text, encoded):
-            h_t[i] = stored(h.numpy(), f"h_t of id {ids[i]!r}")
-        h_a = self.encode_audio(audio, ids)
+        # Text first: it is cheap, and what it refuses is refused before the audio is encoded.
+        encoded = {"h_t": self.encode_text(texts, ids), "h_a": self.encode_audio(audio, ids)}
 
         places = pa.array(kept, pa.int64())
         columns = {name: table.column(name).take(places) for name in table.column_names if name != "audio"}
-        for column, values in (("h_a", h_a), ("h_t", h_t)):
-            if column in self.provenance:
-                columns[column] = nested_array([values[i] for i in kept], "float16", self.sizes[column])
-                made = json.dumps(self.provenance[column], sort_keys=True)
-                columns[PROVENANCE_COLUMNS[column]] = pa.array([made] * len(kept), pa.string())
+        for modality in self.modalities:
+            column = modality.features
+            columns[column] = nested_array([encoded[column][i] for i in kept], "float16", self.sizes[column])
+            made = json.dumps(self.provenance[column], sort_keys=True)
+            columns[modality.provenance] = pa.array([made] * len(kept), pa.string())
+        schema = self.features.arrow_schema
         about = {
-            "key": key,
+            "key": self.keys[index],
             "skipped": [{"id": ids[i], "error": error} for i, error in skipped.items()],
             "seconds": sum(len(w) for w in audio if w is not None) / self.processor.sampling_rate,
         }
-        schema = self.features.arrow_schema
-        schema = schema.with_metadata({**schema.metadata, b"extraction": json.dumps(about).encode()})
-        written = pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
-        try:
-            write_table(self.path(index), written)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{self.path(index)} can't be written ({error.strerror}): the shards before it are kept; make room, "
-                "and give the same command again",
-            ) from error
         self.bar.update(len(ids) - sum(w is not None for w in audio))
+        return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema), about
 
     def load_audio(self, table: pa.Table, ids: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
-        """Waveforms, None for a row without audio or with bad audio; and the error of each bad one, by its place."""
+        """The waveforms `[S]`, None for a row without audio or with bad audio; and the error of each bad one."""
         waveforms: list[np.ndarray | None] = [None] * len(ids)
         skipped: dict[int, str] = {}
         if "audio" not in table.column_names:
@@ -356,8 +348,19 @@ class Extraction:
                 skipped[i] = str(error)
         return waveforms, skipped
 
+    def encode_text(self, texts: Sequence[str | None], ids: Sequence[str]) -> list[np.ndarray | None]:
+        """Features in float16 `[L, d]` of each text; None stays None."""
+        features: list[np.ndarray | None] = [None] * len(texts)
+        present = [i for i, text in enumerate(texts) if text is not None]
+        if not present:  # the text encoder need not be there
+            return features
+        names = [f"The text of id {ids[i]!r}" for i in present]
+        for i, h in zip(present, self.processor.encode_text([texts[i] for i in present], self.truncation, names)):
+            features[i] = stored(h.numpy(), f"h_t of id {ids[i]!r}")
+        return features
+
     def encode_audio(self, waveforms: Sequence[np.ndarray | None], ids: Sequence[str]) -> list[np.ndarray | None]:
-        """Features in float16, in batches by length."""
+        """Features in float16 `[L, d]` of each waveform, in batches by length; None stays None."""
         features: list[np.ndarray | None] = [None] * len(waveforms)
         order = sorted((i for i, w in enumerate(waveforms) if w is not None), key=lambda i: len(waveforms[i]))
         for start in range(0, len(order), ENCODED_AT_ONCE):
@@ -369,42 +372,6 @@ class Extraction:
             self.bar.set_postfix_str(f"{speed:.1f} s of speech/s", refresh=False)
             self.bar.update(len(batch))
         return features
-
-    def complete(self, keys: Sequence[str]) -> None:
-        """Makes the folder one that `load_from_disk` opens, with a report, and without what does not belong there."""
-        about = [read_metadata(self.path(i)) for i in range(len(keys))]
-        skipped = [row for shard in about for row in shard["skipped"]]
-        names = [self.path(i).name for i in range(len(keys))]
-        fingerprint = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
-        with suppress(FileNotFoundError):
-            with open(self.folder / "state.json", encoding="utf-8") as file:
-                if json.load(file)["_fingerprint"] == fingerprint:
-                    return
-        write_json(
-            self.folder / REPORT,
-            {
-                "rows": len(self.rows) - len(skipped),
-                "skipped": skipped,
-                "seconds_of_speech": round(sum(shard["seconds"] for shard in about), 1),
-                "provenance": self.provenance,
-            },
-        )
-        for path in [*self.folder.glob("shard-*.arrow"), *self.folder.glob(".*.tmp")]:
-            if path.name not in names:
-                path.unlink(missing_ok=True)
-        DatasetInfo(features=self.features).write_to_directory(str(self.folder))
-        write_json(  # last, since it is what makes the folder a dataset for `load_from_disk`
-            self.folder / "state.json",
-            {
-                "_data_files": [{"filename": name} for name in names],
-                "_fingerprint": fingerprint,
-                "_format_columns": None,
-                "_format_kwargs": {},
-                "_format_type": None,
-                "_output_all_columns": False,
-                "_split": None,
-            },
-        )
 
 
 def is_missing(audio: Any) -> bool:
@@ -431,24 +398,9 @@ def audio_identity(audio: Any) -> bytes:
 
 
 def stored(h: np.ndarray, name: str) -> np.ndarray:
-    """Features as they are stored, in float16."""
+    """Features as they are stored, in float16; a ValueError calls features that do not fit it by `name`."""
     with np.errstate(over="ignore"):
         half = h.astype(np.float16)
     if not np.isfinite(half).all():
         raise ValueError(f"{name} holds {np.abs(h).max():g}, which float16 can't: features must be within 65504.")
     return half
-
-
-def read_metadata(path: Path) -> dict[str, Any] | None:
-    """What a shard says of itself; None where it is not there."""
-    if not path.is_file():
-        return None
-    with pa.memory_map(str(path)) as file:
-        return json.loads(pa.ipc.open_stream(file).schema.metadata[b"extraction"])
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """Writes an Arrow file that appears whole or not at all."""
-    with replacing(path) as temporary:
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-            writer.write_table(table)

@@ -10,23 +10,13 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
-from datasets.arrow_writer import ArrowWriter
 from tqdm.auto import tqdm
 
-from ..corpora.tables import (
-    ENCODING,
-    as_text,
-    check_case,
-    check_column,
-    describe_counts,
-    plain_label,
-    read_table,
-    warn_of_one_label,
-    warn_of_words_for_nothing,
-)
-from ..paths import file_near
-from .arrays import ARRAY_SUFFIXES, FolderOfArrays, TableArray, open_source
-from .storage import nested_array
+from ..corpora.label_spelling import check_case, plain_label, warn_of_one_label, warn_of_words_for_nothing
+from ..corpora.tables import ENCODING, as_text, check_column, describe_counts, read_table
+from ..similar_paths import file_near
+from .array_files import ARRAY_SUFFIXES, FolderOfArrays, TableArray, open_source
+from .arrow_layout import feature_of, nested_array
 
 
 BATCH_BYTES = 64 * 2**20  # features held in memory at a time
@@ -52,7 +42,8 @@ def import_features(
     encoding: str = ENCODING,
     separator: str | None = None,
 ) -> datasets.Dataset:
-    """Brings features and their table together, and saves them to `output_dir` with `save_to_disk`.
+    """
+    Brings features and their table together, and saves them to `output_dir` with `save_to_disk`.
 
     The dataset has `id` (string), `h_a` and `h_t` (lists [L, d] in float16 or float32, whichever the source
     has; float64 becomes float32; None where a modality is missing), `label` (`ClassLabel`), and every column
@@ -132,7 +123,7 @@ def import_features(
     further = rows.select([name for name in rows.column_names if name not in ("id", "label")])
     features = datasets.Features(
         {"id": datasets.Value("string")}
-        | {column: source.feature for column, source in sources.items()}
+        | {column: feature_of(source.dtype, source.size) for column, source in sources.items()}
         | {"label": datasets.ClassLabel(names=names)}
         | datasets.Features.from_arrow_schema(further.schema)
     )
@@ -163,16 +154,27 @@ def write_rows(
     positions: list[int],
     allow_missing: bool,
 ) -> dict[str, list[int]]:
-    """Writes an Arrow file of `columns` with their features; returns each utterance's length (0: missing).
+    """
+    Writes an Arrow file of `columns` with their features. Features of about BATCH_BYTES are in memory at a time.
 
-    `positions[i]` is the place of row i of `columns` in the sources. One batch of features is in memory at
-    a time.
+    Args:
+        sources: the features, by their column.
+        columns: `id`, `label` and all further columns.
+        positions: the place in the sources of each row of `columns`.
+        allow_missing: see `read_utterance`.
+
+    Returns:
+        The length of each utterance, by the column of features; 0 where the modality is missing.
+
+    Raises:
+        ValueError: an utterance without any features, and what `read_utterance` refuses.
     """
     ids = columns.column("id").to_pylist()
     lengths: dict[str, list[int]] = {column: [] for column in sources}
     batch: dict[str, list[np.ndarray | None]] = {column: [] for column in sources}
     start = batch_bytes = 0
-    with ArrowWriter(path=str(path), features=features) as writer:
+    schema = features.arrow_schema
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for i, id_ in enumerate(tqdm(ids, desc="Importing features", unit="utterance")):
             for column, source in sources.items():
                 values = read_utterance(source, positions[i], id_, allow_missing)
@@ -186,16 +188,20 @@ def write_rows(
                 for column, source in sources.items():
                     block = block.append_column(column, nested_array(batch[column], source.dtype, source.size))
                     batch[column] = []
-                writer.write_table(block.select(list(features)))
+                writer.write_table(block.select(schema.names).cast(schema))
                 start, batch_bytes = i + 1, 0
-        writer.finalize()
     return lengths
 
 
 def read_utterance(
     source: TableArray | FolderOfArrays, position: int, id_: str, allow_missing: bool
 ) -> np.ndarray | None:
-    """The features [L, d] of one utterance, finite and in the stored dtype; None where they are missing."""
+    """
+    The features `[L, d]` of one utterance in the stored dtype; None where they are missing.
+
+    Raises:
+        ValueError: features that are missing although `allow_missing` is False, or that are not finite.
+    """
     values, where = source.read(position, id_)
     if values is None or len(values) == 0:
         if not allow_missing:
@@ -225,7 +231,7 @@ def describe(
     sources: dict[str, TableArray | FolderOfArrays],
     lengths: dict[str, list[int]],
 ) -> str:
-    """What was imported and what was left out, as a small plain-text table."""
+    """What was imported and what was left out, as a small table in plain text."""
     counts = Counter(labels)
     lines = [("rows", str(len(labels))), ("left out", describe_counts(left_out))]
     lines.append(("labels", describe_counts({name: counts[i] for i, name in enumerate(names)})))
@@ -237,9 +243,6 @@ def describe(
             text += f", {source.unused} files of no row"
         lines.append((column, text))
     return "\n".join(f"{name:<10}{value}" for name, value in lines)
-
-
-# --- the table
 
 
 def check_columns(rows: pa.Table, table: str | os.PathLike, id_columns: Sequence[str], label_column: str) -> None:
@@ -262,7 +265,12 @@ def check_columns(rows: pa.Table, table: str | os.PathLike, id_columns: Sequence
 
 
 def matches(rows: pa.Table, table: str | os.PathLike, condition: str) -> np.ndarray:
-    """Which rows [N] meet every part of a condition such as "dialogue_id=110,utterance_id=7"."""
+    """
+    Boolean `[N]`: the rows that meet every part of a condition such as "dialogue_id=110,utterance_id=7".
+
+    Raises:
+        ValueError: another form of condition, a column that is not there, or a condition that no row meets.
+    """
     matched = np.ones(rows.num_rows, dtype=bool)
     for part in condition.split(","):
         column, equals, value = (piece.strip() for piece in part.partition("="))
@@ -278,7 +286,12 @@ def matches(rows: pa.Table, table: str | os.PathLike, condition: str) -> np.ndar
 def utterance_ids(
     rows: pa.Table, table: str | os.PathLike, id_columns: Sequence[str], numbers: np.ndarray
 ) -> list[str]:
-    """The id of each row: its id columns joined with "_". `numbers` are the rows' places in the table."""
+    """
+    The id of each row, its id columns joined with "_". `numbers [N]` are the rows' places in the table, for messages.
+
+    Raises:
+        ValueError: an empty cell, or an id that occurs twice.
+    """
     cells = [as_text(rows, table, column) for column in id_columns]
     first: dict[str, int] = {}
     for number, parts in zip(numbers, zip(*cells, strict=True), strict=True):
@@ -304,7 +317,13 @@ def class_indices(
     numbers: np.ndarray,
     fold_case: bool = False,
 ) -> tuple[list[str], list[int | None]]:
-    """The class names, and the class index of each row (None where the label is null)."""
+    """
+    The class names, and the class index of each row (None where the label is null). `names` and `fold_case` are the
+    options of `import_features`, `numbers [N]` the rows' places in the table, for messages.
+
+    Raises:
+        ValueError: a label that is not among `names`, a name that occurs twice, or labels that differ only in case.
+    """
     values = as_text(rows, table, column)
     feature = datasets.Features.from_arrow_schema(rows.schema)[column]
     if isinstance(feature, datasets.ClassLabel):

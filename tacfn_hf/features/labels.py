@@ -26,21 +26,21 @@ def labels_as(dataset: Dataset, label_names: Sequence[str]) -> np.ndarray:
     if unknown:
         raise ValueError(
             f"The model does not know the dataset's label {', '.join(unknown)}: the dataset has {', '.join(names)}, "
-            f"the model {', '.join(label_names)}. evaluate.py can test on those that both have, with shared_labels."
+            f"the model {', '.join(label_names)}. To test on the labels that both have, say shared_labels."
         )
     index = np.array([list(label_names).index(name) for name in names])
     return index[np.asarray(dataset.with_format(None)["label"][:])]
 
 
 def match_labels(dataset: Dataset, label_names: Sequence[str]) -> Dataset:
-    """The dataset with its labels renumbered, by name, in the order of `label_names`; raises as `labels_as`."""
+    """The dataset with its labels as indices into `label_names`, matched by name; raises as `labels_as`."""
     if list(dataset.features["label"].names) == list(label_names):
         return dataset
     return relabelled(dataset, labels_as(dataset, label_names), label_names)
 
 
 def relabelled(dataset: Dataset, labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> Dataset:
-    """The dataset with other labels, giving numpy rows."""
+    """The dataset with other labels `[N]`, indices into `label_names`; its rows are in the numpy format."""
     feature = ClassLabel(names=list(label_names))
     plain = dataset.with_format("arrow").remove_columns("label")  # a selection is copied then, as it is stored
     return plain.add_column("label", list(labels), feature=feature).with_format("numpy")

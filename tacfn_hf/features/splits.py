@@ -1,31 +1,46 @@
-"""Loading features, and dividing them into what is trained, validated and tested on."""
+"""The train, validation and test parts of a dataset of features."""
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 from sklearn.model_selection import GroupShuffleSplit
 from transformers.utils import logging
 
-from ..corpora.opening import named_parts
+from ..corpora.dataset_opening import named_parts, open_dataset
+from ..corpora.schema import SPLITS
+from ..model.modalities_tacfn import MODALITIES
 from .arguments import DataArguments
-from .collation import MODALITIES
-from .statistics import lacking_rows
+from .shapes import rows_with
 
 
 logger = logging.get_logger(__name__)
 
 
-SPLIT_NAMES = {
-    "train": "train",
-    "validation": "valid",
-    "valid": "valid",
-    "dev": "valid",
-    "val": "valid",
-    "test": "test",
-}
+# The parts by what people call them.
+PARTS = {name: "valid" if split == "validation" else split for name, split in SPLITS.items()}
+
+
+def open_part(data_args: DataArguments, name: str) -> Dataset:
+    """
+    Opens a dataset of features and gives one part of it: "train", "valid", "test", or "all" its rows.
+
+    Raises:
+        ValueError: there is no such part, and what `open_dataset` and `split_dataset` refuse.
+    """
+    parts = split_dataset(open_dataset(data_args.dataset), data_args)
+    if name == "all":
+        return concatenate_datasets(list(parts.values()))
+    if name not in parts:
+        raise ValueError(f"The dataset {data_args.dataset} has no part {name!r}: it has {', '.join(parts)}.")
+    return parts[name]
 
 
 def groups_of(dataset: Dataset, column: str, argument: str) -> np.ndarray:
-    """The values of a column as strings `[N]`."""
+    """
+    The values of a column of groups as strings `[N]`; `argument` is the option that names the column, for errors.
+
+    Raises:
+        ValueError: the column is not there, or a value is null.
+    """
     if column not in dataset.column_names:
         raise ValueError(
             f"{argument} is {column!r}, but the dataset has no such column; it has {', '.join(dataset.column_names)}."
@@ -121,11 +136,11 @@ def given_parts(named: dict[str, Dataset], split_column: str | None) -> dict[str
         origin = f"A value of split_column {split_column!r}"
     parts = {}
     for name, part in named.items():
-        if name not in SPLIT_NAMES:
-            raise ValueError(f"{origin} is {name!r}: the names that are known are {', '.join(SPLIT_NAMES)}.")
-        if SPLIT_NAMES[name] in parts:
+        if name not in PARTS:
+            raise ValueError(f"{origin} is {name!r}: the names that are known are {', '.join(PARTS)}.")
+        if PARTS[name] in parts:
             raise ValueError(f"{origin} is {name!r} beside another name of the same part: give it once.")
-        parts[SPLIT_NAMES[name]] = part
+        parts[PARTS[name]] = part
     return parts
 
 
@@ -152,7 +167,7 @@ def drawn_rows(values: np.ndarray, fraction: float, seed: int, argument: str, co
 
 
 def check_rows(parts: dict[str, Dataset]) -> None:
-    """Every part has rows, each with a valid label, features, and an id of its own. Features are not decoded."""
+    """Raises a ValueError unless each part has rows, and each row a valid label, features, and an id of its own."""
     names, seen = None, {}
     for part_name, part in parts.items():
         if len(part) == 0:
@@ -162,8 +177,7 @@ def check_rows(parts: dict[str, Dataset]) -> None:
                 raise ValueError(
                     f"The {part_name} part has no column {column!r}: it has {', '.join(part.column_names)}."
                 )
-        feature_columns = [column for column in MODALITIES if column in part.column_names]
-        if not feature_columns:
+        if not any(modality.features in part.column_names for modality in MODALITIES):
             raise ValueError(
                 f"The {part_name} part has neither a column h_a nor h_t: it has {', '.join(part.column_names)}."
             )
@@ -196,17 +210,14 @@ def check_rows(parts: dict[str, Dataset]) -> None:
                     f"The label of the row with id {row_id!r} ({part_name}) is {value}: it must be 0 to "
                     f"{len(names) - 1} ({', '.join(names)})."
                 )
-        offset = 0
-        for table in part.select_columns(feature_columns).with_format("arrow").iter(batch_size=1000):
-            lacking = np.logical_and.reduce([lacking_rows(table.column(column)) for column in feature_columns])
-            if lacking.any():
-                row_id = ids[offset + int(np.argmax(lacking))]
-                raise ValueError(f"The row with id {row_id!r} ({part_name}) has neither h_a nor h_t.")
-            offset += len(table)
+        with_features = np.logical_or.reduce([rows_with(part, modality.features) for modality in MODALITIES])
+        if not with_features.all():
+            row_id = ids[int(np.argmin(with_features))]
+            raise ValueError(f"The row with id {row_id!r} ({part_name}) has neither h_a nor h_t.")
 
 
 def check_groups(parts: dict[str, Dataset], column: str, apart: tuple[str, ...]) -> None:
-    """No group of the parts in `apart` is in any other part."""
+    """Raises a ValueError where a group of the parts in `apart` is also in another part."""
     groups = {name: set(groups_of(part, column, "group_column")) for name, part in parts.items()}
     for name in apart:
         for other in groups:

@@ -64,6 +64,7 @@ def load_audio(
     if truncation not in (True, False):
         raise TypeError(f"truncation is {truncation!r}: it must be True or False.")
     name = named(audio, name)
+    rate: int | None
     if isinstance(audio, Mapping):
         if audio.get("array") is not None:
             return load_audio(audio["array"], target_rate, audio.get("sampling_rate"), max_seconds, truncation, name)
@@ -71,7 +72,8 @@ def load_audio(
         if path is None and data is None:
             keys = ", ".join(map(str, audio)) or "nothing"
             raise AudioError(f"{name} is a mapping of {keys}, without a value for bytes, path or array.")
-        samples, rate = decode(path if data is None else data, max_seconds, truncation, name)
+        audio = path if data is None else data
+        samples, rate = decode(audio, max_seconds, truncation, name)
     elif isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview):
         samples, rate = decode(audio, max_seconds, truncation, name)
     elif hasattr(audio, "get_all_samples"):  # datasets' decoder
@@ -151,6 +153,7 @@ def check_rate(rate: Any, name: str) -> int:
     if rate is None:
         raise AudioError(f"{name} is given as samples without sampling_rate: say how many a second they are, in Hz.")
     rate = rate.item() if isinstance(rate, np.ndarray | torch.Tensor) and rate.ndim == 0 else rate
-    if not isinstance(rate, numbers.Real) or not 1000 <= rate <= 768000 or rate != int(rate):
+    hertz = float(rate) if isinstance(rate, numbers.Real) else 0.0
+    if not 1000 <= hertz <= 768000 or not hertz.is_integer():
         raise AudioError(f"The sampling_rate of {name} is {rate!r}: it must be a whole number of Hz, 1000 to 768000.")
-    return int(rate)
+    return int(hertz)

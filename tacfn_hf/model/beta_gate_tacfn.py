@@ -6,10 +6,6 @@ from torch import nn
 from .configuration_tacfn import TacfnConfig
 
 
-# Two numbers among 4d: as they are, the gate learns too slowly to read them.
-DISTANCE_SCALE = 4.0
-
-
 def masked_mean(h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean over time of `h [B, L, d]` where `mask [B, L]` is False; 0 for a sample without such a position. `[B, d]`"""
     total = h.masked_fill(mask.unsqueeze(-1), 0.0).sum(dim=1, dtype=torch.promote_types(h.dtype, torch.float32))
@@ -43,6 +39,10 @@ def area_weights(mask: torch.Tensor, lengths: torch.Tensor, max_length: int) -> 
     return overlap.to(torch.float32) / counts.clamp(min=1)
 
 
+# Two numbers beside 4d: as they are, the gate learns too slowly to read them.
+DISTANCE_SCALE = 8.0
+
+
 class BetaGate(nn.Module):
     """
     Fuses two sequences by a gate per dimension.
@@ -50,11 +50,12 @@ class BetaGate(nn.Module):
     With `a`, `t` the means over the valid positions of `LN_a(h_a)` and `LN_t(h_t)`, and `g = [a, t, |a - t|, a * t]`:
     `w = sigmoid(MLP(g))`, `h_fused = w * a + (1 - w) * t`, `beta = mean_j w_j` (near 1: audio, near 0: text). A sample
     whose mask is True throughout lacks the modality; its gate is exactly 1 or 0 on the one that is there. With
-    `gate_reads_distance` g also has two numbers that say how unlike the training features either modality is.
+    `gate_reads_distance` g also holds how unlike the training part's features either modality's are.
     """
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
+        self.reads_distance = config.gate_reads_distance
         self.audio_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.text_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = nn.Sequential(
@@ -70,27 +71,23 @@ class BetaGate(nn.Module):
         mask_a: torch.Tensor,
         mask_t: torch.Tensor,
         distances: torch.Tensor | None = None,
-        output_fused_sequence: bool = False,
-    ) -> tuple[torch.Tensor | None, ...]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
             h_a, h_t: `[B, L_a, d]` and `[B, L_t, d]`.
             mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD.
-            distances: `[B, 2]`, of audio and of text, with `gate_reads_distance`: see [`FeatureDistance`].
-            output_fused_sequence: also resample both to one time axis (by area) and fuse them there.
+            distances: `[B, 2]` of audio and of text, with `gate_reads_distance`; see [`FeatureDistance`]. None is 0, as
+                typical features have it.
 
         Returns:
-            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]` (exactly 1 or 0 only where text or audio is missing), and
-            `fused_sequence [B, L_f, d]` with `fused_mask [B, L_f]` (or two times `None`), where a sample's L_f is the
-            larger of its two valid lengths. The mean of `fused_sequence` over its valid positions is `h_fused`, which
-            is therefore made without it.
+            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, which is exactly 1 or 0 only where text or audio is missing.
         """
-        h_a = self.audio_norm(h_a.masked_fill(mask_a.unsqueeze(-1), 0.0))
-        h_t = self.text_norm(h_t.masked_fill(mask_t.unsqueeze(-1), 0.0))
+        h_a, h_t = self.normalize(h_a, h_t, mask_a, mask_t)
         a, t = masked_mean(h_a, mask_a), masked_mean(h_t, mask_t)
         g = [a, t, (a - t).abs(), a * t]
-        if distances is not None:
-            g.append(DISTANCE_SCALE * distances)
+        if self.reads_distance:
+            distances = a.new_zeros(len(a), 2) if distances is None else distances
+            g.append(DISTANCE_SCALE * distances.to(a.dtype))
         gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
         no_a, no_t = mask_a.all(dim=1, keepdim=True), mask_t.all(dim=1, keepdim=True)
         gate = gate.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
@@ -98,14 +95,36 @@ class BetaGate(nn.Module):
         limits = torch.finfo(gate.dtype)
         beta = gate.mean(dim=-1, keepdim=True).clamp(limits.tiny, 1 - limits.eps / 2)
         beta = beta.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
-        h_fused = gate * a + (1 - gate) * t
-        if not output_fused_sequence:
-            return h_fused, gate, beta, None, None
+        return gate * a + (1 - gate) * t, gate, beta
 
+    def fuse_sequences(
+        self,
+        h_a: torch.Tensor,
+        h_t: torch.Tensor,
+        mask_a: torch.Tensor,
+        mask_t: torch.Tensor,
+        gate: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Both sequences on one time axis, by area, fused by `gate [B, d]`.
+
+        Returns:
+            `fused_sequence [B, L_f, d]` and `fused_mask [B, L_f]`, True = PAD, where a sample's L_f is the larger of
+            its two valid lengths. Its mean over the valid positions is the `h_fused` of `forward`.
+        """
+        h_a, h_t = self.normalize(h_a, h_t, mask_a, mask_t)
         lengths = torch.maximum((~mask_a).sum(dim=1), (~mask_t).sum(dim=1))
         max_length = int(lengths.max())
         resampled_a = area_weights(mask_a, lengths, max_length).to(h_a.dtype) @ h_a
         resampled_t = area_weights(mask_t, lengths, max_length).to(h_t.dtype) @ h_t
         w = gate.unsqueeze(1)
         fused_mask = torch.arange(max_length, device=lengths.device)[None] >= lengths[:, None]
-        return h_fused, gate, beta, w * resampled_a + (1 - w) * resampled_t, fused_mask
+        return w * resampled_a + (1 - w) * resampled_t, fused_mask
+
+    def normalize(
+        self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer norms `LN_a(h_a)` and `LN_t(h_t)`, of 0 behind the masks."""
+        h_a = self.audio_norm(h_a.masked_fill(mask_a.unsqueeze(-1), 0.0))
+        h_t = self.text_norm(h_t.masked_fill(mask_t.unsqueeze(-1), 0.0))
+        return h_a, h_t

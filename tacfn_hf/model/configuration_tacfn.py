@@ -7,8 +7,18 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-# Of samples with both modalities, with audio alone, with text alone.
-TEMPERATURES = ("temperature", "audio_temperature", "text_temperature")
+# What a sample has, which decides its temperature.
+TEMPERATURES = ("both", "audio", "text")
+# Fields of older versions. Those of training changed no answer.
+OLD_TRAINING_FIELDS = (
+    "class_weights",
+    "unimodal_loss_weight",
+    "gate_loss_weight",
+    "noise_prob",
+    "modality_dropout_prob",
+    "attention_probs_dropout_prob",
+)
+OLD_TEMPERATURES = {"temperature": "both", "audio_temperature": "audio", "text_temperature": "text"}
 
 
 @strict
@@ -22,59 +32,32 @@ class TacfnConfig(PreTrainedConfig):
         text_feature_size (`int`, *optional*, defaults to 768):
             Size of one text feature vector (the hidden size of the text encoder).
         hidden_size (`int`, *optional*, defaults to 768):
-            Size d of the network. A linear layer projects features of another size, or with `pool_features` any.
-        num_hidden_layers (`int`, *optional*, defaults to 2):
-            Number of cross-modal blocks. 0 leaves the gate alone with the projected features.
+            Size d of the network.
+        num_hidden_layers (`int`, *optional*, defaults to 0):
+            Number of cross-modal blocks. With 0 the features are averaged over time before they are projected.
         num_attention_heads (`int`, *optional*, defaults to 8):
             Heads of every attention; must divide `hidden_size`.
         intermediate_size (`int`, *optional*, defaults to `4 * hidden_size`):
             Inner size of the feed-forward layers.
         gate_hidden_size (`int`, *optional*, defaults to 256):
             Inner size of the gate's MLP.
-        num_classifier_layers (`int`, *optional*, defaults to 2):
-            Linear layers of the classifier: 2 with a layer norm in front, or 1 behind the ReLU alone.
-        hidden_dropout_prob (`float`, *optional*, defaults to 0.2):
-            Dropout on the output of each sublayer and in the classifier.
-        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
-            Dropout on the attention weights.
-        modality_dropout_prob (`float`, *optional*, defaults to 0.0):
-            In training, how likely a sample that has both modalities loses one of them, either as often. It teaches the
-            network to do with one, and the gate to lean on the one that helps.
-        pool_features (`bool`, *optional*, defaults to `False`):
-            Whether features are averaged over time in front of the projections, each position's scaled to a root mean
-            square of 1 (standardised ones that are near 0 stay shorter), so that the network sees one vector of either
-            modality. Cross-modal blocks have nothing to attend to then.
-        feature_dropout_prob (`float`, *optional*, defaults to 0.0):
-            Dropout on the features, of whole dimensions: the same at all positions of a sample.
-        standardize_features (`bool`, *optional*, defaults to `False`):
-            Whether features are standardised per dimension, by statistics that are stored with the weights. Training
-            takes them from the training part.
-        gate_reads_distance (`bool`, *optional*, defaults to `False`):
+        gate_reads_distance (`bool`, *optional*, defaults to `True`):
             Whether the gate also reads how far the features of either modality lie from those of the training part, by
-            statistics that are stored with the weights. Needs `standardize_features`.
-        unimodal_loss_weight (`float`, *optional*, defaults to 0.0):
-            Weight, beside the loss, of the losses of audio alone and of text alone, through the same network, with
-            logits of classes halved.
-        gate_loss_weight (`float`, *optional*, defaults to 0.0):
-            Weight of the squared difference of beta from `r_a / (r_a + r_t)`, where a modality is worth r: the
-            probability of the true class by it alone, times the share of it that is not noise. Only the gate, with its
-            layer norms, learns from it. 0 leaves the gate to the classifier's loss.
-        noise_prob (`float`, *optional*, defaults to 0.0):
-            How likely a share of a modality is noise in what `gate_loss_weight` trains on, for either on its own: of
-            its positions, or of the dimensions of the only one. Needs `standardize_features`.
+            statistics that are stored with the weights.
+        num_classifier_layers (`int`, *optional*, defaults to 1):
+            1: ReLU, dropout and one linear layer. 2: a layer norm and a linear layer in front of that.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.5):
+            Dropout on the output of each sublayer and in the classifier.
+        feature_dropout_prob (`float`, *optional*, defaults to 0.4):
+            Dropout on the features, of whole dimensions: the same at all positions of a sample.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the normal distribution that weights start from.
-        class_weights (`list[float]`, *optional*):
-            One factor per label for its term of the loss.
-        temperature (`float`, *optional*, defaults to 1.0):
-            What logits of single-label classification are divided by where scores are made of them; fitted on
-            validation rows after training; never touches logits nor the loss.
-        audio_temperature (`float`, *optional*):
-            The same for samples that have audio alone. `temperature` where it is None.
-        text_temperature (`float`, *optional*):
-            Likewise for text alone.
+        temperatures (`dict[str, float]`, *optional*):
+            What logits of single-label classification are divided by where scores are made of them: `both` for samples
+            with both modalities, `audio` and `text` for samples with one. Fitted on validation rows after training.
+            They touch neither logits nor the loss. 1 by default; `audio` and `text` are as `both` where not given.
         audio_provenance (`dict`, *optional*):
             What made the audio features that the model was trained on: encoder, revision, layer, dtype. Features of
             anything else are refused where they say what made them.
@@ -83,10 +66,14 @@ class TacfnConfig(PreTrainedConfig):
 
     `num_labels` is 4 unless `num_labels` or `id2label` says otherwise.
 
+    A config.json of an older version loads where this network gives its answers. Fields of training are left out,
+    `temperature`, `audio_temperature` and `text_temperature` become `temperatures`.
+
     Raises:
         ValueError: a size that is not positive, heads that do not divide `hidden_size`, a classifier of other than 1 or
-            2 layers, a probability outside [0, 1), noise or distances without standardised features, a negative weight
-            of a loss, class weights that are not one positive number per label, or a temperature that is not positive.
+            2 layers, a probability outside [0, 1), temperatures of other names or that are not positive, or a
+            config.json of an older network that gave other answers.
+        TypeError: a field of an older version as an argument.
 
     ```python
     >>> from tacfn_hf import TacfnConfig
@@ -110,35 +97,34 @@ class TacfnConfig(PreTrainedConfig):
         "text_cross_attentions",
     ]
     _auto_class = "AutoConfig"
+    # Whether a checkpoint of this config must hold the statistics that features are standardised by.
+    has_statistics = True
 
     audio_feature_size: int = 768
     text_feature_size: int = 768
     hidden_size: int = 768
-    num_hidden_layers: int = 2
+    num_hidden_layers: int = 0
     num_attention_heads: int = 8
     intermediate_size: int | None = None
     gate_hidden_size: int = 256
-    num_classifier_layers: int = 2
-    hidden_dropout_prob: float | int = 0.2
-    attention_probs_dropout_prob: float | int = 0.0
-    modality_dropout_prob: float | int = 0.0
-    noise_prob: float | int = 0.0
-    feature_dropout_prob: float | int = 0.0
-    standardize_features: bool = False
-    pool_features: bool = False
-    gate_reads_distance: bool = False
-    unimodal_loss_weight: float | int = 0.0
-    gate_loss_weight: float | int = 0.0
+    gate_reads_distance: bool = True
+    num_classifier_layers: int = 1
+    hidden_dropout_prob: float | int = 0.5
+    feature_dropout_prob: float | int = 0.4
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
-    class_weights: list[float] | None = None
-    temperature: float | int = 1.0
-    audio_temperature: float | int | None = None
-    text_temperature: float | int | None = None
+    temperatures: dict[str, float | int] | None = None
     audio_provenance: dict[str, Any] | None = None
     text_provenance: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs):
+        for names, what in (
+            (OLD_TRAINING_FIELDS, "it is an argument of training"),
+            (("pool_features", "standardize_features"), "it is of an older version"),
+            (OLD_TEMPERATURES, "give temperatures"),
+        ):
+            for name in kwargs.keys() & set(names):
+                raise TypeError(f"TacfnConfig has no {name}: {what}.")
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if kwargs.get("num_labels") is None and self.id2label is None:
@@ -150,11 +136,29 @@ class TacfnConfig(PreTrainedConfig):
                 f"transformers_weights is {kwargs['transformers_weights']!r}: the weights are in model.safetensors, no "
                 "other file is read."
             )
+        given = self.temperatures or {}
+        self.temperatures = {name: given.get(name, given.get("both", 1.0)) for name in TEMPERATURES} | given
         if not __name__.startswith("transformers_modules."):
             # The installed package needs no code from a checkpoint, for which transformers would ask for trust.
             kwargs.pop("custom_pipelines", None)
             kwargs["auto_map"] = {"AutoConfig": "configuration_tacfn.TacfnConfig"}
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """As `PreTrainedConfig.from_dict`, also of a config.json of an older version; see the class."""
+        config_dict, has_statistics = without_old_fields(config_dict)
+        config = super().from_dict(config_dict, **kwargs)
+        for found in config if isinstance(config, tuple) else (config,):
+            if isinstance(found, cls):
+                found.has_statistics = has_statistics
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `PreTrainedConfig.to_dict`, with `standardize_features`."""
+        content = super().to_dict()
+        content.pop("has_statistics", None)
+        return content | {"standardize_features": True}
 
     def validate_sizes(self):
         for name in (
@@ -178,52 +182,58 @@ class TacfnConfig(PreTrainedConfig):
             )
 
     def validate_dropout(self):
-        for name in (
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-            "modality_dropout_prob",
-            "noise_prob",
-            "feature_dropout_prob",
-        ):
+        for name in ("hidden_dropout_prob", "feature_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be in [0, 1).")
-        if self.noise_prob > 0 and not self.standardize_features:
-            raise ValueError(
-                f"noise_prob is {self.noise_prob} without standardize_features: the noise is as large as standardised "
-                "features."
-            )
-
-    def validate_distance(self):
-        if self.gate_reads_distance and not self.standardize_features:
-            raise ValueError(
-                "gate_reads_distance is True without standardize_features: distances are of standardised features."
-            )
-
-    def validate_loss_weights(self):
-        for name in ("unimodal_loss_weight", "gate_loss_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 0.")
-
-    def validate_class_weights(self):
-        weights = self.class_weights
-        if weights is None:
-            return
-        if len(weights) != self.num_labels or min(weights) <= 0:
-            raise ValueError(f"class_weights is {weights}: it must hold {self.num_labels} positive numbers.")
 
     def validate_temperatures(self):
-        for name in TEMPERATURES:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}: it must be a positive number.")
+        for name, value in (self.temperatures or {}).items():
+            if name not in TEMPERATURES:
+                raise ValueError(f"temperatures has {name!r}: its names are {', '.join(TEMPERATURES)}.")
+            if not 0 < value < math.inf:
+                raise ValueError(f"temperatures[{name!r}] is {value}: it must be a positive number.")
 
-    def temperature_of(self, beta: Any) -> Any:
+    def temperature_of(self, has_audio: Any, has_text: Any) -> Any:
         """
-        What logits are divided by, of samples whose `beta` is exactly 1 with audio alone and exactly 0 with text alone:
-        of the shape of `beta`, which is a number, an array or a tensor.
+        What logits are divided by, of samples that have audio, text or both: of the shape of `has_audio` and
+        `has_text`, which are booleans, or arrays or tensors of them, as in the model's output.
         """
-        audio, text = (
-            self.temperature if alone is None else alone for alone in (self.audio_temperature, self.text_temperature)
+        both = has_audio & has_text
+        temperatures: dict[str, float | int] = self.temperatures or {}
+        of_one = (has_audio ^ both) * temperatures["audio"] + (has_text ^ both) * temperatures["text"]
+        return both * temperatures["both"] + of_one
+
+
+def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """
+    A config.json of any version with the fields of this one, and whether its checkpoint has the statistics that
+    features are standardised by.
+
+    Raises:
+        ValueError: a network that gave other answers than this one.
+    """
+    content = {name: value for name, value in config_dict.items() if name not in OLD_TRAINING_FIELDS}
+    has_statistics = bool(content.pop("standardize_features", False))
+    if "temperatures" in content:  # which this version always writes
+        return content, has_statistics
+    for name in ("pool_features", "gate_reads_distance"):
+        if content.pop(name, False):
+            raise ValueError(
+                f"The config has {name}: true of an older version, whose network gave other answers: use the version "
+                "that trained it, or train anew."
+            )
+    if content.get("num_hidden_layers") == 0:
+        raise ValueError(
+            "The config has num_hidden_layers: 0 of an older version, whose network normalised each position and then "
+            "averaged over time: use the version that trained it, or train anew."
         )
-        both = (beta != 0) & (beta != 1)
-        return both * self.temperature + (beta == 1) * audio + (beta == 0) * text
+    of_older = {
+        "num_hidden_layers": 2,
+        "num_classifier_layers": 2,
+        "gate_reads_distance": False,
+        "hidden_dropout_prob": 0.2,
+        "feature_dropout_prob": 0,
+    }
+    temperatures = {new: content.pop(old, None) for old, new in OLD_TEMPERATURES.items()}
+    temperatures = {name: value for name, value in temperatures.items() if value is not None}
+    return {**of_older, **content, "temperatures": temperatures}, has_statistics

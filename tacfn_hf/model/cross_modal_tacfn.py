@@ -1,5 +1,7 @@
 """Intra-modal self-attention and bidirectional cross-attention between audio and text."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
@@ -14,15 +16,17 @@ def eager_attention_forward(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor,
     scaling: float,
     dropout: float = 0.0,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention written out, the one implementation that also returns its weights `[B, heads, L_q, L_k]`."""
+    """
+    Attention written out, the one implementation that also returns its weights `[B, heads, L_q, L_k]`. The mask is
+    boolean, `[B, 1, 1, L_k]`, True = keep.
+    """
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
+    scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
     weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     dropped = nn.functional.dropout(weights, p=dropout, training=module.training)
     return torch.matmul(dropped, value).transpose(1, 2), weights
@@ -56,7 +60,7 @@ class TacfnAttention(nn.Module):
         value = self.v_proj(memory).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         implementation = self.config._attn_implementation
         if attention_mask is not None and attention_mask.dim() == 4 and "flash" in implementation:
-            implementation = "sdpa"  # see cross_attention_mask
+            implementation = "sdpa"  # see attention_masks
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         output, weights = attend(
             self,
@@ -64,21 +68,32 @@ class TacfnAttention(nn.Module):
             key,
             value,
             attention_mask,
-            dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
             scaling=self.scaling,
         )
         return self.out_proj(output.flatten(2)), weights
 
 
-def cross_attention_mask(
-    config: TacfnConfig, h: torch.Tensor, memory: torch.Tensor, keep: torch.Tensor
-) -> torch.Tensor | None:
-    """The mask for `h [B, L_q, d]` attending to `memory [B, L_k, d]`, of which `keep [B, L_k]` may be seen."""
-    if "flash" in config._attn_implementation:
+def attention_masks(
+    config: TacfnConfig, h: torch.Tensor, memory: torch.Tensor, keep_h: torch.Tensor, keep: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """
+    The masks of `h [B, L_q, d]` attending to itself, of which `keep_h [B, L_q]` may be seen, and to
+    `memory [B, L_k, d]`, of which `keep [B, L_k]` may.
+
+    eager and sdpa take the booleans as they are. transformers would look first whether all are True, for which the host
+    waits for the device.
+    """
+    implementation = config._attn_implementation
+    if implementation in ("eager", "sdpa"):
+        return keep_h[:, None, None, :], keep[:, None, None, :]
+    on_itself = create_bidirectional_mask(config=config, inputs_embeds=h, attention_mask=keep_h)
+    if "flash" in implementation:
         # transformers' flash interface unpads queries with the mask of the keys, which is right for self-attention
         # alone: cross-attention over padding takes sdpa.
-        return None if keep.all() else keep[:, None, None, :]
-    return create_bidirectional_mask(config=config, inputs_embeds=h, attention_mask=keep, encoder_hidden_states=memory)
+        return on_itself, None if keep.all() else keep[:, None, None, :]
+    return on_itself, create_bidirectional_mask(
+        config=config, inputs_embeds=h, attention_mask=keep, encoder_hidden_states=memory
+    )
 
 
 class ResidualNorm(nn.Module):
@@ -97,11 +112,9 @@ class ResidualNorm(nn.Module):
 
 
 def feed_forward(config: TacfnConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(config.hidden_size, config.intermediate_size),
-        nn.ReLU(),
-        nn.Linear(config.intermediate_size, config.hidden_size),
-    )
+    """Linear(d, `intermediate_size`), ReLU, Linear(`intermediate_size`, d): `[B, L, d] -> [B, L, d]`."""
+    inner = config.intermediate_size or 4 * config.hidden_size
+    return nn.Sequential(nn.Linear(config.hidden_size, inner), nn.ReLU(), nn.Linear(inner, config.hidden_size))
 
 
 class CrossModalBlock(GradientCheckpointingLayer):
@@ -179,13 +192,26 @@ class CrossModalTransformer(nn.Module):
         h_t: torch.Tensor,
         mask_a: torch.Tensor | None = None,
         mask_t: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> tuple[torch.Tensor, ...]:
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> tuple[Any, ...]:
         """
-        With `output_attentions` or `output_hidden_states` a third item follows: a dict of tuples, one entry a layer,
-        under the names of [`TacfnModelOutput`]. Weights on a missing modality are 0.
+        Returns:
+            `h_a_tilde [B, L_a, d]` and `h_t_tilde [B, L_t, d]`. With `output_attentions` or `output_hidden_states`
+            (the config's where None) a third item follows: a dict of tuples, one entry a layer, under the names of
+            [`TacfnModelOutput`]. Weights on a missing modality are 0.
+
+        Raises:
+            ValueError: attention weights asked of an implementation that keeps none.
         """
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if output_attentions and config._attn_implementation != "eager":
+            raise ValueError(
+                f"output_attentions=True with attn_implementation={config._attn_implementation!r}, which keeps no "
+                'weights: call model.set_attn_implementation("eager") first.'
+            )
         mask_a = h_a.new_zeros(h_a.shape[:2], dtype=torch.bool) if mask_a is None else mask_a
         mask_t = h_t.new_zeros(h_t.shape[:2], dtype=torch.bool) if mask_t is None else mask_t
         h_a = h_a.masked_fill(mask_a.unsqueeze(-1), 0.0)  # a product with 0 would let NaN through
@@ -193,12 +219,9 @@ class CrossModalTransformer(nn.Module):
         missing_a, missing_t = mask_a.all(dim=1), mask_t.all(dim=1)
         # A softmax over no key is NaN: a missing modality shows its zeros, and the block drops what comes of them.
         keep_a, keep_t = ~mask_a | missing_a[:, None], ~mask_t | missing_t[:, None]
-        masks = (
-            create_bidirectional_mask(config=self.config, inputs_embeds=h_a, attention_mask=keep_a),
-            create_bidirectional_mask(config=self.config, inputs_embeds=h_t, attention_mask=keep_t),
-            cross_attention_mask(self.config, h_t, h_a, keep_a),
-            cross_attention_mask(self.config, h_a, h_t, keep_t),
-        )
+        self_mask_a, cross_mask_t = attention_masks(self.config, h_a, h_t, keep_a, keep_t)
+        self_mask_t, cross_mask_a = attention_masks(self.config, h_t, h_a, keep_t, keep_a)
+        masks = (self_mask_a, self_mask_t, cross_mask_a, cross_mask_t)
 
         audio_hidden_states, text_hidden_states, attentions = [h_a], [h_t], []
         for layer in self.layers:

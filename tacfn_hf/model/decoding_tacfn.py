@@ -91,7 +91,7 @@ def decode(
 def open_audio(file: Any, name: str) -> BinaryIO:
     """A file to read of a path, of bytes, or of an open file; or an error where it is none, empty or a pointer."""
     if isinstance(file, bytes | bytearray | memoryview):
-        stream = io.BytesIO(file)
+        stream: BinaryIO = io.BytesIO(file)
     elif hasattr(file, "read"):
         stream = file
     elif not isinstance(file, str | os.PathLike):
@@ -209,8 +209,12 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
     """
     if av is None:
         raise AudioError(f"{name} can't be decoded as audio by libsndfile: for mp3, m4a and others, pip install av.")
-    count, rate, form, last, container = 0, None, None, None, None
-    first, end, begin_of_all, end_of_all, lacking = None, 0, 0, 0, 0
+    count, lacking, container = 0, 0, None
+    first: Any = None  # packet
+    last: Any = None  # frame
+    rate: Any = None
+    form: str | None = None
+    end, begin_of_all, end_of_all = 0, 0, 0
     try:
         with av.open(
             Nameless(stream), container_options={"format_whitelist": FORMATS}, metadata_errors="replace"
@@ -319,7 +323,8 @@ def mixed(pieces: Iterable[np.ndarray], name: str) -> np.ndarray:
     Raises:
         AudioError: channels that cancel each other, as where one is the negative of the other.
     """
-    means, sums, count = [], 0.0, 0
+    means, count = [], 0
+    sums: Any = 0.0
     for block in blocks(pieces):
         means.append(block.mean(axis=1))
         if block.shape[1] > 1:

@@ -6,37 +6,43 @@ from torch import nn
 from .beta_gate_tacfn import masked_mean
 
 
-SHRINKAGE = 0.1
-# The mean of |W h|^2 / feature_size over the training features is near 1. What lies nearer than this, as a constant
-# does, is no more to be trusted.
+# What lies nearer to the mean than half of the average square is no more to be trusted, as features that are constant.
 NEAREST = 0.5
 
 
 class FeatureDistance(nn.Module):
     """
-    `log max(1/2, |W h|^2 / feature_size)` of standardised features `h`, averaged over time: the logarithm of the
-    squared Mahalanobis distance to the mean of the training features, which tells what is unlike them (Lee et al.,
-    2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks). It sees what no
-    dimension shows on its own: values that each occur, and do not occur together. W of a new one is the identity, until
-    `set_covariance`.
+    `log max(1/2, |W m + b|^2 / n)` of the mean over time `m [n]` of standardised features: the logarithm of the squared
+    Mahalanobis distance to the training part's (Lee et al., 2018, A Simple Unified Framework for Detecting
+    Out-of-Distribution Samples and Adversarial Attacks). It shows what no dimension shows on its own: values that each
+    occur, and do not occur together. W of a new one is the identity and b is 0, until `set_statistics`.
     """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(self, feature_size: int):
         super().__init__()
-        self.register_buffer("whitening", torch.eye(feature_size))
+        self.register_buffer("weight", torch.eye(feature_size))
+        self.register_buffer("bias", torch.zeros(feature_size))
 
-    def set_covariance(self, covariance: torch.Tensor) -> None:
+    def set_statistics(self, mean: torch.Tensor, covariance: torch.Tensor, shrinkage: float = 0.02) -> None:
         """
-        Covariance `[feature_size, feature_size]` of the standardised training features. A tenth of it is taken from the
-        identity: directions in which they hardly vary would count for everything.
+        Mean `[n]` and covariance `[n, n]` of the training rows' means over time, standardised. A share of the
+        covariance is taken from the identity: directions in which the rows hardly vary would count for everything.
         """
         covariance = covariance.double()
-        shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * torch.eye(len(covariance)).to(covariance)
+        identity = torch.eye(len(covariance)).to(covariance)
+        scale = covariance.diagonal().mean()
+        scale = torch.where(scale > 1e-6, scale, 1.0)  # features that are the same in all rows have no covariance
+        shrunk = (1 - shrinkage) * covariance + shrinkage * scale * identity
         values, vectors = torch.linalg.eigh(shrunk)
-        self.whitening.copy_(vectors * values.rsqrt() @ vectors.T)
+        whitening = vectors * values.rsqrt() @ vectors.T
+        self.weight.copy_(whitening)
+        self.bias.copy_(-whitening @ mean.double())
 
     def forward(self, h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`h [B, L, feature_size]`, `mask [B, L]` -> `[B, 1]`, 0 for a sample without a valid position."""
+        """`h [B, L, n]` and `mask [B, L]`, True = PAD -> `[B, 1]` in float32."""
         with torch.autocast(h.device.type, enabled=False):  # half precision overflows
-            square = (h.float() @ self.whitening.float()).square().mean(dim=-1, keepdim=True)
-        return masked_mean(square.clamp(min=NEAREST).log(), mask).to(h.dtype)
+            whitened = nn.functional.linear(masked_mean(h.float(), mask), self.weight.float(), self.bias.float())
+            return whitened.square().mean(dim=-1, keepdim=True).clamp(min=NEAREST).log()

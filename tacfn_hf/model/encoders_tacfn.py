@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
+
+Counts = TypeVar("Counts", int, torch.Tensor)
 
 # Padded size of one batch on an accelerator. On a CPU padding costs more than batching saves.
 BATCH_SECONDS = 120
@@ -71,6 +73,11 @@ class MaskedGroupNorm(nn.GroupNorm):
         return (centred * scale + self.bias[:, None]).to(h.dtype)
 
 
+def has_onednn() -> bool:
+    """Whether this build of torch has oneDNN's linear layer."""
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 class OneDnnProduct(TorchFunctionMode):
     """
     `with OneDnnProduct():` computes linear layers with oneDNN's matrix product instead of MKL's. On AMD it is faster.
@@ -83,7 +90,7 @@ class OneDnnProduct(TorchFunctionMode):
 
     def __init__(self):
         super().__init__()
-        if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        if not has_onednn():
             raise ValueError(f"use_onednn is True: torch {torch.__version__} here was built without oneDNN.")
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -135,7 +142,7 @@ def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:
     return torch.arange(max_length, device=lengths.device)[None] >= lengths[:, None]
 
 
-def frame_counts(config: PreTrainedConfig, samples: torch.Tensor | int) -> torch.Tensor | int:
+def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
     """The number of frames that a speech encoder makes of `samples`. 0 or less: too few for one frame."""
     for kernel_size, stride in zip(config.conv_kernel, config.conv_stride):
         samples = (samples - kernel_size) // stride + 1

@@ -56,7 +56,7 @@ class EncoderSource(NamedTuple):
         return arguments
 
 
-def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, PreTrainedConfig, str]:
+def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, PreTrainedConfig, str | None]:
     """
     Finds an encoder and pins it to its present state.
 

@@ -167,20 +167,19 @@ class EmotionRecognitionPipeline(Pipeline):
         )
         features = {name: h.to(self.model.dtype) if h.is_floating_point() else h for name, h in features.items()}
         output = self.model(**features)
-        # MERGE: has_audio=output.has_audio, has_text=output.has_text
-        return ModelOutput(logits=output.logits, beta=output.beta)
+        return ModelOutput(logits=output.logits, beta=output.beta, has_audio=output.has_audio, has_text=output.has_text)
 
     def postprocess(self, model_outputs: ModelOutput, top_k: int | None = None) -> dict[str, Any]:
         """Labels with scores, the best first, and beta, of the outputs of one input."""
         config, logits = self.model.config, model_outputs["logits"][0].float()
         beta = float(model_outputs["beta"][0, 0])
+        has_audio, has_text = bool(model_outputs["has_audio"][0]), bool(model_outputs["has_text"][0])
         if config.problem_type == "multi_label_classification":
             scores = logits.sigmoid()
         elif config.problem_type == "regression":
             scores = logits
         else:
-            # MERGE: config.temperature_of(*(model_outputs[name][0] for name in ("has_audio", "has_text")))
-            scores = (logits / config.temperature_of(beta)).softmax(dim=-1)
+            scores = (logits / config.temperature_of(has_audio, has_text)).softmax(dim=-1)
         best = torch.argsort(scores, descending=True, stable=True)[:top_k]
         return {
             "scores": [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best],

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
 from transformers.utils.hub import cached_file
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
-from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples, padding_mask
+from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
 from .loading_tacfn import (
     DTYPES,
     ENCODER_FOLDERS,
@@ -28,6 +27,7 @@ from .loading_tacfn import (
     load_part,
     resolve_layer,
 )
+from .padding_tacfn import pad_features
 from .utterances_tacfn import as_audio_list, as_list, is_blank
 
 
@@ -137,10 +137,10 @@ class TacfnProcessor(ProcessorMixin):
             ("text", text_encoder, text_revision, text_layer),
         ):
             source = EncoderSource(os.fspath(name), revision, "", token, cache_dir, local_files_only)
-            sources[modality], config, revision = find_encoder(source, modality)
+            sources[modality], config, commit = find_encoder(source, modality)
             provenance[modality] = {
                 "encoder": os.path.basename(os.path.abspath(name)) if os.path.isdir(name) else name,
-                "revision": revision,
+                "revision": commit,
                 "layer": resolve_layer(layer, config.num_hidden_layers, modality),
                 "dtype": dtype,
             }
@@ -208,17 +208,16 @@ class TacfnProcessor(ProcessorMixin):
     @property
     def audio_encoder(self) -> SpeechEncoder:
         """The frozen speech encoder, loaded on first use."""
-        return self._load_encoder("audio", self.audio_provenance)
+        return self._load_encoder("audio")
 
     @property
     def text_encoder(self) -> TextEncoder:
         """The frozen text encoder, loaded on first use."""
-        return self._load_encoder("text", self.text_provenance)
+        return self._load_encoder("text")
 
-    def _load_encoder(self, modality: str, provenance: dict[str, Any] | None):
-        return load_encoder(
-            modality, self._source(modality), provenance["layer"], provenance["dtype"], device=self.device
-        )
+    def _load_encoder(self, modality: str):
+        source, provenance = self._source(modality), getattr(self, f"{modality}_provenance")
+        return load_encoder(modality, source, provenance["layer"], provenance["dtype"], device=self.device)
 
     def _source(self, modality: str) -> EncoderSource:
         if modality not in self._sources:
@@ -286,6 +285,7 @@ class TacfnProcessor(ProcessorMixin):
         limit = self.text_encoder.max_tokens
         if self.tokenizer.model_max_length < 1e9:
             limit = min(limit or self.tokenizer.model_max_length, self.tokenizer.model_max_length)
+        made: Any = self.text_provenance
         token_ids = []
         for name, text in zip(names, texts):
             if not isinstance(text, str):
@@ -293,7 +293,7 @@ class TacfnProcessor(ProcessorMixin):
             with _tokenizing:
                 ids = self.tokenizer(
                     text,
-                    add_special_tokens=self.text_provenance["add_special_tokens"],
+                    add_special_tokens=made["add_special_tokens"],
                     truncation=truncation,
                     max_length=limit if truncation else None,
                     verbose=False,
@@ -338,7 +338,7 @@ class TacfnProcessor(ProcessorMixin):
         texts, audios = as_list(text), as_audio_list(audio)
         if texts is None and audios is None:
             raise ValueError("The processor is given neither text nor audio: it needs at least one of them.")
-        texts = [None] * len(audios) if texts is None else texts
+        texts = [None] * len(audios or ()) if texts is None else texts
         audios = [None] * len(texts) if audios is None else audios
         if len(texts) != len(audios):
             raise ValueError(
@@ -356,10 +356,11 @@ class TacfnProcessor(ProcessorMixin):
         with_text = [i for i, item in enumerate(texts) if item is not None]
         waveforms = [self.load_audio(audios[i], sampling_rate, truncation, f"audio {numbers[i]}") for i in with_audio]
         h_t = self.encode_text([texts[i] for i in with_text], truncation, [f"text {numbers[i]}" for i in with_text])
-        batch = {}
+        batch: dict[str, torch.Tensor] = {}
         for suffix, features, places in (("a", self.encode_audio(waveforms), with_audio), ("t", h_t, with_text)):
             if places:
-                padded, mask = pad_features(features, places, len(texts))
+                there = dict(zip(places, features))
+                padded, mask = pad_features([there.get(i) for i in range(len(texts))])
                 batch |= {f"h_{suffix}": padded.to(self.device), f"mask_{suffix}": mask.to(self.device)}
         if return_tensors == "pt":
             return BatchFeature(batch)
@@ -383,24 +384,3 @@ def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
     named = file is not None and "audio_tokenizer" in json.loads(Path(file).read_text(encoding="utf-8"))
     if named or cached_file(name, AUDIO_TOKENIZER_NAME, **where) is not None:
         raise ValueError(f"{name} names an audio tokenizer, which a TacfnProcessor does not have: it is not loaded.")
-
-
-def pad_features(
-    features: Sequence[torch.Tensor], places: Sequence[int], batch_size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Pads features to one batch.
-
-    Args:
-        features: `[L_i, d]` of the samples that have them.
-        places: the rows of these samples in the batch. Other rows are padding throughout.
-        batch_size: B.
-
-    Returns:
-        Features `[B, L, d]`, 0 in the padding, and the mask `[B, L]`, True = PAD.
-    """
-    lengths = torch.zeros(batch_size, dtype=torch.long)
-    lengths[list(places)] = torch.tensor([len(h) for h in features])
-    padded = features[0].new_zeros(batch_size, int(lengths.max()), features[0].shape[1])
-    padded[list(places)] = pad_sequence(list(features), batch_first=True)
-    return padded, padding_mask(lengths, padded.shape[1])

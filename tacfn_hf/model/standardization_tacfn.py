@@ -7,6 +7,9 @@ from torch import nn
 class FeatureStandardizer(nn.Module):
     """`(h - mean) / std` per dimension of `h [..., feature_size]`. A new one changes nothing until `set_statistics`."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, feature_size: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(feature_size))

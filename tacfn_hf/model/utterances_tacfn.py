@@ -56,7 +56,7 @@ def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         ValueError: the columns differ in length.
     """
     lists = {name: column for name, value in columns.items() if (column := as_column(name, value)) is not None}
-    audio = columns.get("audio")
+    audio: Any = columns.get("audio")
     if getattr(audio, "ndim", 0) == 2 and any(len(column) == len(audio) for column in lists.values()):
         lists["audio"] = list(audio)
     if not lists.keys() & {"audio", "text"}:

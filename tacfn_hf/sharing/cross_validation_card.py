@@ -1,4 +1,4 @@
-"""The card of a cross-validation: what its folds and seeds gave. There is no one model that it could be about."""
+"""The card of a cross-validation, over all of its folds and seeds."""
 
 import json
 import shlex
@@ -15,22 +15,16 @@ from ..model.configuration_tacfn import TacfnConfig
 from ..training.arguments import ModelArguments, flags
 from ..training.cross_validation import REPORT, cells, run_folder
 from ..training.training_arguments import TacfnTrainingArguments
-from .model_card import (
-    arguments_lines,
+from .card_values import (
+    argument_rows,
     card_data,
     draw_pictures,
-    features_section,
-    gate_section,
-    introduction,
+    gate_values,
     last_name,
-    license_section,
-    limits_section,
-    markdown_table,
-    pictures,
     save_card,
+    shared_values,
     shown_groups,
     temperature_line,
-    versions_of,
 )
 
 
@@ -45,7 +39,7 @@ def write_cross_validation_card(
     Writes the card of a cross-validation, and beside it `<name>-confusion.png` and `<name>-beta.png`.
 
     Args:
-        folder: what a run of cross_validate.py left: cross_validation.json, and a folder for each fold and seed.
+        folder: what `tacfn cross-validate` left: cross_validation.json, and a folder for each fold and seed.
         path: the card, `<name>.md`.
         license, language, features: as in `write_card`.
 
@@ -70,49 +64,44 @@ def write_cross_validation_card(
     arguments = changed_arguments(report["settings"], DataArguments, ModelArguments, TacfnTrainingArguments)
     dataset = last_name(report["settings"]["dataset"])
     draw_pictures(table, label_names, path.parent, f"{path.stem}-")
-    sections = [
-        f"# {path.stem}",
-        "Cross-validation: every row is tested once a seed, by a model that never saw its group. There is a model for "
-        "each fold and seed, and this card is about all of them together.",
-        introduction(label_names, about["modalities"], config),
-        limits_section({**about, "speakers": speakers}, language),
-        features_section(config, about["modalities"], features),
-        data_section(report, dataset, arguments, set(table["id"])),
-        results_section(report, list(abouts.values())),
-        classes_section(table, label_names, seeds, path.stem),
-        gate_section([about.get("gate_truth") for about in abouts.values()]),
-        training_section(report, dataset, arguments, list(abouts.values())),
-        license_section(license),
-    ]
     everything = {**{f"fold {fold}": figures for fold, figures in report["folds"].items()}, "pooled": report["pooled"]}
     figures = [("test", name, figures["mean"]) for name, figures in everything.items()]
-    data = card_data(path.stem, dataset, figures, license=license, language=language)
-    return save_card(path, data, sections)
+    seconds = [about["training_seconds"] for about in abouts.values()]
+    devices = sorted({about["device"] for about in abouts.values() if "device" in about})
+    return save_card(
+        path,
+        card_data(path.stem, dataset, figures, license=license, language=language),
+        **shared_values(config, {**about, "speakers": speakers}, language, features, license),
+        title=path.stem,
+        folds=[
+            [f"fold {name}", shown_groups(fold["test_groups"], set(table["id"])), fold["rows"]]
+            for name, fold in report["folds"].items()
+        ],
+        dataset=dataset,
+        rows=sum(fold["rows"] for fold in report["folds"].values()),
+        partition=", ".join(f"`{name}` {value}" for name, value in arguments.items() if name in SPLIT_ARGUMENTS),
+        seeds=", ".join(report["pooled"]["seeds"]),
+        split_seed=report["settings"]["split_seed"],
+        results=results_values(report, list(abouts.values())),
+        part="pooled",
+        classes=classes_values(table, label_names, seeds),
+        prefix=f"{path.stem}-",
+        gate=gate_values([about.get("gate_truth") for about in abouts.values()]),
+        command_name="tacfn cross-validate",
+        arguments=argument_rows(arguments),
+        facts=[
+            ("seconds of training", f"{min(seconds):g} to {max(seconds):g} each"),
+            *(("device", device) for device in devices),
+            ("parameters", about["num_parameters"]),
+        ],
+        command=command(report, dataset, arguments),
+    )
 
 
-def data_section(report: dict[str, Any], dataset: str, arguments: dict[str, Any], ids: set[str]) -> str:
-    """The folds, and how each one's other rows are divided."""
-    rows = [
-        [f"fold {name}", shown_groups(fold["test_groups"], ids), fold["rows"]] for name, fold in report["folds"].items()
-    ]
-    partition = ", ".join(f"`{name}` {value}" for name, value in arguments.items() if name in SPLIT_ARGUMENTS)
-    lines = [
-        "## Data and protocol",
-        "",
-        f"- Dataset: `{dataset}`; rows: {sum(fold['rows'] for fold in report['folds'].values())}",
-        f"- Partition: {partition}",
-        f"- Seeds: {', '.join(report['pooled']['seeds'])} in training, {report['settings']['split_seed']} in drawing "
-        "the partition",
-        "",
-        markdown_table(["fold", "test groups", "test rows"], rows),
-    ]
-    return "\n".join(lines)
-
-
-def results_section(report: dict[str, Any], abouts: Sequence[dict[str, Any]]) -> str:
+def results_values(report: dict[str, Any], abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of each fold and of all."""
     shown = {f"fold {name}": figures for name, figures in report["folds"].items()}
     shown |= {"mean over folds": report["mean_over_folds"], "pooled": report["pooled"]}
-    rows = [[name, *cells(figures)] for name, figures in shown.items()]
     seeds = report["pooled"]["seeds"]
     about = (
         "Test rows; WA (accuracy), UA (mean recall of the classes), weighted F1 and ECE (expected calibration error) "
@@ -120,11 +109,14 @@ def results_section(report: dict[str, Any], abouts: Sequence[dict[str, Any]]) ->
     )
     if len(seeds) > 1:
         about += f" Mean ± standard deviation (n - 1) over {len(seeds)} seeds; pooled: over all test rows of a seed."
-    table = markdown_table(["fold", "WA", "UA", "wF1", "ECE", "mean beta"], rows)
-    return f"## Results\n\n{table}\n\n{about}\n{temperature_line(abouts)}"
+    return {
+        "header": ["fold", "WA", "UA", "wF1", "ECE", "mean beta"],
+        "rows": [[name, *cells(figures)] for name, figures in shown.items()],
+        "about": [about, temperature_line(abouts)],
+    }
 
 
-def classes_section(table: pd.DataFrame, label_names: Sequence[str], seeds: Sequence[int], name: str) -> str:
+def classes_values(table: pd.DataFrame, label_names: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
     """Recall and beta of each class, over the test rows of all folds: a mean over the seeds."""
     right = (table["prediction"] == table["label"]).groupby([table["seed"], table["label"]]).mean()
     beta = table.groupby(["seed", "label"])["beta"].mean()
@@ -135,47 +127,24 @@ def classes_section(table: pd.DataFrame, label_names: Sequence[str], seeds: Sequ
         if count:
             figures = [over_seeds(100 * right[:, label], 1), over_seeds(beta[:, label], 3)]
         rows.append([label, count, *figures])
-    header = ["class", "rows", "recall", "mean beta"]
-    about = f"The pictures hold every row {len(seeds)} times, once for each seed." if len(seeds) > 1 else ""
-    parts = [f"### Classes (pooled)\n\n{markdown_table(header, rows)}", about, pictures(f"{name}-")]
-    return "\n\n".join(part for part in parts if part)
+    note = f"The pictures hold every row {len(seeds)} times, once for each seed." if len(seeds) > 1 else None
+    return {"header": ["class", "rows", "recall", "mean beta"], "rows": rows, "note": note}
 
 
 def over_seeds(values: pd.Series, digits: int) -> str:
+    """Mean and standard deviation over the seeds."""
     spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def training_section(
-    report: dict[str, Any], dataset: str, arguments: dict[str, Any], abouts: Sequence[dict[str, Any]]
-) -> str:
-    seconds = [about["training_seconds"] for about in abouts]
-    devices = sorted({about["device"] for about in abouts if "device" in about})
-    lines = [
-        "## Training",
-        "",
-        *arguments_lines(arguments, "cross_validate.py"),
-        "",
-        f"- seconds of training: {min(seconds):g} to {max(seconds):g} each",
-        *(f"- device: {device}" for device in devices),
-        f"- parameters: {abouts[0]['num_parameters']}",
-        f"- versions: {versions_of(abouts[0])}",
-        "",
-        "```bash",
-        command(report, dataset, arguments),
-        "```",
-    ]
-    return "\n".join(lines)
-
-
 def command(report: dict[str, Any], dataset: str, arguments: dict[str, Any]) -> str:
     """
-    The command line that made the report, but for where the features lie and the results go. The recipe that stood in
-    front is among the arguments: it may be another one by now.
+    The command line that made the report, but for where the features lie and the results go. What a recipe gave is
+    among the arguments.
     """
     given = {"dataset": f"features/{dataset}", **arguments}
     folds = report["folds"]
     if any(fold["test_groups"] != [name] for name, fold in folds.items()):
         given["num_folds"] = len(folds)
     given |= {"seeds": list(report["pooled"]["seeds"]), "output_dir": f"runs/{dataset}"}
-    return shlex.join(["python", "scripts/cross_validate.py", "scripts/configs/plain.json", *flags(given)])
+    return shlex.join(["tacfn", "cross-validate", *flags(given)])

@@ -12,9 +12,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from ..files import read_json
 from ..model.modeling_tacfn import TacfnForSequenceClassification
 from ..model.processing_tacfn import ENCODER_FOLDERS, TacfnProcessor
+from ..writing import read_json
 
 
 CODE = sorted(path.name for path in Path(__file__).parents[1].joinpath("model").glob("*_tacfn.py"))
@@ -81,7 +81,7 @@ def check_checkpoint(folder: str | os.PathLike) -> None:
     if missing:
         raise ValueError(
             f"The checkpoint {folder} is not complete, it lacks {', '.join(missing)}: save the model and the processor "
-            "into it, and write a card, as train.py does."
+            "into it, and write a card, as tacfn train does."
         )
     if "auto_map" not in read_json(folder / "config.json"):
         raise ValueError(f"{folder / 'config.json'} has no auto_map: save the model anew with save_pretrained.")

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.style
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from ..files import replacing
+from ..writing import replacing
 
 
 OWN_STYLE = "default"  # matplotlib's, whatever the user's is
@@ -24,18 +23,19 @@ def draw_confusion(table: pd.DataFrame, label_names: Sequence[str]) -> Figure:
     Args:
         table: columns `label` and `prediction`, names out of the C `label_names`.
     """
-    counts = confusion_matrix(table["label"], table["prediction"], labels=list(label_names))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = square(len(label_names))
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(counts.shape):
-        color = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
-    name_ticks(axes.xaxis, range(len(label_names)), label_names, rotation=45)
-    name_ticks(axes.yaxis, range(len(label_names)), label_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    figure.colorbar(image, label="share of the true class")
+    names = list(label_names)
+    counts, shares = (
+        confusion_matrix(table["label"], table["prediction"], labels=names, normalize=of) for of in (None, "true")
+    )
+    figure, axes = square(len(names))
+    display = ConfusionMatrixDisplay(shares, display_labels=names)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
+    for text, count in zip(display.text_.flat, counts.flat, strict=True):
+        text.set_text(str(count))
+    name_ticks(axes.xaxis, range(len(names)), names, rotation=45)
+    name_ticks(axes.yaxis, range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    figure.colorbar(display.im_, label="share of the true class")
     return figure
 
 
@@ -67,7 +67,7 @@ def square(num_labels: int) -> tuple[Figure, Axes]:
 
 
 def name_ticks(axis, places: Sequence[int], names: Sequence[str], **text) -> None:
-    # A name is text, though it hold a $.
+    """Puts names at places of an axis. A name is text, though it hold a $."""
     axis.set_ticks(list(places), labels=list(names), parse_math=False, **text)
 
 

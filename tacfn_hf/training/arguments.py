@@ -1,8 +1,8 @@
-"""The arguments of training: what they are, how they are read, and which of transformers' are refused."""
+"""The options of training that are this package's own, and its defaults of transformers' options."""
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass
@@ -19,56 +19,92 @@ class ModelArguments:
             "the dataset's features, where the dataset's folder has it."
         },
     )
-    hidden_size: int | None = field(
-        default=None, metadata={"help": "Size of the network (TacfnConfig's default: 768)."}
+    hidden_size: int | None = field(default=None, metadata={"help": "Size of the network (default: 768)."})
+    num_hidden_layers: int | None = field(
+        default=None, metadata={"help": "Cross-modal blocks (default: 0, features are averaged over time)."}
     )
-    num_hidden_layers: int | None = field(default=None, metadata={"help": "Cross-modal blocks (default: 2)."})
     num_attention_heads: int | None = field(default=None, metadata={"help": "Heads of every attention (default: 8)."})
     gate_hidden_size: int | None = field(
         default=None, metadata={"help": "Inner size of the gate's MLP (default: 256)."}
     )
-    num_classifier_layers: int | None = field(
-        default=None, metadata={"help": "Linear layers of the classifier, 2 or 1 (default: 2)."}
-    )
     hidden_dropout_prob: float | None = field(
-        default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.2)."}
+        default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.5)."}
     )
-    modality_dropout_prob: float | None = field(
-        default=None, metadata={"help": "How likely a sample loses one of its two modalities in training (default: 0)."}
-    )
-    feature_dropout_prob: float | None = field(default=None, metadata={"help": "Dropout on the features (default: 0)."})
-    standardize_features: bool | None = field(
-        default=None,
-        metadata={"help": "Standardise the features by the training part's mean and deviation (default: no)."},
-    )
-    pool_features: bool | None = field(
-        default=None, metadata={"help": "Average the features over time in front of the projections (default: no)."}
-    )
-    gate_reads_distance: bool | None = field(
-        default=None,
-        metadata={"help": "Let the gate read how far features lie from those of the training part (default: no)."},
-    )
-    unimodal_loss_weight: float | None = field(
-        default=None, metadata={"help": "Weight of the losses of audio alone and of text alone (default: 0)."}
-    )
-    gate_loss_weight: float | None = field(
-        default=None,
-        metadata={"help": "Weight of what ties beta to the modality that is right about the sample (default: 0)."},
-    )
-    noise_prob: float | None = field(
-        default=None,
-        metadata={"help": "How likely a share of a modality is noise in what gate_loss_weight trains on (default: 0)."},
+    feature_dropout_prob: float | None = field(
+        default=None, metadata={"help": "Dropout of whole dimensions of the features (default: 0.4)."}
     )
 
 
-def flags(arguments: dict[str, Any]) -> list[str]:
-    """The flags of a dict of arguments; None leaves an argument at its default."""
-    found = []
-    for name, value in arguments.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-            found += [f"--{name}", *(str(item) for item in values)]
-    return found
+@dataclass
+class TrainingOptions:
+    """What training adds to transformers' `TrainingArguments`, and where its defaults differ from theirs."""
+
+    output_dir: str = field(metadata={"help": "Folder for the model and its results."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+    class_weights: Literal["none", "balanced"] = field(
+        default="balanced",
+        metadata={
+            "help": "balanced: class c of C weighs N / (C * n_c) in the loss, where n_c of the N training rows have it."
+        },
+    )
+    unimodal_loss_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the losses of audio alone and of text alone."}
+    )
+    gate_loss_weight: float = field(
+        default=10.0,
+        metadata={"help": "Weight of the loss that draws beta to the modality that is right and not damaged."},
+    )
+    noise_prob: float = field(
+        default=1.0,
+        metadata={"help": "How likely noise replaces a share of a modality where the gate's loss is taken."},
+    )
+    label_smoothing_factor: float = field(
+        default=0.1, metadata={"help": "Share of a label that is spread over all labels in the loss."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a better metric_for_best_model."},
+    )
+    num_train_epochs: float = field(default=15, metadata={"help": "Passes over the training part."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW."})
+    lr_scheduler_type: str = field(
+        default="cosine", metadata={"help": "How the learning rate falls after the warm-up: cosine, linear, ..."}
+    )
+    warmup_steps: float = field(
+        default=0.1,
+        metadata={"help": "Steps in which the learning rate rises; below 1: their share of all steps."},
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Samples of a step on each device."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "The same in evaluation."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on the validation part."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(
+        default=1,
+        metadata={"help": "Checkpoints to keep, and with load_best_model_at_end the best one."},
+    )
+    load_best_model_at_end: bool = field(
+        default=False,
+        metadata={"help": "End with the checkpoint that was best on the validation part, instead of the last one."},
+    )
+    metric_for_best_model: str | None = field(
+        default="UA",
+        metadata={"help": "Validation figure that chooses the best: UA, WA, wF1, macro_F1, ECE or loss."},
+    )
+    greater_is_better: bool | None = field(
+        default=None,
+        metadata={"help": "Whether a larger metric_for_best_model is better (default: yes, but for loss and ECE)."},
+    )
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
+    hub_strategy: str = field(
+        default="end", metadata={"help": "With push_to_hub: end pushes once, when everything is there."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Without effect: the collator picks the columns."}
+    )
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "Key of the labels in a batch."}
+    )
 
 
 @dataclass
@@ -80,3 +116,13 @@ class CrossValidationArguments:
         metadata={"help": "Put the groups into so many sets, drawn with split_seed (default: each group is a fold)."},
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Training seeds, each over all folds."})
+
+
+def flags(arguments: dict[str, Any]) -> list[str]:
+    """The flags of a dict of arguments; None leaves an argument at its default."""
+    found = []
+    for name, value in arguments.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+            found += [f"--{name}", *(str(item) for item in values)]
+    return found

@@ -15,12 +15,12 @@ from datasets import Dataset, DatasetDict
 from sklearn.model_selection import GroupKFold
 from tqdm.auto import tqdm
 
-from ..corpora.opening import named_parts, open_dataset
+from ..corpora.dataset_opening import named_parts, open_dataset
 from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.metrics import EmotionMetric
 from ..features.arguments import DataArguments
 from ..features.splits import groups_of, split_dataset, without_unlabelled
-from ..files import write_json, writing_into
+from ..writing import write_json, writing_into
 from .arguments import CrossValidationArguments, ModelArguments
 from .run import run_training
 from .training_arguments import TacfnTrainingArguments
@@ -110,7 +110,7 @@ def cross_validate(
 def check_arguments(
     data_args: DataArguments, training_args: TacfnTrainingArguments, cv_args: CrossValidationArguments
 ) -> None:
-    """A ValueError where an argument of train.py has no meaning here."""
+    """A ValueError where an argument of a single training has no meaning here."""
     if data_args.group_column is None:
         raise ValueError("group_column must say which column holds the groups to leave out: session, speaker, ...")
     partition = ("split_column", "test_groups", "valid_groups", "test_fraction")
@@ -131,11 +131,12 @@ def check_arguments(
 
 
 def only_part(dataset: Dataset | DatasetDict) -> Dataset:
+    """The one part of a dataset, or a ValueError where it has a partition of its own."""
     named = named_parts(dataset)
     if list(named) != ["train"]:
         raise ValueError(
-            f"The dataset has a partition of its own, {', '.join(named)}: train on that with train.py; only a dataset "
-            "of one part can be cross-validated."
+            f"The dataset has a partition of its own, {', '.join(named)}: train on that with tacfn train; only a "
+            "dataset of one part can be cross-validated."
         )
     return next(iter(named.values()))
 
@@ -163,6 +164,7 @@ def fold_folder(fold: str) -> str:
 
 
 def run_folder(output_dir: Path, fold: str, seed: int) -> Path:
+    """The folder of the run of a fold and a seed."""
     return output_dir / fold_folder(fold) / f"seed-{seed}"
 
 

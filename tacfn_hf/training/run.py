@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from ..corpora.opening import open_dataset
+from ..corpora.dataset_opening import open_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.gate import measure_gate_truth
 from ..evaluation.predictions import evaluate_split
@@ -23,9 +23,9 @@ from ..evaluation.record import changed_arguments, describe_data, write_results
 from ..features.arguments import DataArguments
 from ..features.extraction import processor_of
 from ..features.labels import label_names_of, match_labels
+from ..features.shapes import complete_rows, rows_with
 from ..features.splits import split_dataset
-from ..features.statistics import complete_rows, rows_with
-from ..model.configuration_tacfn import TEMPERATURES
+from ..model.modalities_tacfn import MODALITIES
 from .arguments import ModelArguments
 from .setup import build_model, check_features, load_processor
 from .trainer import build_trainer
@@ -48,8 +48,8 @@ def run_training(
     flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
-    `write_results`. metrics.json also says whether beta tells the truth on the
-    test part (or else the validation part), as `measure_gate_truth` has it.
+    `write_results`. metrics.json also says what beta is worth on the test part (or else the validation part), as
+    `measure_gate_truth` has it.
 
     Args:
         about: what else "about" of metrics.json is to say.
@@ -66,7 +66,7 @@ def run_training(
     if "train" not in parts:
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     set_seed(args.seed)
-    model = build_model(parts["train"], model_args, args.class_weights)
+    model = build_model(parts["train"], model_args)
     for name, part in parts.items():
         check_features(part, model.config, f"the {name} part")
     processor_name = model_args.processor_name or processor_of(data_args.dataset)
@@ -102,7 +102,7 @@ def run_training(
             "seed": args.seed,
             "split_seed": data_args.split_seed,
             "num_parameters": model.num_parameters(),
-            **{name: getattr(model.config, name) for name in TEMPERATURES},
+            "temperatures": model.config.temperatures,
             "temperature_fitted_on": "valid" if fitted else None,
             "gate_truth": None,
             "world_size": args.world_size,
@@ -125,21 +125,22 @@ def run_training(
 
 def calibrate(trainer: Trainer, dataset: Dataset) -> None:
     """
-    Fits the temperatures of the config of the trainer's model on a dataset: `temperature` on the rows that have both
-    modalities (or on all, where none has), `audio_temperature` on those that have audio, without their text, and
-    `text_temperature` likewise. One that has no rows becomes None. Call it in every process.
+    Fits the temperatures of the config of the trainer's model on a dataset: that of both modalities on the rows that
+    have both (on all, where none has), that of audio on the rows that have audio, without their text, and that of text
+    likewise. Where there are no such rows it is that of both. Call it in every process.
     """
 
     def fitted(rows: Dataset) -> float:
         output = trainer.predict(rows)
         return fit_temperature(output.predictions[0], output.label_ids)
 
-    config, complete = trainer.model.config, complete_rows(dataset)
-    config.temperature = fitted(dataset.select(np.flatnonzero(complete)) if complete.any() else dataset)
-    for name, kept, hidden in (("audio_temperature", "h_a", "h_t"), ("text_temperature", "h_t", "h_a")):
-        rows = dataset.select(np.flatnonzero(rows_with(dataset, kept)))
-        rows = rows.select_columns([column for column in rows.column_names if column != hidden])
-        setattr(config, name, fitted(rows) if len(rows) else None)
+    complete = complete_rows(dataset)
+    temperatures = {"both": fitted(dataset.select(np.flatnonzero(complete)) if complete.any() else dataset)}
+    for kept, hidden in (MODALITIES, MODALITIES[::-1]):
+        rows = dataset.select(np.flatnonzero(rows_with(dataset, kept.features)))
+        rows = rows.select_columns([column for column in rows.column_names if column != hidden.features])
+        temperatures[kept.name] = fitted(rows) if len(rows) else temperatures["both"]
+    trainer.model.config.temperatures = temperatures
 
 
 def check_output_dir(args: TrainingArguments) -> None:

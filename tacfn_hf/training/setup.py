@@ -10,11 +10,13 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from ..features.dataset import provenance_of
-from ..features.labels import label_names_of, labels_as
-from ..features.statistics import feature_covariance, feature_size, feature_statistics
-from ..features.storage import PROVENANCE_COLUMNS
+from ..features.arrow_layout import provenance_of
+from ..features.labels import labels_as
+from ..features.shapes import feature_size
+from ..features.statistics import feature_covariance, feature_statistics
+from ..features.time_averages import mean_over_time
 from ..model.configuration_tacfn import TacfnConfig
+from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from ..model.processing_tacfn import TacfnProcessor
 from ..model.provenance_tacfn import check_provenance
@@ -22,16 +24,16 @@ from .arguments import ModelArguments
 
 
 def set_statistics(model: TacfnModel, train: Dataset) -> None:
-    """Gives a model with `standardize_features` the statistics of its training part."""
-    for column, modality in (("h_a", "audio"), ("h_t", "text")):
-        if feature_size(train, column) is None:
+    """Gives a model the statistics of its training part, for its standardisers and distances."""
+    averaged = mean_over_time(train)
+    for modality in MODALITIES:
+        if feature_size(train, modality.features) is None:
             continue
-        standardizer = getattr(model, f"{modality}_standardizer")
-        standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, column)))
+        standardizer = getattr(model, f"{modality.name}_standardizer")
+        standardizer.set_statistics(*map(torch.from_numpy, feature_statistics(train, modality.features)))
         if model.config.gate_reads_distance:
-            mean, std = standardizer.mean.double().numpy(), standardizer.std.double().numpy()
-            covariance = torch.from_numpy(feature_covariance(train, column, mean, std))
-            getattr(model, f"{modality}_distance").set_covariance(covariance)
+            statistics = feature_covariance(averaged, modality.features, standardizer)
+            getattr(model, f"{modality.name}_distance").set_statistics(*statistics)
 
 
 def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
@@ -60,10 +62,10 @@ def check_features(dataset: Dataset, config: TacfnConfig, name: str) -> None:
         ValueError: features of another size or, where both sides say what made them, of another encoder; `name` is what
             the message calls the dataset.
     """
-    for column, size_name in (("h_a", "audio_feature_size"), ("h_t", "text_feature_size")):
-        wanted = getattr(config, PROVENANCE_COLUMNS[column])
+    for modality in MODALITIES:
+        column, wanted = modality.features, getattr(config, modality.provenance)
         check_provenance(provenance_of(dataset, column), wanted, f"{column} of {name}", "the model")
-        size = feature_size(dataset, column)
+        size, size_name = feature_size(dataset, column), modality.feature_size
         if size is not None and size != getattr(config, size_name):
             raise ValueError(
                 f"{column} of {name} has {size} dimensions, the model's {size_name} is {getattr(config, size_name)}: "
@@ -101,7 +103,7 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
     return model
 
 
-def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) -> TacfnForSequenceClassification:
+def build_model(train: Dataset, model_args: ModelArguments) -> TacfnForSequenceClassification:
     """
     A new network for the features and labels of `train`, or the checkpoint to go on from.
 
@@ -123,25 +125,17 @@ def build_model(train: Dataset, model_args: ModelArguments, class_weights: str) 
         model = load_model(model_args.model_name_or_path)
         check_features(train, model.config, "the training part")
     else:
-        sizes = {
-            "audio_feature_size": feature_size(train, "h_a"),
-            "text_feature_size": feature_size(train, "h_t"),
-        }
+        sizes = {modality.feature_size: feature_size(train, modality.features) for modality in MODALITIES}
         config = TacfnConfig(
             **own,
             **{name: size for name, size in sizes.items() if size is not None},
-            audio_provenance=provenance_of(train, "h_a"),
-            text_provenance=provenance_of(train, "h_t"),
+            **{modality.provenance: provenance_of(train, modality.features) for modality in MODALITIES},
             id2label=dict(enumerate(names)),
             label2id={name: i for i, name in enumerate(names)},
             problem_type="single_label_classification",
         )
         model = TacfnForSequenceClassification(config)
-        if config.standardize_features:
-            set_statistics(model.model, train)
-    label_names = label_names_of(model.config)
-    labels = labels_as(train, label_names)
-    model.config.class_weights = balanced_class_weights(labels, label_names) if class_weights == "balanced" else None
+        set_statistics(model.model, train)
     return model
 
 
@@ -153,7 +147,7 @@ def load_processor(name_or_path: str, config: TacfnConfig) -> TacfnProcessor:
         ValueError: a processor that makes other features than those that the model was trained on.
     """
     processor = TacfnProcessor.from_pretrained(name_or_path)
-    for name in PROVENANCE_COLUMNS.values():
-        source = f"the processor {name_or_path}"
-        check_provenance(getattr(processor, name), getattr(config, name), source, "the model")
+    for modality in MODALITIES:
+        made, wanted = (getattr(of, modality.provenance) for of in (processor, config))
+        check_provenance(made, wanted, f"the processor {name_or_path}", "the model")
     return processor

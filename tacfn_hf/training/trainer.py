@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
 )
@@ -17,11 +18,16 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ..evaluation.predictions import full_metrics
 from ..features.collation import TacfnDataCollator
-from ..features.dataset import FeatureRows
-from ..features.labels import label_names_of
-from ..features.statistics import feature_lengths
+from ..features.feature_rows import FeatureRows
+from ..features.labels import label_names_of, labels_as
+from ..features.shapes import feature_lengths, lengths_of
+from ..features.time_averages import mean_over_time
 from ..model.configuration_tacfn import TacfnConfig
+from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification
+from .arguments import TrainingOptions
+from .objective import Objective
+from .setup import balanced_class_weights
 from .training_arguments import check_arguments
 
 
@@ -32,8 +38,8 @@ def make_compute_metrics(config: TacfnConfig) -> Callable[[EvalPrediction], dict
     """
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        logits, beta = prediction.predictions
-        temperature = config.temperature_of(beta[:, 0])
+        logits, beta, has_audio, has_text = prediction.predictions
+        temperature = config.temperature_of(has_audio, has_text)
         result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), temperature)
         return {name: value for name, value in result.items() if isinstance(value, float)}
 
@@ -62,22 +68,39 @@ class FeatureTrainer(Trainer):
     """
     transformers' `Trainer`, whose strategies of sampling by length know how long rows of features are, and which
     evaluates all rows, in their order, whatever strategy and `dataloader_drop_last` are. Rows of a `datasets.Dataset`
-    are read by `FeatureRows`. `label_smoothing_factor` is left to the model, whose loss has terms of its own; as in
-    transformers, the loss in evaluation has it too.
+    are read by `FeatureRows`, as means over time where the network begins with these. The loss is the objective's,
+    which knows `label_smoothing_factor`. As in transformers, the loss in evaluation has it too.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, objective: Objective, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.label_smoother = None  # it takes the labels away from the model
+        self.objective = objective
+        self.means: dict[str, Dataset] = {}
+        self.label_smoother = None  # the objective's
         self.args.remove_unused_columns = False  # the collator picks the columns, and needs id for its messages
 
-    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        if self.args.label_smoothing_factor:
-            inputs = {**inputs, "smoothing": self.args.label_smoothing_factor}
-        return super().compute_loss(model, inputs, *args, **kwargs)
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """As `Trainer.compute_loss`, by the objective."""
+        features = {name: value for name, value in inputs.items() if name != "labels"}
+        network = self.accelerator.unwrap_model(model)
+        loss, output = self.objective(model, features, inputs["labels"], num_items_in_batch, network)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            # The count is of all processes, whose gradients are averaged.
+            loss = loss * (self.accelerator.num_processes if self.args.n_gpu <= 1 else self.args.n_gpu)
+        return (loss, output) if return_outputs else loss
 
     def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
         if isinstance(dataset, Dataset) and dataset.format["type"] != "custom":  # not what with_transform has made
+            if getattr(self.model, "averages_over_time", False):  # once for each row here, not in each step
+                if dataset._fingerprint not in self.means:
+                    self.means[dataset._fingerprint] = mean_over_time(dataset)
+                dataset = self.means[dataset._fingerprint]
             dataset = FeatureRows(dataset)
         drop_last = self.args.dataloader_drop_last
         self.args.dataloader_drop_last = drop_last and is_training
@@ -101,6 +124,29 @@ class FeatureTrainer(Trainer):
         return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
 
+def build_objective(model: PreTrainedModel, args: TrainingArguments, train: Dataset | None) -> Objective:
+    """The objective of the arguments, with class weights of the training part; the plain loss where there is none."""
+    if train is None or not isinstance(args, TrainingOptions):
+        return Objective(label_smoothing=args.label_smoothing_factor)
+    class_weights = None
+    if args.class_weights == "balanced":
+        label_names = label_names_of(model.config)
+        class_weights = balanced_class_weights(labels_as(train, label_names), label_names)
+    num_positions = {}
+    for modality in MODALITIES:
+        lengths = lengths_of(train, modality.features)
+        averaged = getattr(model, "averages_over_time", False) and lengths.any()
+        num_positions[modality.name] = float(lengths[lengths > 0].mean()) if averaged else 1.0
+    return Objective(
+        class_weights=class_weights,
+        label_smoothing=args.label_smoothing_factor,
+        unimodal_loss_weight=args.unimodal_loss_weight,
+        gate_loss_weight=args.gate_loss_weight,
+        noise_prob=args.noise_prob,
+        num_positions=num_positions,
+    )
+
+
 def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments, parts: dict[str, Dataset]) -> Trainer:
     """
     A `Trainer` with the collator, the metrics and early stopping; it trains on "train" of `parts` and selects on
@@ -119,6 +165,7 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
     valid = parts.get("valid")
     return FeatureTrainer(
         model=model,
+        objective=build_objective(model, args, parts.get("train")),
         args=args,
         data_collator=TacfnDataCollator(),
         train_dataset=parts.get("train"),

@@ -1,63 +1,17 @@
 """`TrainingArguments` with the defaults of this task, and which of its arguments are refused."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from transformers import (
-    TrainingArguments,
-)
+from transformers import TrainingArguments
+
+from .arguments import TrainingOptions
 
 
 @dataclass
-class TacfnTrainingArguments(TrainingArguments):
-    """transformers' `TrainingArguments` with the defaults of this task, and two arguments of its own."""
-
-    remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Without effect: the collator picks the columns."}
-    )
-    label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "Key of the labels in a batch."}
-    )
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on the validation part."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
-    save_total_limit: int | None = field(
-        default=1, metadata={"help": "Checkpoints to keep: the last ones, and always the best one."}
-    )
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "End with the checkpoint that was best on the validation part."}
-    )
-    metric_for_best_model: str | None = field(
-        default="UA",
-        metadata={"help": "Validation figure that chooses the best: UA, WA, wF1, macro_F1 or loss."},
-    )
-    greater_is_better: bool | None = field(
-        default=None,
-        metadata={"help": "Whether a larger metric_for_best_model is better (default: yes, but for loss and ECE)."},
-    )
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Samples of a step on each device."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "The same in evaluation."})
-    num_train_epochs: float = field(default=20, metadata={"help": "Passes over the training part."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of AdamW."})
-    warmup_steps: float = field(
-        default=0.1,
-        metadata={"help": "Steps in which the learning rate rises; below 1: their share of all steps."},
-    )
-    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
-    hub_strategy: str = field(
-        default="end", metadata={"help": "With push_to_hub: end pushes once, when everything is there."}
-    )
-    class_weights: Literal["none", "balanced"] = field(
-        default="balanced",
-        metadata={
-            "help": "balanced: class c of C weighs N / (C * n_c) in the loss, where n_c of the N training rows have it."
-        },
-    )
-    early_stopping_patience: int | None = field(
-        default=None,
-        metadata={"help": "Stop after this many evaluations without a better metric_for_best_model."},
-    )
+class TacfnTrainingArguments(TrainingOptions, TrainingArguments):
+    """transformers' `TrainingArguments` with the options and defaults of `TrainingOptions`."""
 
     def __post_init__(self):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
@@ -86,6 +40,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "prediction_loss_only": (bool, "there would be no predictions and no metrics; leave it out"),
     "batch_eval_metrics": (bool, "the metrics are those of all rows together; leave it out"),
+    "eval_use_gather_object": (bool, "of the last batch it would cut the outputs instead of the rows; leave it out"),
     "eval_do_concat_batches": (lambda value: not value, "the metrics are those of all rows together; leave it out"),
     "include_for_metrics": (
         lambda value: "inputs" in value,
@@ -116,6 +71,11 @@ def check_arguments(args: TrainingArguments) -> None:
             raise ValueError(f"{name} is {values[name]}: {reason}.")
     if args.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}: it must be at least 1.")
+    for name in ("unimodal_loss_weight", "gate_loss_weight"):
+        if getattr(args, name, 0) < 0:
+            raise ValueError(f"{name} is {getattr(args, name)}: it must be at least 0.")
+    if not 0 <= getattr(args, "noise_prob", 0) <= 1:
+        raise ValueError(f"noise_prob is {args.noise_prob}: it must be in [0, 1].")
     metric = args.metric_for_best_model
     if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
         raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")

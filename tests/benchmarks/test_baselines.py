@@ -11,17 +11,19 @@ from sklearn.metrics import recall_score
 from sklearn.svm import SVC
 from tiny import make_features
 
-from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
+from tacfn_hf import TacfnConfig
 from tacfn_hf.features.collation import TacfnDataCollator
+from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
 
-from baselines import BASELINES, EMBEDDING_SIZE, Baseline, FirstFusion, svm_scores  # noqa: E402
+from baselines import BASELINES, EMBEDDING_SIZE, Baseline, BaselineObjective, FirstFusion, svm_scores  # noqa: E402
 
 
+pytestmark = pytest.mark.slow
 torch.set_num_threads(1)  # the models are too small for more
 
 D_A, D_T, D = 5, 6, 8
@@ -33,6 +35,7 @@ exact = pytest.mark.parametrize("name", EXACT)
 
 def make_config(**settings) -> TacfnConfig:
     sizes = {"audio_feature_size": D_A, "text_feature_size": D_T, "hidden_size": D, "num_attention_heads": 2}
+    sizes |= {"num_hidden_layers": 2, "num_classifier_layers": 2, "feature_dropout_prob": 0.0}
     return TacfnConfig(**{**sizes, "gate_hidden_size": 4, "num_labels": 3, **settings})
 
 
@@ -83,8 +86,7 @@ def assert_same(output, expected):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("content", [0.0, float("nan"), float("inf")])
-@pytest.mark.parametrize("where", ["right", "left", "holes"])
+@pytest.mark.parametrize(("where", "content"), [("right", float("nan")), ("left", float("inf")), ("holes", 0.0)])
 @exact
 def test_padding_and_batch_mates_change_nothing(name, where, content):
     model, pairs = make(name), samples()
@@ -129,9 +131,9 @@ def test_a_missing_modality_gives_finite_logits_and_gradients(name):
         {"h_a": batch["h_a"], "mask_a": batch["mask_a"]},  # as the collator gives it
     ):
         model = make(name).train()
-        output = model(**one, labels=labels)
+        loss, output = BaselineObjective()(model, one, labels)
         assert output["logits"].isfinite().all()
-        output["loss"].backward()
+        loss.backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -168,8 +170,8 @@ def test_a_missing_modality_adds_nothing_to_the_other_one_in_mult():
 
 @every
 def test_the_loss_reaches_every_parameter(name):
-    model = make(name)
-    model(**batch_of(samples()), labels=torch.tensor([0, 1, 2, 0]))["loss"].backward()
+    model = make(name, hidden_dropout_prob=0.0).train()
+    BaselineObjective()(model, batch_of(samples()), torch.tensor([0, 1, 2, 0]))[0].backward()
     for parameter_name, parameter in model.named_parameters():
         if not parameter_name.endswith("k_proj.bias"):  # a softmax over keys does not see it
             assert parameter.grad is not None, parameter_name
@@ -180,7 +182,7 @@ def test_the_loss_reaches_every_parameter(name):
 @every
 def test_logits_and_beta(name):
     output = make(name)(**batch_of(samples()))
-    assert list(output) == ["logits", "beta"]
+    assert list(output) == ["logits", "beta", "has_audio", "has_text"]
     assert output["logits"].shape == (4, 3)
     assert output["beta"].shape == (4, 1)
     if name in ("audio only", "text only"):
@@ -194,12 +196,17 @@ def test_logits_and_beta(name):
 @torch.no_grad()
 @pytest.mark.parametrize("num_items", [None, 10])
 @pytest.mark.parametrize("name", [name for name in BASELINES if name != "late fusion"])
-def test_the_loss_is_that_of_the_model(name, num_items):
-    settings = {"class_weights": [0.5, 1.0, 4.0]}
-    labels = torch.tensor([2, -100, 1, 0])
-    output = make(name, **settings)(**batch_of(samples()), labels=labels, num_items_in_batch=num_items)
-    model = TacfnForSequenceClassification(make_config(**settings))
-    assert torch.equal(output["loss"], model._loss(output["logits"], labels, num_items))
+def test_the_loss_is_that_of_the_network(name, num_items):
+    labels, batch = torch.tensor([2, -100, 1, 0]), batch_of(samples())
+    loss, output = BaselineObjective([0.5, 1.0, 4.0], 0.1)(make(name), batch, labels, num_items)
+
+    class Same(torch.nn.Module):
+        config = make_config(problem_type="single_label_classification")
+
+        def forward(self, **_):
+            return output
+
+    assert torch.equal(loss, Objective([0.5, 1.0, 4.0], 0.1)(Same().eval(), batch, labels, num_items)[0])
 
 
 def weights_of(model: Baseline) -> dict[str, np.ndarray]:
@@ -379,7 +386,7 @@ def test_the_gate_of_the_first_implementation(frames):
 @pytest.mark.parametrize("num_items", [None, 10])
 def test_late_fusion_trains_each_classifier_on_the_samples_that_have_its_modality(num_items):
     class_weights = [0.5, 1.0, 4.0]
-    model, pairs = make("late fusion", class_weights=class_weights), samples()
+    model, pairs = make("late fusion", hidden_dropout_prob=0.0).train(), samples()
     batch = batch_of(pairs)
     batch["mask_a"][0] = True
     batch["mask_t"][2] = True
@@ -391,8 +398,8 @@ def test_late_fusion_trains_each_classifier_on_the_samples_that_have_its_modalit
     for i in (0, 1):
         p = softmax(classify(w, "text_classifier", pairs[i][1].numpy().mean(0)))
         total -= class_weights[labels[i]] * np.log(p[labels[i]])
-    output = model(**batch, labels=labels, num_items_in_batch=num_items)
-    assert float(output["loss"]) == pytest.approx(total / (num_items or 3), rel=1e-5)  # the loss is in float32
+    loss, output = BaselineObjective(class_weights)(model, batch, labels, num_items)
+    assert float(loss) == pytest.approx(total / (num_items or 3), rel=1e-5)  # the loss is in float32
     text = softmax(classify(w, "text_classifier", pairs[0][1].numpy().mean(0)))
     np.testing.assert_allclose(output["logits"][0], np.log(text), rtol=1e-8)
 
@@ -419,7 +426,7 @@ def feature_config(dataset, **settings) -> TacfnConfig:
 def test_trains_with_the_trainer_and_ends_with_its_best_model(name, tmp_path):
     dataset = make_features().with_format("numpy")
     parts = {"train": dataset.select(range(24)), "valid": dataset.select(range(24, 48))}
-    config = feature_config(dataset, class_weights=[1.0, 0.9, 1.1])
+    config = feature_config(dataset, feature_dropout_prob=0.0)
     args = TacfnTrainingArguments(
         output_dir=str(tmp_path),
         use_cpu=True,
@@ -427,10 +434,13 @@ def test_trains_with_the_trainer_and_ends_with_its_best_model(name, tmp_path):
         learning_rate=1e-2,
         per_device_train_batch_size=8,
         num_train_epochs=3,
+        class_weights="none",
+        load_best_model_at_end=True,
         metric_for_best_model="loss",
         greater_is_better=True,  # so that the best is the first one, and not what the model is at the end anyhow
     )
     trainer = build_trainer(BASELINES[name](config), args, parts)
+    trainer.objective = BaselineObjective()
     trainer.train()
     trainer.save_model(str(tmp_path / "best"))
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -439,8 +449,10 @@ def test_trains_with_the_trainer_and_ends_with_its_best_model(name, tmp_path):
     again = BASELINES[name](config).eval()
     again.load_state_dict(load_file(tmp_path / "best" / "model.safetensors"))
     with torch.no_grad():
-        output = again(**TacfnDataCollator()([dataset[i] for i in range(24, 48)]))
-    logits, beta = trainer.predict(parts["valid"]).predictions
+        batch = TacfnDataCollator()([dataset[i] for i in range(24, 48)])
+        batch.pop("labels")
+        output = again(**batch)
+    logits, beta, *_ = trainer.predict(parts["valid"]).predictions
     np.testing.assert_allclose(output["logits"].numpy(), logits, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(output["beta"].numpy(), beta, rtol=1e-5)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(losses[0], rel=1e-5)
@@ -478,7 +490,7 @@ def by_hand(parts, weights):
 @pytest.mark.parametrize("seed", range(4))
 def test_svm_is_the_one_that_is_best_on_the_validation_rows(seed, weights):
     parts = [svm_rows(n, 10 * seed + k) for k, n in enumerate((60, 30, 20))]
-    valid, test, size = svm_scores(make_config(class_weights=weights), *parts)
+    valid, test, size = svm_scores(make_config(), weights, *parts)
     scores, ua = by_hand(parts, None if weights is None else dict(enumerate(weights)))
     assert max(ua) > min(ua)
     expected_valid, expected_test, machine = scores[int(np.argmax(ua))]
@@ -491,7 +503,7 @@ def test_svm_is_the_one_that_is_best_on_the_validation_rows(seed, weights):
 
 def test_svm_of_two_classes_has_two_scores():
     parts = [svm_rows(n, k, classes=2) for k, n in enumerate((40, 20, 20))]
-    _, test, _ = svm_scores(make_config(num_labels=2), *parts)
+    _, test, _ = svm_scores(make_config(num_labels=2), None, *parts)
     assert test.shape == (20, 2)
     assert np.array_equal(test[:, 0], -test[:, 1])
     assert (test.argmax(axis=1) == [row["label"] for row in parts[2]]).mean() > 0.6
@@ -500,15 +512,15 @@ def test_svm_of_two_classes_has_two_scores():
 def test_svm_takes_the_rows_of_a_dataset_and_says_what_is_wrong():
     dataset = make_features().with_format("numpy")
     parts = [dataset.select(range(24)), dataset.select(range(24, 36)), dataset.select(range(36, 48))]
-    _, test, _ = svm_scores(feature_config(dataset), *parts)
+    _, test, _ = svm_scores(feature_config(dataset), None, *parts)
     assert (test.argmax(axis=1) == parts[2]["label"]).mean() > 0.9
     with pytest.raises(ValueError, match="h_t of the row with id 'u0' has 5 dimensions, the config 6"):
-        svm_scores(make_config(), *parts)
+        svm_scores(make_config(), None, *parts)
     without = [row for row in parts[0] if row["label"] != 1]
     with pytest.raises(ValueError, match="No training row has the label calm"):
-        svm_scores(feature_config(dataset), without, *parts[1:])
+        svm_scores(feature_config(dataset), None, without, *parts[1:])
     with pytest.raises(ValueError, match="row 0 of the batch has neither h_a nor h_t"):
-        svm_scores(make_config(), [{"h_a": None, "label": 0}], [], [])
+        svm_scores(make_config(), None, [{"h_a": None, "label": 0}], [], [])
 
 
 def test_every_baseline_has_a_test_of_its_formula():

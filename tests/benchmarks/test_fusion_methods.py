@@ -14,6 +14,7 @@ from tiny import cross_validated, make_features
 
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 SIZES = ["--hidden_size", "16", "--num_attention_heads", "2", "--gate_hidden_size", "8", "--num_train_epochs", "2"]
 FOLDS = ["--group_column", "session", "--num_folds", "2", "--valid_fraction", "0.5", "--split_seed", "1"]
 PLACE = ["--use_cpu", "true", "--report_to", "none", "--disable_tqdm", "true"]
@@ -60,7 +61,7 @@ def test_the_table_is_of_the_predictions(compared):
 
 def test_the_network_is_the_one_of_cross_validation(compared, tmp_path):
     folder, _ = compared
-    given = [ROOT / "scripts" / "configs" / "default.json", *SIZES, *FOLDS, *PLACE, "--dataset", folder / "features"]
+    given = [*SIZES, *FOLDS, *PLACE, "--dataset", folder / "features"]
     cross_validated([*map(str, given), "--output_dir", str(tmp_path), "--seeds", "0"])
     for fold in ("fold-1", "fold-2"):
         table = pd.read_parquet(tmp_path / fold / "seed-0" / "predictions.parquet")

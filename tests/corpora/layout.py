@@ -1,9 +1,13 @@
 """Small faithful copies of corpora: the official layout with tiny files."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import soundfile
 
 
@@ -33,4 +37,18 @@ def write_text(path: Path, text: str, encoding: str = "utf-8") -> Path:
     """A text file, its ends of lines as given; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode(encoding))
+    return path
+
+
+def write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Path:
+    """A table of strings, of the kind that the suffix says."""
+    table = pa.table(list(zip(*rows)) or [[]] * len(head), names=list(head))
+    if path.suffix == ".parquet":
+        pa.parquet.write_table(table, path)
+    elif path.suffix == ".jsonl":
+        write_text(path, "".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    else:
+        mark = "," if path.suffix == ".csv" else "\t"
+        cells = [[f'"{cell}"' if mark in (cell or "") else cell or "" for cell in row] for row in [head, *rows]]
+        write_text(path, "\n".join(mark.join(row) for row in cells))
     return path

@@ -178,7 +178,7 @@ def test_a_text_file_that_is_missing(tmp_path):
 
 def test_a_text_file_in_no_known_encoding(tmp_path):
     (make(tmp_path) / "0001" / "0001.txt").write_bytes(b"0001_000001\t\xff\xff\t\n")
-    with pytest.raises(ValueError, match="0001.txt is not gb18030 at byte 12"):
+    with pytest.raises(ValueError, match="0001.txt is not in gb18030 at byte 12"):
         load_esd(tmp_path)
 
 

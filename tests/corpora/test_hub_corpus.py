@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_from_disk
-from layout import write_text, write_wav
+from layout import write_wav
 
 from tacfn_hf.corpora.hub import load_hub
 from tacfn_hf.corpora.schema import SCHEMA, BadFilesError, as_dataset
@@ -196,7 +196,7 @@ def test_labels_that_are_not_declared_are_as_in_a_folder(tmp_path):
     path = saved_rows(tmp_path, table)
     with pytest.raises(ValueError, match=r"differ only in case, 'MERRY' \(1\), 'Merry' \(1\): .* say fold_case"):
         load_hub(path, audio_column="")
-    with pytest.warns(UserWarning, match="1 'NaN' in column 'label', which are taken for what they say"):
+    with pytest.warns(UserWarning, match="1 'NaN' in column 'label'. They are read as words"):
         corpus = load_hub(path, audio_column="", fold_case=True)["train"]
     assert corpus.features["label"].names == ["grim", "merry", "nan"]
     assert corpus["corpus_label"][:] == table["label"]
@@ -216,12 +216,6 @@ def test_splits_with_other_classes(tmp_path):
 def test_a_single_dataset_is_all_train(tmp_path):
     make(tmp_path)["test_other"].save_to_disk(tmp_path / "one")
     assert load_hub(tmp_path / "one")["train"]["id"][:] == ["train-0", "train-1"]
-
-
-def test_nothing_to_open(tmp_path):
-    write_text(tmp_path / "none" / "a.txt", "")
-    with pytest.raises(ValueError, match="holds neither a dataset of save_to_disk nor a .parquet file"):
-        load_hub(tmp_path / "none")
 
 
 def test_a_duration_of_the_dataset_is_kept_beside_that_of_the_audio(tmp_path):

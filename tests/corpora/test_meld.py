@@ -236,7 +236,7 @@ def test_an_archive_that_is_still_packed(tmp_path):
         ("00:20:50,250", "20:50.250", "has the StartTime '20:50.250': it must be a time such as 00:16:16,059"),
         ("00:20:50,250", "00:21:50,250", "Sr No. 1, ends before it starts: 00:21:50,250 to 00:20:53,043"),
         ("110,7,1,2", "0,0,1,2", "The id 'dev_dia0_utt0' occurs twice in MELD"),
-        ("Never.", "Ne, ver.", "has another number of cells than its head line at line 3"),
+        ("Never.", "Ne, ver.", "has 12 cells in the row that ends at line 3, but its head line has 11"),
     ],
 )
 @pytest.mark.parametrize("labels", ["emotion", "sentiment"])

@@ -8,7 +8,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 from layout import write_text, write_wav
 
-from tacfn_hf.corpora import CORPORA, BadFilesError, corpus_options, load_corpus, parse_options
+from tacfn_hf.corpora import CORPORA, corpus_options, load_corpus, parse_options
+from tacfn_hf.corpora.schema import BadFilesError
 
 
 @pytest.fixture

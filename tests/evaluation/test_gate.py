@@ -1,10 +1,6 @@
 """Real networks, most of them with a gate set by hand, on features of which it is known what beta has to do."""
 
 import json
-import os
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +44,17 @@ def random_model(**sizes) -> TacfnForSequenceClassification:
 @torch.no_grad()
 def hand_model(audio: float = 0.0, text: float = 0.0, agreement: float = 0.0) -> TacfnForSequenceClassification:
     """
-    Without blocks and projections: with a and t the layer-normed means over time,
+    Without blocks, and with projections that change nothing: with a and t the layer-normed means over time,
     `beta = sigmoid(audio * sum |a| + text * sum |t| + agreement * sum a * t)` and `logits = relu(LN(h_fused))`.
     """
     sizes = {"audio_feature_size": D, "text_feature_size": D, "hidden_size": D, "num_labels": D}
-    config = TacfnConfig(**sizes, num_hidden_layers=0, num_attention_heads=1, gate_hidden_size=6 * D)
+    config = TacfnConfig(
+        **sizes, num_attention_heads=1, gate_hidden_size=6 * D, gate_reads_distance=False, num_classifier_layers=2
+    )
     model = TacfnForSequenceClassification(config)
+    for projection in (model.model.audio_projection, model.model.text_projection):
+        projection.weight[:] = torch.eye(D)
+        projection.bias.zero_()
     first, _, second = model.model.beta_gate.mlp
     for layer in (first, second, model.classifier.dense, model.classifier.out_proj):
         layer.weight.zero_()
@@ -242,7 +243,7 @@ def test_a_gate_on_agreement_follows_the_share_exactly():
 
 
 def test_a_gate_that_sees_audio_only():
-    """The audio of every row is one-hot, whose norm is the largest: averaged with others' it is smaller."""
+    """The audio of every row is one-hot. The layer norm of a mean of several such rows has a larger absolute sum."""
     h_a = [np.repeat(np.eye(D, dtype=np.float32)[[i % D]], 4, axis=0) for i in range(16)]
     h_t = np.random.default_rng(0).normal(size=(16, 3, D)).astype(np.float32)
     result = measure_gate_truth(hand_model(audio=1.0), make_dataset(h_a, h_t, [0] * 16))["corruption"]
@@ -250,7 +251,7 @@ def test_a_gate_that_sees_audio_only():
         assert figures["correlation"] == 0
         assert len(set(figures["beta_mean"])) == 1
     beta = result["audio"]["other"]["beta_mean"]
-    assert beta[2] < beta[0]
+    assert beta[2] > beta[0] + 1e-3
     assert beta[-1] == pytest.approx(beta[0], abs=1e-6)  # one-hot again
 
 
@@ -277,8 +278,7 @@ def test_accuracy_by_hand():
     quarter, as large as the share that is right. So are all scores at a high temperature; at a low one others are 1.
     """
     model = hand_model(audio=2, text=-2)
-    model.config.temperature = model.config.text_temperature = 1e-3
-    model.config.audio_temperature = 1e6
+    model.config.temperatures = {"both": 1e-3, "audio": 1e6, "text": 1e-3}
     half = {"WA": (8 + 2) / 16, "UA": (1 + 3 * 0.5) / 4}  # of each class 4 rows, 2 of them without a word or sound
     errors = {"both": 0, "audio only": 10 / 16 - 1 / 4, "text only": 0}
     errors = {name: pytest.approx(error, abs=1e-6) for name, error in errors.items()}
@@ -294,7 +294,7 @@ def test_accuracy_by_hand():
 
 def test_share_zero_and_one_modality_are_plain_evaluations(tmp_path):
     dataset, model = complete(make_features()), random_model()
-    model.config.update({"temperature": 0.5, "audio_temperature": 0.2, "text_temperature": 3.0})
+    model.config.temperatures = {"both": 0.5, "audio": 0.2, "text": 3.0}
     result = measure_gate_truth(model, dataset, batch_size=7)
     plain = evaluate(model, dataset, tmp_path)
     assert result["missing"]["both"] == {name: pytest.approx(plain[name], abs=1e-6) for name in ("WA", "UA", "ECE")}
@@ -417,29 +417,3 @@ def test_datasets_that_say_nothing():
         measure_gate_truth(random_model(), make_features(12, ["surprised", "sad", "angry"]))
     alike = carried().remove_columns("carrier").add_column("carrier", ["audio"] * 16)
     assert measure_gate_truth(hand_model(), alike)["carrier"] is None
-
-
-def test_the_command(tmp_path):
-    model, dataset = random_model(), make_features()
-    model.save_pretrained(tmp_path / "model")
-    dataset.save_to_disk(tmp_path / "features")
-    command = [sys.executable, "scripts/gate_truth.py", "--model", tmp_path / "model", "--dataset"]
-    command += [tmp_path / "features", "--group_column", "session", "--test_groups", "4", "--seed", "3", "--use_cpu"]
-    command += ["true", "--output_dir", tmp_path / "result"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    written = json.loads((tmp_path / "result" / "gate_truth.json").read_text())
-    assert written.pop("about")["split"] == "test"
-    test = dataset.filter(lambda session: session == "4", input_columns="session")
-    expected = measure_gate_truth(model, test, seed=3)
-    assert (written["rows"], written["seed"]) == (10, 3)
-    assert written["missing"] == expected["missing"]
-    for name, kinds in expected["corruption"].items():
-        for kind, figures in kinds.items():
-            assert written["corruption"][name][kind]["beta_mean"] == pytest.approx(figures["beta_mean"], abs=1e-6)
-    assert format_gate_truth(written) in done.stdout
-    with pytest.raises(ValueError, match="already holds gate_truth.json"):
-        runpy.run_path(str(ROOT / "scripts" / "gate_truth.py"))["main"](list(map(str, command[2:])))

@@ -1,55 +1,23 @@
-"""Extraction ends with the same rows however often it is killed, and makes anew what has changed, and nothing else."""
+"""Extraction: what its rows hold, what makes them anew, and what is refused."""
 
-import io
 import json
-import os
-import runpy
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
-import torch
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_from_disk
-from tiny import save_speech_encoder, save_text_encoder
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, List
+from recordings import SENTENCES, flac, make, remade, shards, waveform
+from tiny import save_speech_encoder
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.features.dataset import provenance_of
+from tacfn_hf.corpora.dataset_opening import open_dataset
+from tacfn_hf.corpora.folder import load_folder
+from tacfn_hf.corpora.schema import BadFilesError
+from tacfn_hf.features.arrow_layout import provenance_of
 from tacfn_hf.features.extraction import REPORT, extract_features, processor_of, stored
 from tacfn_hf.model.decoding_tacfn import AudioError
-
-
-ROOT = Path(__file__).parents[2]
-SENTENCES = ["Kids are talking by the door.", "No.", "Dogs are sitting by the door, and nobody minds."]
-
-
-def waveform(i: int) -> np.ndarray:
-    """0.2 to 0.6 s of noise at 16 kHz, another for each i."""
-    generator = np.random.default_rng(i)
-    return 0.1 * generator.normal(size=generator.integers(3200, 9600)).astype(np.float32)
-
-
-def flac(i: int) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, waveform(i), 16000, format="FLAC")
-    return file.getvalue()
-
-
-def make(rows: int = 10, **columns) -> Dataset:
-    """Rows with embedded audio; the second lacks audio, the third text."""
-    data = {
-        "id": [f"u{i}" for i in range(rows)],
-        "audio": [None if i == 1 else {"bytes": flac(i), "path": f"u{i}.flac"} for i in range(rows)],
-        "text": [None if i == 2 else SENTENCES[i % 3] for i in range(rows)],
-        "label": [("sad", "angry")[i % 2] for i in range(rows)],
-        "speaker": [f"s{i % 4}" for i in range(rows)],
-    }
-    return Dataset.from_dict({**data, **columns})
 
 
 def on_disk(folder: Path, rows: int = 6) -> Dataset:
@@ -57,15 +25,6 @@ def on_disk(folder: Path, rows: int = 6) -> Dataset:
     for i in range(rows):
         soundfile.write(folder / f"u{i}.wav", waveform(i), 16000)
     return make(rows, audio=[str(folder / f"u{i}.wav") for i in range(rows)])
-
-
-def shards(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Each shard's time of change and content."""
-    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.glob("shard-*.arrow"))}
-
-
-def remade(before: dict, after: dict) -> list[str]:
-    return [name for name in after if before.get(name, (0,))[0] != after[name][0]]
 
 
 def test_rows_hold_what_the_processor_gives(processor, tmp_path):
@@ -76,7 +35,7 @@ def test_rows_hold_what_the_processor_gives(processor, tmp_path):
     assert features.features["label"] == ClassLabel(names=["angry", "sad"])
     assert list(features["id"]) == [f"u{i}" for i in range(10)]
     assert list(features["label"]) == [1, 0] * 5
-    for i, row in enumerate(load_from_disk(tmp_path / "features")):
+    for i, row in enumerate(open_dataset(tmp_path / "features")):
         alone = processor(
             text=make()[i]["text"], audio=None if i == 1 else waveform(i), sampling_rate=16000, return_tensors="np"
         )
@@ -114,14 +73,6 @@ def test_one_modality(processor, tmp_path):
     assert "h_t" not in only_audio.column_names
 
 
-def test_asking_again_makes_nothing_anew(processor, tmp_path):
-    first = extract_features(make(), processor, tmp_path, shard_size=4)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
-    again = extract_features(make(), processor, tmp_path, shard_size=4)
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == before
-    assert again._fingerprint == first._fingerprint
-
-
 def changed_text() -> Dataset:
     return make(text=[*SENTENCES, *SENTENCES, "Other words.", *SENTENCES])
 
@@ -146,7 +97,6 @@ def test_only_the_shard_of_a_changed_row_is_made_anew(processor, tmp_path, chang
     before = shards(tmp_path)
     second = extract_features(make(**row), processor, tmp_path, shard_size=4)
     assert remade(before, shards(tmp_path)) == ["shard-00001.arrow"]
-    assert second._fingerprint != first._fingerprint
     assert second[5] == first[5]
     assert second[6] != first[6]
 
@@ -184,12 +134,6 @@ def test_another_revision_makes_all_anew(encoders, processor, tmp_path):
     assert len(remade(before, shards(tmp_path / "features"))) == 3
 
 
-def test_a_dataset_that_shrank_leaves_nothing_behind(processor, tmp_path):
-    extract_features(make(10), processor, tmp_path, shard_size=2)
-    assert len(extract_features(make(5), processor, tmp_path, shard_size=2)) == 5
-    assert len(shards(tmp_path)) == 3
-
-
 def test_several_labels_of_a_row_stay(processor, tmp_path):
     rows = make(3, label=[[0, 1], [], [1]])
     rows = rows.cast_column("label", List(ClassLabel(names=["angry", "sad"])))
@@ -206,6 +150,13 @@ def test_splits_share_labels_and_stay_apart(processor, tmp_path):
     assert features["test"].features["label"].names == ["angry", "happy", "sad"]
     assert features["test"]["label"][:] == [1, None]
     assert processor_of(tmp_path) is not None
+
+
+def test_a_split_without_rows(processor, tmp_path):
+    dataset = DatasetDict(train=make(3), test=make(2, id=["a", "b"]).select([]))
+    features = extract_features(dataset, processor, tmp_path)
+    assert {name: len(part) for name, part in features.items()} == {"train": 3, "test": 0}
+    assert features["test"].features == features["train"].features
 
 
 def test_columns_may_have_other_names_and_audio_may_be_declared(processor, tmp_path):
@@ -232,8 +183,8 @@ def test_a_bad_file_stops_the_run_by_name_and_loses_nothing(processor, tmp_path)
         extract_features(rows, processor, tmp_path / "features", shard_size=2)
     before = shards(tmp_path / "features")
     assert len(before) == 2
-    with pytest.raises(FileNotFoundError):  # it is no dataset yet
-        load_from_disk(tmp_path / "features")
+    with pytest.raises(ValueError, match="The extraction in .*features is not complete: give the command again"):
+        open_dataset(tmp_path / "features")
     features = extract_features(rows, processor, tmp_path / "features", shard_size=2, skip_bad_files=True)
     assert remade(before, shards(tmp_path / "features")) == ["shard-00002.arrow"]
     assert list(features["id"]) == ["u0", "u1", "u2", "u3", "u5"]
@@ -251,29 +202,26 @@ def test_files_that_a_corpus_can_not_open_are_in_the_report(processor, tmp_path)
     whole = (tmp_path / "corpus/b/1.wav").read_bytes()
     (tmp_path / "corpus/b/1.wav").write_text("")
     (tmp_path / "corpus/a/2.wav").write_text("no audio at all")
-    processor.save_pretrained(tmp_path / "processor")
-    main = runpy.run_path(str(ROOT / "scripts" / "extract_features.py"))["main"]
-    command = ["--corpus", "folder", "--dataset", tmp_path / "corpus", "--output_dir", tmp_path / "features"]
-    command = [*command, "--processor_name", tmp_path / "processor", "--use_cpu", "true", "--shard_size", "2"]
-    command = [str(part) for part in command]
-    with pytest.raises(ValueError, match="^2 of 6 audio files .*a/2.*b/1.*is empty"):
-        main(command)
 
-    def skipped() -> dict[str, str]:
+    def extracted() -> tuple[list[str], dict[str, str]]:
+        """The ids of the features, and the errors by the ids of what is left out."""
+        with pytest.raises(BadFilesError) as caught:
+            load_folder(tmp_path / "corpus")
+        rows = caught.value.corpus["train"]
+        features = extract_features(rows, processor, tmp_path / "features", shard_size=2, skip_bad_files=True)
         report = json.loads((tmp_path / "features" / REPORT).read_text())
         assert report["rows"] + len(report["skipped"]) == 6
-        return {row["id"]: row["error"] for row in report["skipped"]}
+        return features["id"][:], {row["id"]: row["error"] for row in report["skipped"]}
 
-    main([*command, "--skip_bad_files", "true"])
-    assert load_from_disk(tmp_path / "features")["id"][:] == ["a/0", "a/4", "b/3", "b/5"]
-    assert list(skipped()) == ["a/2", "b/1"]
-    assert "is empty: the file has 0 bytes" in skipped()["b/1"]
+    ids, skipped = extracted()
+    assert ids == ["a/0", "a/4", "b/3", "b/5"]
+    assert list(skipped) == ["a/2", "b/1"]
+    assert "is empty: the file has 0 bytes" in skipped["b/1"]
     before = shards(tmp_path / "features")
     (tmp_path / "corpus/b/1.wav").write_bytes(whole)
-    main([*command, "--corpus_options", "skip_bad_files=true"])
-    assert list(skipped()) == ["a/2"]
+    ids, skipped = extracted()
+    assert (ids, list(skipped)) == (["a/0", "a/4", "b/1", "b/3", "b/5"], ["a/2"])
     assert remade(before, shards(tmp_path / "features")) == ["shard-00001.arrow"]
-    assert load_from_disk(tmp_path / "features")["id"][:] == ["a/0", "a/4", "b/1", "b/3", "b/5"]
 
 
 def test_labels_that_are_strings_have_no_space_around_them(processor, tmp_path):
@@ -318,139 +266,6 @@ def test_bad_rows(processor, tmp_path, rows, arguments, message):
 def test_what_float16_cannot_hold_is_an_error():
     with pytest.raises(ValueError, match="h_a of id 'u' holds 70000"):
         stored(np.array([[1.0, 7e4]], dtype=np.float32), "h_a of id 'u'")
-
-
-# A process of its own, whose files can't grow beyond `limit` bytes, as on a disk that is full.
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-sys.path[:0] = sys.argv[4:]
-from test_extraction import make
-from tacfn_hf import TacfnProcessor
-from tacfn_hf.features.extraction import extract_features
-processor = TacfnProcessor.from_pretrained(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
-extract_features(make(), processor, sys.argv[2], shard_size=4)
-"""
-
-
-def test_a_full_disk_loses_nothing(processor, tmp_path):
-    whole = extract_features(make(), processor, tmp_path / "whole", shard_size=4)
-    sizes = {name: len(content) for name, (_, content) in shards(tmp_path / "whole").items()}
-    processor.save_pretrained(tmp_path / "full" / "processor")
-    first = dict(sorted(sizes.items())[:1])
-    assert sizes["shard-00001.arrow"] > first["shard-00000.arrow"]  # so that a limit lies between the two
-    command = [sys.executable, "-c", LIMITED, tmp_path / "full/processor", tmp_path / "full"]
-    limit = (sizes["shard-00000.arrow"] + sizes["shard-00001.arrow"]) // 2
-    run = subprocess.run(
-        [*map(str, command), str(limit), str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/features")],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},  # with others sums round differently
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "shard-00001.arrow can't be written" in run.stderr.splitlines()[-1]
-    assert list(shards(tmp_path / "full")) == ["shard-00000.arrow"]
-    assert not list((tmp_path / "full").glob(".*"))
-    before = shards(tmp_path / "full")
-    resumed = extract_features(make(), processor, tmp_path / "full", shard_size=4)
-    assert "shard-00000.arrow" not in remade(before, shards(tmp_path / "full"))
-    assert resumed.to_dict() == whole.to_dict()
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> tuple[Path, list[str], Path]:
-    """A dataset on disk, a command that extracts its features, and the features of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("corpus")
-    make(120).save_to_disk(folder / "corpus")
-    save_text_encoder(folder / "bert")
-    save_speech_encoder(folder / "wavlm")
-    arguments = [
-        "scripts/extract_features.py",
-        "--dataset",
-        folder / "corpus",
-        "--shard_size",
-        "7",
-        "--use_cpu",
-        "true",
-    ]
-    arguments += ["--text_encoder", folder / "bert", "--audio_encoder", folder / "wavlm", "--output_dir"]
-    command = [str(argument) for argument in arguments]
-    run = subprocess.run(
-        [sys.executable, *command, folder / "whole"],
-        env=ENVIRONMENT,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "120 rows" in run.stdout
-    return folder, command, folder / "whole"
-
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_rows(corpus, tmp_path):
-    _, command, whole = corpus
-    expected = {name: content for name, (_, content) in shards(whole).items()}
-    kills = 0
-    for after in (2, 9, 13):  # shards that are there when the process is killed
-        process = subprocess.Popen(
-            [sys.executable, *command, tmp_path], env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None and len(list(tmp_path.glob("shard-*.arrow"))) < after:
-            time.sleep(0.001)
-        before = shards(tmp_path)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        assert not (tmp_path / "state.json").exists()
-        left = shards(tmp_path)
-        assert all(content == expected[name] for name, (_, content) in left.items())  # none half-written
-        assert remade(before, left) in ([], *[[name] for name in left])
-    assert kills == 3
-    subprocess.run([sys.executable, *command, tmp_path], env=ENVIRONMENT, cwd=ROOT, capture_output=True, check=True)
-    assert not remade(left, {name: left_after for name, left_after in shards(tmp_path).items() if name in left})
-    assert {name: content for name, (_, content) in shards(tmp_path).items()} == expected
-    assert load_from_disk(tmp_path).to_dict() == load_from_disk(whole).to_dict()
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_two_processes_make_what_one_makes(corpus, tmp_path):
-    _, command, whole = corpus
-    launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    run = subprocess.run(
-        [sys.executable, "-m", *launcher, *command, tmp_path],
-        env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert "/63 " in run.stderr  # 9 of 18 shards of 7 rows
-    assert "/57 " in run.stderr  # the other 9, of which the last has 1 row
-    assert {n: c for n, (_, c) in shards(tmp_path).items()} == {n: c for n, (_, c) in shards(whole).items()}
-    assert load_from_disk(tmp_path).to_dict() == load_from_disk(whole).to_dict()
-
-
-@pytest.mark.parametrize("first", ["with splits", "without"])
-def test_a_folder_of_another_kind_of_dataset_is_made_anew(processor, tmp_path, first):
-    """`load_from_disk` would open what the earlier run has left."""
-    plain = make(3)
-    parts = DatasetDict(train=make(2, id=["v0", "v1"]), test=make(2, id=["w0", "w1"]))
-    order = [parts, plain] if first == "with splits" else [plain, parts]
-    for dataset in order:
-        found = extract_features(dataset, processor, tmp_path)
-        again = load_from_disk(tmp_path)
-        if isinstance(dataset, DatasetDict):
-            assert {name: part["id"][:] for name, part in found.items()} == {
-                "train": ["v0", "v1"],
-                "test": ["w0", "w1"],
-            }
-            assert set(again) == {"train", "test"}
-        else:
-            assert found["id"][:] == again["id"][:] == ["u0", "u1", "u2"]
 
 
 def test_a_shard_of_bad_files_alone_is_skipped(processor, tmp_path):

@@ -33,15 +33,13 @@ def logits_beta_gate(model, h_a, h_t):
     state = {name: h.double() for name, h in state.items() if h is not None}
     distances = []
     for name, h in state.items():
-        if config.standardize_features:
-            mean, std = (weights[f"model.{name}_standardizer.{kind}"] for kind in ("mean", "std"))
-            h = state[name] = (h - mean) / std
+        mean, std = (weights[f"model.{name}_standardizer.{kind}"] for kind in ("mean", "std"))
+        state[name] = (h - mean) / std
         if config.gate_reads_distance:
-            square = ((h @ weights[f"model.{name}_distance.whitening"].T) ** 2).mean(-1)
-            distances.append(square.clamp(min=0.5).log().mean())
-        if config.pool_features:
-            size = ((h**2).mean(-1, keepdim=True) + 0.25 * config.standardize_features).sqrt()
-            state[name] = (h / size).mean(0, keepdim=True)
+            whitened = linear(weights, f"model.{name}_distance", state[name].mean(0))
+            distances.append((whitened**2).mean().clamp(min=0.5).log())
+        if config.num_hidden_layers == 0:
+            state[name] = state[name].mean(0, keepdim=True)
         if f"model.{name}_projection.weight" in weights:
             state[name] = linear(weights, f"model.{name}_projection", state[name])
 
@@ -68,7 +66,7 @@ def logits_beta_gate(model, h_a, h_t):
     means = {n: layer_norm(weights, f"model.beta_gate.{n}_norm", h, eps).mean(0) for n, h in state.items()}
     if len(means) == 2:
         a, t = means["audio"], means["text"]
-        g = torch.cat([a, t, (a - t).abs(), a * t, *(4 * d.view(1) for d in distances)])
+        g = torch.cat([a, t, (a - t).abs(), a * t, *(8 * distance.view(1) for distance in distances)])
         gate = torch.sigmoid(
             linear(weights, "model.beta_gate.mlp.2", F.relu(linear(weights, "model.beta_gate.mlp.0", g)))
         )
@@ -76,5 +74,7 @@ def logits_beta_gate(model, h_a, h_t):
     else:
         (name, fused), *_ = means.items()
         gate = torch.full_like(fused, 1.0 if name == "audio" else 0.0)
-    hidden = F.relu(linear(weights, "classifier.dense", layer_norm(weights, "classifier.norm", fused, eps)))
-    return linear(weights, "classifier.out_proj", hidden), gate.mean(), gate, fused
+    hidden = fused
+    if config.num_classifier_layers == 2:
+        hidden = linear(weights, "classifier.dense", layer_norm(weights, "classifier.norm", fused, eps))
+    return linear(weights, "classifier.out_proj", F.relu(hidden)), gate.mean(), gate, fused

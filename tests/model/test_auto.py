@@ -80,6 +80,7 @@ def test_device_map_with_offloaded_blocks(model, tmp_path):
     names = [n for n, _ in model.named_children()]
     assert names == ["model", "classifier"]
     device_map = {
+        **{f"model.{name}_{part}": "cpu" for name in ("audio", "text") for part in ("standardizer", "distance")},
         "model.audio_projection": "cpu",
         "model.text_projection": "cpu",
         "model.cross_modal.layers.0": "disk",

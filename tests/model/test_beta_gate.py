@@ -38,7 +38,8 @@ def test_the_mean_of_the_fused_sequence_is_the_gated_mean(config, lengths):
         mask_t = torch.zeros(5, lengths[1], dtype=torch.bool)
     h_a = torch.randn(*mask_a.shape, 16, requires_grad=True)
     h_t = torch.randn(*mask_t.shape, 16, requires_grad=True)
-    h_fused, w, beta, fused, fused_mask = gate(h_a, h_t, mask_a, mask_t, output_fused_sequence=True)
+    h_fused, w, beta = gate(h_a, h_t, mask_a, mask_t)
+    fused, fused_mask = gate.fuse_sequences(h_a, h_t, mask_a, mask_t, w)
 
     for b in range(5):
         a = gate.audio_norm(h_a[b][~mask_a[b]]).mean(0)
@@ -61,9 +62,9 @@ def test_the_mean_of_the_fused_sequence_is_the_gated_mean(config, lengths):
 def test_the_gate_of_a_missing_modality_is_exact(config, modality):
     mask_a, mask_t = torch.zeros(2, 5, dtype=torch.bool), torch.zeros(2, 4, dtype=torch.bool)
     (mask_a if modality == "audio" else mask_t)[0] = True
-    h_fused, w, beta, fused, fused_mask = BetaGate(config)(
-        torch.randn(2, 5, 16), torch.randn(2, 4, 16), mask_a, mask_t, output_fused_sequence=True
-    )
+    gate, h_a, h_t = BetaGate(config), torch.randn(2, 5, 16), torch.randn(2, 4, 16)
+    h_fused, w, beta = gate(h_a, h_t, mask_a, mask_t)
+    fused, fused_mask = gate.fuse_sequences(h_a, h_t, mask_a, mask_t, w)
     expected = 0.0 if modality == "audio" else 1.0
     assert (w[0] == expected).all()
     assert beta[0] == expected

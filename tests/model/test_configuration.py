@@ -1,3 +1,6 @@
+import itertools
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +8,12 @@ import torch
 from tacfn_hf import TacfnConfig
 
 
-def test_defaults_are_those_of_the_design():
+def test_the_default_is_the_network_that_training_makes():
     config = TacfnConfig()
-    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 2, 8)
-    assert (config.intermediate_size, config.gate_hidden_size, config.hidden_dropout_prob) == (3072, 256, 0.2)
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 0, 8)
+    assert (config.intermediate_size, config.gate_hidden_size, config.num_classifier_layers) == (3072, 256, 1)
     assert config.num_labels == 4
-    assert config.temperature == 1.0
+    assert config.temperatures == {"both": 1.0, "audio": 1.0, "text": 1.0}
 
 
 def test_labels_say_how_many_there_are():
@@ -20,30 +23,27 @@ def test_labels_say_how_many_there_are():
 
 
 def test_save_and_reload_is_equal(tmp_path):
-    config = TacfnConfig(
-        hidden_size=32, num_labels=3, class_weights=[1.0, 2.0, 0.5], temperature=1.7, problem_type="regression"
-    )
-    config.text_temperature = 2.5
+    config = TacfnConfig(hidden_size=32, num_labels=3, temperatures={"both": 1.7}, problem_type="regression")
+    config.temperatures["text"] = 2.5
     config.save_pretrained(tmp_path)
     assert TacfnConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
-    assert config.to_dict()["temperature"] == 1.7
+    assert config.to_dict()["temperatures"] == {"both": 1.7, "audio": 1.7, "text": 2.5}
 
 
 @pytest.mark.parametrize(
-    ("alone", "expected"),
+    ("temperatures", "expected"),
     [
-        ({}, (2.0, 2.0, 2.0)),
-        ({"audio_temperature": 0.5, "text_temperature": 3}, (0.5, 2.0, 3)),
-        ({"text_temperature": 3}, (2.0, 2.0, 3)),
+        ({"both": 2.0}, (2.0, 2.0, 2.0)),
+        ({"both": 2.0, "audio": 0.5, "text": 3}, (0.5, 2.0, 3)),
+        ({"text": 3}, (1.0, 1.0, 3)),
     ],
 )
-def test_the_temperature_of_a_sample(alone, expected):
-    config = TacfnConfig(temperature=2.0, **alone)
-    betas = (1.0, 0.999, 0.0)
-    assert tuple(map(config.temperature_of, betas)) == expected
-    assert config.temperature_of(np.array(betas)).tolist() == list(expected)
-    assert config.temperature_of(torch.tensor(betas)[:, None]).tolist() == [[value] for value in expected]
-    assert config.temperature_of(float("nan")) == 2.0  # the beta of a model without a gate
+def test_the_temperature_of_a_sample(temperatures, expected):
+    config = TacfnConfig(temperatures=temperatures)
+    has_audio, has_text = (True, True, False), (False, True, True)
+    assert tuple(map(config.temperature_of, has_audio, has_text)) == expected
+    assert config.temperature_of(np.array(has_audio), np.array(has_text)).tolist() == list(expected)
+    assert config.temperature_of(torch.tensor(has_audio), torch.tensor(has_text)).tolist() == list(expected)
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,51 @@ def test_the_temperature_of_a_sample(alone, expected):
         ({"audio_feature_size": -1}, "audio_feature_size is -1"),
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
-        ({"modality_dropout_prob": -0.1}, "modality_dropout_prob is -0.1"),
-        ({"class_weights": [1.0]}, "it must hold 4 positive numbers"),
-        ({"class_weights": [1.0, 1.0, 1.0, 0.0]}, "it must hold 4 positive numbers"),
-        ({"temperature": 0.0}, "temperature is 0.0: it must be a positive number"),
-        ({"temperature": -1}, "temperature is -1: it must be a positive number"),
-        ({"temperature": float("inf")}, "temperature is inf"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"audio_temperature": 0}, "audio_temperature is 0: it must be a positive number"),
-        ({"text_temperature": float("nan")}, "text_temperature is nan"),
+        ({"feature_dropout_prob": -0.1}, "feature_dropout_prob is -0.1"),
+        ({"num_classifier_layers": 3}, "num_classifier_layers is 3"),
+        ({"temperatures": {"both": 0.0}}, r"temperatures\['both'\] is 0.0: it must be a positive number"),
+        ({"temperatures": {"audio": float("inf")}}, r"temperatures\['audio'\] is inf"),
+        ({"temperatures": {"text": float("nan")}}, r"temperatures\['text'\] is nan"),
+        ({"temperatures": {"all": 1.0}}, "temperatures has 'all': its names are both, audio, text"),
         ({"hidden_size": "64"}, "hidden_size"),
+        ({"class_weights": [1.0]}, "TacfnConfig has no class_weights: it is an argument of training"),
+        ({"pool_features": False}, "TacfnConfig has no pool_features: it is of an older version"),
+        ({"audio_temperature": 2.0}, "TacfnConfig has no audio_temperature: give temperatures"),
     ],
 )
 def test_a_wrong_value_has_its_sentence(arguments, sentence):
     with pytest.raises(Exception, match=sentence):
         TacfnConfig(**arguments)
+
+
+def older(tmp_path, **fields) -> TacfnConfig:
+    """The config of a config.json that an older version wrote."""
+    content = {"model_type": "tacfn", "hidden_size": 16, "num_hidden_layers": 1, "pool_features": False, **fields}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    return TacfnConfig.from_pretrained(tmp_path)
+
+
+def test_what_training_put_into_an_older_config_is_left_out(tmp_path):
+    config = older(tmp_path, class_weights=[1.0], gate_loss_weight=30.0, noise_prob=0.8, unimodal_loss_weight=1.0)
+    assert config.to_dict() == older(tmp_path).to_dict()
+    assert (config.num_classifier_layers, config.hidden_dropout_prob, config.feature_dropout_prob) == (2, 0.2, 0.0)
+
+
+def test_the_temperatures_of_an_older_config(tmp_path):
+    config = older(tmp_path, temperature=1.5, audio_temperature=None, text_temperature=2.0)
+    assert config.temperatures == {"both": 1.5, "audio": 1.5, "text": 2.0}
+
+
+@pytest.mark.parametrize("network", [{"pool_features": True}, {"gate_reads_distance": True}, {"num_hidden_layers": 0}])
+def test_an_older_network_with_other_answers_is_refused(tmp_path, network):
+    with pytest.raises(ValueError, match=f"The config has {next(iter(network))}: .* of an older version"):
+        older(tmp_path, **network)
+
+
+@pytest.mark.parametrize(("standardize_features", "again"), itertools.product([None, False, True], [False, True]))
+def test_a_config_says_whether_its_checkpoint_has_statistics(tmp_path, standardize_features, again):
+    config = older(tmp_path, **({} if standardize_features is None else {"standardize_features": standardize_features}))
+    assert config.has_statistics is bool(standardize_features)
+    if again:  # what is saved by this version has them
+        config.save_pretrained(tmp_path)
+        assert TacfnConfig.from_pretrained(tmp_path).has_statistics

@@ -18,6 +18,7 @@ from tacfn_hf.model.encoders_tacfn import (
     TextEncoder,
     batches_by_length,
     frame_counts,
+    has_onednn,
     min_samples,
 )
 from tacfn_hf.model.loading_tacfn import EncoderSource, load_encoder
@@ -222,7 +223,7 @@ class Products(TorchDispatchMode):
 
 
 @torch.no_grad()
-@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="torch was built without oneDNN")
+@pytest.mark.skipif(not has_onednn(), reason="torch was built without oneDNN")
 @pytest.mark.parametrize("kind", ["speech", "text"])
 def test_onednn_is_used_on_request_alone_and_features_stay_the_same(kind):
     if kind == "speech":

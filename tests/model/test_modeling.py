@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from reference import logits_beta_gate
-from transformers import AttentionInterface
+from safetensors.torch import load_file, save_file
+from transformers import AttentionInterface, AutoModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import find_labels
 
 from tacfn_hf import CrossModalTransformer, TacfnConfig, TacfnForSequenceClassification, TacfnModel
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
-from tacfn_hf.model.modeling_tacfn import pool
+from tacfn_hf.model.distance_tacfn import FeatureDistance
+from tacfn_hf.model.standardization_tacfn import FeatureStandardizer
 
 
 LENGTHS = [(9, 4), (1, 6), (30, 1), (5, 5)]
@@ -64,19 +66,17 @@ def test_padding_and_batch_mates_change_nothing(model, implementation, content, 
 
 
 @pytest.mark.parametrize("num_hidden_layers", [0, 2])
-@pytest.mark.parametrize("pool_features", [False, True])
+@pytest.mark.parametrize("num_classifier_layers", [1, 2])
 @pytest.mark.parametrize("where", ["right-padded", "left-padded", "holes"])
-def test_means_and_distances_are_those_of_the_formula_however_they_are_padded(
-    config, where, pool_features, num_hidden_layers
-):
-    config.pool_features, config.num_hidden_layers = pool_features, num_hidden_layers
-    config.standardize_features = config.gate_reads_distance = True
+def test_standardised_features_go_the_way_of_the_formula(config, where, num_classifier_layers, num_hidden_layers):
+    config.num_hidden_layers, config.num_classifier_layers = num_hidden_layers, num_classifier_layers
     model = TacfnForSequenceClassification(config).eval()
-    pairs = samples()
+    pairs = [(7 * a + 3, 0.01 * t - 2) for a, t in samples()]
     for i, name in enumerate(("audio", "text")):
         positions = torch.cat([pair[i] for pair in pairs])
         getattr(model.model, f"{name}_standardizer").set_statistics(positions.mean(dim=0), positions.std(dim=0))
-        getattr(model.model, f"{name}_distance").set_covariance(positions.T.corrcoef())
+        distance = getattr(model.model, f"{name}_distance")
+        distance.set_statistics(torch.full((positions.shape[1],), 0.1), positions.T.corrcoef())
     h_a, mask_a = place([a for a, _ in pairs], 37, where, float("nan"))
     h_t, mask_t = place([t for _, t in pairs], 11, where, float("nan"))
     mask_t[1] = True
@@ -85,34 +85,91 @@ def test_means_and_distances_are_those_of_the_formula_however_they_are_padded(
         batch = model(h_a, h_t, mask_a, mask_t, output_fused_sequence=True)
         for i, (a, t) in enumerate(pairs):
             assert_same(batch, logits_beta_gate(model, a, t), i)
+    assert batch.has_audio.tolist() == [True, True, True, True]
+    assert batch.has_text.tolist() == [True, False, True, True]
     assert batch.beta[1] == 1.0
     torch.testing.assert_close(masked_mean(batch.fused_sequence, batch.fused_mask), batch.h_fused)
     model.train()(h_a, h_t, mask_a, mask_t, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-def test_a_new_pooled_network_sees_how_far_positions_agree(config):
+def test_a_new_network_without_blocks_sees_how_far_positions_agree(config):
     """Two sequences whose means point the same way: layer norm alone would make them equal."""
-    config.pool_features, config.num_hidden_layers, config.hidden_size = True, 0, 16  # a projection in any case
-    torch.manual_seed(0)
+    config.num_hidden_layers = 0
     model = TacfnForSequenceClassification(config).eval()
     direction, across = torch.zeros(16), torch.zeros(16)
-    direction[0], across[1] = 4.0, 4.0
+    direction[0], across[1] = 4.0, 8.0
     agreeing = torch.stack([direction, direction])[None]
-    disagreeing = torch.stack([direction + across, direction - across])[None]
+    disagreeing = torch.stack([direction + across, -across])[None]
     with torch.no_grad():
         difference = model(h_t=agreeing).h_fused - model(h_t=disagreeing).h_fused
     assert difference.abs().max() > 0.1
 
 
-def test_constant_features_do_not_look_as_if_positions_agreed(config):
-    """Near the mean of the training features at all positions, as where nothing was recorded."""
-    h, mask = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 8, dtype=torch.bool)
-    constant = 0.1 * torch.ones(1, 8, 16)
-    agreeing = h[:, :1].expand(1, 8, 16)
-    typical, nothing, certain = (pool(each, mask, standardized=True)[0].norm() for each in (h, constant, agreeing))
-    assert nothing < typical < certain
-    assert torch.allclose(pool(agreeing, mask, standardized=False)[0].square().mean(), torch.tensor(1.0), rtol=1e-4)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_sees_features_whose_mean_is_large(config, dtype, tmp_path):
+    """More than float16 holds, and a deviation that is smaller than its steps there."""
+    model = TacfnForSequenceClassification(config).eval()
+    model.model.audio_standardizer.set_statistics(torch.full((12,), 1e5), torch.full((12,), 30.0))
+    model.save_pretrained(tmp_path)
+    half = TacfnForSequenceClassification.from_pretrained(tmp_path, dtype=dtype).eval()
+    assert half.classifier.out_proj.weight.dtype == dtype
+    h_a = torch.randn(6, 5, 12) * 30 + 1e5
+    with torch.no_grad():
+        expected = model(h_a=h_a).h_fused
+        assert torch.allclose(half(h_a=h_a).h_fused.float(), expected, atol=0.05 * expected.std().item() + 0.02)
+
+
+def test_whitened_features_of_the_training_part_have_no_covariance():
+    z = torch.randn(4000, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64) + 1
+    distance = FeatureDistance(6)
+    distance.set_statistics(z.mean(dim=0), z.T.cov(), shrinkage=0.0)
+    whitened = torch.nn.functional.linear(z.float(), distance.weight, distance.bias)
+    torch.testing.assert_close(whitened.T.cov(), torch.eye(6), atol=1e-3, rtol=0)
+    far, near = (
+        distance(values.float(), torch.zeros(4000, 1, dtype=torch.bool))
+        for values in (z[:, None, torch.randperm(6)], z[:, None])
+    )
+    assert far.mean() > near.mean()
+
+
+def test_features_that_are_the_same_in_all_rows_have_a_distance():
+    distance = FeatureDistance(6)
+    distance.set_statistics(torch.zeros(6), torch.full((6, 6), -1e-18))
+    assert torch.isfinite(distance(torch.randn(4, 3, 6), torch.zeros(4, 3, dtype=torch.bool))).all()
+
+
+def test_a_constant_dimension_is_not_scaled():
+    """Constant: to the last bit, but for float32's steps at 1e4, but for float16's steps at 0. Not constant: two."""
+    standardizer = FeatureStandardizer(5)
+    mean, std = torch.tensor([5.0, 1e4, 1e-7, 1e4, 1e-3]), torch.tensor([0.0, 1e-3, 2e-8, 0.5, 1e-4])
+    standardizer.set_statistics(mean, std)
+    expected = torch.tensor([[1.0, 1.0, 1.0, 2.0, 1e4]])
+    assert torch.allclose(standardizer(mean + 1), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("load", [AutoModel.from_pretrained, TacfnForSequenceClassification.from_pretrained])
+def test_a_checkpoint_without_statistics_says_so(model, tmp_path, load):
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(
+        {name: w for name, w in weights.items() if "standardizer.std" not in name}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(ValueError, match="lacks model.audio_standardizer.std, model.text_standardizer.std"):
+        load(tmp_path)
+
+
+def test_a_dropped_dimension_is_dropped_at_all_positions(config):
+    config.num_hidden_layers, config.feature_dropout_prob = 1, 0.25
+    seen = []
+    model = TacfnModel(config).train()
+    model.audio_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(h_a=torch.ones(800, 7, 12))
+    (dropped,) = seen
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert set(dropped.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert abs((dropped == 0).float().mean().item() - 0.25) < 4 * (0.25 * 0.75 / (800 * 12)) ** 0.5
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
@@ -159,22 +216,6 @@ def test_gradients_stay_finite_and_behind_the_mask_there_are_none(model):
     assert (h_a.grad[mask_a] == 0).all()
     assert (h_t.grad[mask_t] == 0).all()
     assert (h_a.grad[1].abs().sum(-1) > 0).all()
-
-
-def test_modality_dropout_leaves_every_sample_one_modality_and_those_with_one_alone(config):
-    config.modality_dropout_prob = 0.6
-    model = TacfnForSequenceClassification(config)
-    mask_a, mask_t = torch.zeros(300, 3, dtype=torch.bool), torch.zeros(300, 2, dtype=torch.bool)
-    mask_a[:50], mask_t[50:100] = True, True
-    mask_a[:, 0] |= True  # padding stays padding
-    with torch.no_grad():
-        beta = model.train()(torch.randn(300, 3, 12), torch.randn(300, 2, 16), mask_a, mask_t).beta[:, 0]
-        evaluated = model.eval()(torch.randn(300, 3, 12), torch.randn(300, 2, 16), mask_a, mask_t).beta[:, 0]
-    assert (beta[:50] == 0).all()
-    assert (beta[50:100] == 1).all()
-    for lost in (beta[100:] == 0, beta[100:] == 1):
-        assert 0.2 < lost.float().mean() < 0.4
-    assert ((evaluated[100:] > 0) & (evaluated[100:] < 1)).all()
 
 
 @pytest.mark.parametrize("model_class", [TacfnModel, TacfnForSequenceClassification])
@@ -344,11 +385,10 @@ def loss_of(config, logits_model, labels, **kwargs):
 
 
 def test_single_label_loss(config):
-    config.class_weights = [0.5, 1.0, 2.0, 4.0]
     model = TacfnForSequenceClassification(config).eval()
     output = loss_of(config, model, torch.tensor([3, -100, 1]))
     log_p = torch.log_softmax(output.logits.double(), dim=-1)
-    expected = -(4.0 * log_p[0, 3] + 1.0 * log_p[2, 1]) / 2
+    expected = -(log_p[0, 3] + log_p[2, 1]) / 2
     torch.testing.assert_close(output.loss.double(), expected, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(
         loss_of(config, model, torch.tensor([3, -100, 1]), num_items_in_batch=8).loss.double(), expected * 2 / 8
@@ -357,28 +397,24 @@ def test_single_label_loss(config):
 
 
 def test_multi_label_loss(config):
-    config.class_weights = [0.5, 1.0, 2.0, 4.0]
     model = TacfnForSequenceClassification(config).eval()
     labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0.25], [1, 1, 1, 1]])
     output = loss_of(config, model, labels)
     p = torch.sigmoid(output.logits.double())
-    terms = -(labels * p.log() + (1 - labels) * (1 - p).log()) * torch.tensor(config.class_weights)
+    terms = -(labels * p.log() + (1 - labels) * (1 - p).log())
     torch.testing.assert_close(output.loss.double(), terms.mean(), atol=1e-6, rtol=1e-6)
     assert model.config.problem_type == "multi_label_classification"
 
 
 def test_regression_loss(config):
     config.problem_type = "regression"
-    config.class_weights = [1.0, 1.0, 1.0, 3.0]
     model = TacfnForSequenceClassification(config).eval()
     labels = torch.randn(3, 4)
     output = loss_of(config, model, labels)
-    terms = (output.logits.double() - labels) ** 2 * torch.tensor(config.class_weights)
+    terms = (output.logits.double() - labels) ** 2
     torch.testing.assert_close(output.loss.double(), terms.mean(), atol=1e-6, rtol=1e-6)
 
-    one = TacfnForSequenceClassification(
-        TacfnConfig(**{**config.to_dict(), "class_weights": None, "id2label": {0: "v"}})
-    )
+    one = TacfnForSequenceClassification(TacfnConfig.from_dict({**config.to_dict(), "id2label": {0: "v"}}))
     output = loss_of(config, one.eval(), labels[:, 0])
     torch.testing.assert_close(output.loss, (output.logits[:, 0] - labels[:, 0]).square().mean())
 

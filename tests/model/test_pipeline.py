@@ -80,8 +80,8 @@ def test_gives_what_processor_and_model_give(recognizer, processor, folder):
 
 
 def test_scores_are_those_of_the_temperatures(recognizer, folder, processor, alone):
-    settings = {"temperature": 2.5, "audio_temperature": 1.5, "text_temperature": 3.5}
-    model = TacfnForSequenceClassification.from_pretrained(folder, **settings).eval()
+    settings = {"both": 2.5, "audio": 1.5, "text": 3.5}
+    model = TacfnForSequenceClassification.from_pretrained(folder, temperatures=settings).eval()
     calibrated = pipeline(TASK, model=model, processor=processor, device="cpu")
     used = set()
     for given, plain in zip(INPUTS, alone):
@@ -90,7 +90,7 @@ def test_scores_are_those_of_the_temperatures(recognizer, folder, processor, alo
         found = calibrated(given)
         scores = {row["label"]: row["score"] for row in found["scores"]}
         silent, mute = (given.get(name) is None for name in ("audio", "text"))
-        own = settings["text_temperature" if silent else "audio_temperature" if mute else "temperature"]
+        own = settings["text" if silent else "audio" if mute else "both"]
         used.add(own)
         expected = (logits.double() / own).softmax(-1).numpy()
         assert np.allclose([scores[label] for label in LABELS], expected, atol=1e-6)
@@ -227,7 +227,8 @@ def test_top_k(recognizer, folder):
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
 def test_scores_follow_the_problem_type(folder, processor, problem_type):
-    model = TacfnForSequenceClassification.from_pretrained(folder, problem_type=problem_type, temperature=2.5).eval()
+    settings = {"problem_type": problem_type, "temperatures": {"both": 2.5}}
+    model = TacfnForSequenceClassification.from_pretrained(folder, **settings).eval()
     found = pipeline(TASK, model=model, processor=processor, device="cpu")(INPUTS[2])
     with torch.no_grad():
         logits = model(**processor(text=INPUTS[2]["text"])).logits[0]

@@ -105,7 +105,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 PUSH = """
-import json, os, runpy, sys
+import json, os, sys
 import torch
 from transformers import Trainer, TrainingArguments
 from tacfn_hf import TacfnDataCollator, TacfnForSequenceClassification, TacfnProcessor
@@ -150,9 +150,10 @@ trainer = Trainer(
 trainer.train()
 trainer.push_to_hub()
 make_features().save_to_disk(work + "/features")
-main = runpy.run_path(os.path.join(os.path.dirname(tests), "scripts", "train.py"))["main"]
+from tacfn_hf.cli.main import main
 main([
-    "--dataset", work + "/features", "--output_dir", work + "/run", "--processor_name", first, "--hidden_size", "8",
+    "train", "--dataset", work + "/features", "--output_dir", work + "/run", "--processor_name", first,
+    "--hidden_size", "8",
     "--num_attention_heads", "2", "--gate_hidden_size", "4", "--group_column", "session", "--test_groups", "4",
     "--valid_groups", "3", "--num_train_epochs", "1", "--push_to_hub", "true", "--hub_model_id", "lab/by-train",
     "--use_cpu", "--report_to", "none", "--disable_tqdm", "true",
@@ -316,9 +317,12 @@ def test_what_is_saved_again_is_complete(fetched, checkpoints):
     ).all()
 
 
+COMMAND = "import sys; from tacfn_hf.cli.main import main; main(sys.argv[1:])"
+
+
 def test_the_command_loads_what_it_has_pushed(run, hub, checkpoints):
     more = ["--private", "--commit_message", "Trained for longer"]
-    done = run(sys.executable, "scripts/push_to_hub.py", checkpoints[0], "lab/by-command", *more, HF_TOKEN=TOKEN)
+    done = run(sys.executable, "-c", COMMAND, "push", checkpoints[0], "lab/by-command", *more, HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr[-3000:]
     commit = hub.revisions["lab/by-command"]["main"]
     assert commit.title == "Trained for longer"
@@ -329,9 +333,9 @@ def test_the_command_loads_what_it_has_pushed(run, hub, checkpoints):
 
 
 def test_the_command_says_what_is_wrong_in_one_line(run, checkpoints):
-    done = run(sys.executable, "scripts/push_to_hub.py", checkpoints[0], "other/emotions", HF_TOKEN=TOKEN)
+    done = run(sys.executable, "-c", COMMAND, "push", checkpoints[0], "other/emotions", HF_TOKEN=TOKEN)
     assert done.returncode == 2
-    assert re.fullmatch("push_to_hub.py: error: This token may not write to other/emotions: .*\n", done.stderr)
+    assert re.fullmatch("tacfn push: error: This token may not write to other/emotions: .*\n", done.stderr)
     assert TOKEN not in done.stdout + done.stderr
 
 
@@ -388,12 +392,10 @@ def test_every_file_of_the_model_is_wanted():
     assert {path.name for path in folder.glob("*.py")} - {"__init__.py"} == set(CODE)
 
 
-def test_the_section_of_the_readme_word_for_word(run, hub, checkpoints, tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Sharing\n") :]
-    blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", section[: section.index("\n## ")], re.DOTALL | re.MULTILINE)
+def test_the_page_about_sharing_word_for_word(run, hub, checkpoints, tmp_path):
+    page = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert [kind for kind, _ in blocks] == ["bash", "python", "python"]
-    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     shutil.copytree(checkpoints[0], tmp_path / "runs" / "ravdess-0")
     soundfile.write(tmp_path / "hello.wav", np.sin(np.arange(9000) / 15), 16000)
     environment = {"HF_TOKEN": "hf_of_the_user", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

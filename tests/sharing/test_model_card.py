@@ -2,10 +2,8 @@
 
 import json
 import re
-import runpy
 import shlex
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,13 +17,15 @@ from tiny import NAMES, cross_validated, make_features
 from transformers import TrainingArguments
 
 from tacfn_hf import TacfnConfig
-from tacfn_hf.cli.shared import parse_arguments
+from tacfn_hf.cli.main import main
+from tacfn_hf.cli.parsing import parse_arguments
 from tacfn_hf.evaluation.record import changed_arguments
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.extraction import extract_features
 from tacfn_hf.model.configuration_tacfn import TEMPERATURES
+from tacfn_hf.sharing.card_values import METRICS, TASK
 from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
-from tacfn_hf.sharing.model_card import METRICS, TASK, write_card
+from tacfn_hf.sharing.model_card import write_card
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments, flags
 from tacfn_hf.training.run import run_training
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
@@ -48,9 +48,9 @@ LIMITS = (
     r"- Language of the data: [^\n]+\. Speakers: [^\n]+\. Other languages[^\n]+\n- Scores are [^\n]+\n\n"
 )
 ARGUMENTS = (
-    r"(?:Arguments of \w+\.py, beside configs/plain\.json:\n\n"
+    r"(?:Arguments of `tacfn [\w-]+` that differ from its defaults:\n\n"
     rf"\| argument \| value \|\n{RULE}(?:\| `\w+` \| [^\n]+ \|\n)+"
-    r"|With the arguments of configs/plain\.json in \w+\.py\.\n)\n"
+    r"|With the default arguments of `tacfn [\w-]+`\.\n)\n"
 )
 VERSIONS = r"- versions: (?:[\w-]+ [\w.+ ]+(?:, |\n))+"
 LICENSE = r"## License\n\n[^\n]+\n"
@@ -86,7 +86,7 @@ CROSS_VALIDATION_CARD = re.compile(
     rf"(?:\| [^\n]+ \| \d+ \| (?:{OVER_SEEDS})? \| (?:{BETA_OVER_SEEDS})? \|\n)+\n(?:The pictures [^\n]+\n\n)?"
     r"!\[Confusion matrix\]\((?P=name)-confusion\.png\)\n\n!\[Beta by class\]\((?P=name)-beta\.png\)\n\n"
     rf"{GATE}## Training\n\n{ARGUMENTS}(?:- [a-z ]+: [^\n]+\n)+{VERSIONS}\n"
-    rf"```bash\n(?P<command>python scripts/cross_validate\.py [^\n]+)\n```\n\n{LICENSE}",
+    rf"```bash\n(?P<command>tacfn cross-validate [^\n]+)\n```\n\n{LICENSE}",
     re.DOTALL,
 )
 
@@ -113,7 +113,8 @@ def run(processor, tmp_path_factory) -> Path:
     extract_features(Dataset.from_dict(rows), processor, folder / "features" / "corpus-x")
     shutil.copy(folder / "recording-0.wav", folder / "hello.wav")
     split = {"group_column": "session", "test_groups": ["ses3"], "valid_groups": ["ses2"]}
-    return train(folder / "features" / "corpus-x", folder / "run-1", **split, learning_rate=0.02, hub_token=SECRET)
+    chosen = {"load_best_model_at_end": True, "learning_rate": 0.02, "hub_token": SECRET}
+    return train(folder / "features" / "corpus-x", folder / "run-1", **split, **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,7 @@ def test_the_figures_in_the_text(run):
     assert set(arguments) == {
         "argument",
         "---",
-        *(f"`{name}`" for name in (*SIZES, "num_train_epochs", "learning_rate")),
+        *(f"`{name}`" for name in (*SIZES, "num_train_epochs", "learning_rate", "load_best_model_at_end")),
     }
 
 
@@ -200,7 +201,7 @@ def test_the_lines_of_the_card_run_as_they_stand(name, request, monkeypatch, cap
     usage = CARD.fullmatch(text_of(folder))["usage"]
     exec(usage, {})
     printed = capsys.readouterr().out
-    assert len(usage.splitlines()) <= 7
+    assert len(usage.splitlines()) <= 8
     if name == "run":
         assert printed.count("'label'") == 3
         assert "'beta'" in printed
@@ -231,8 +232,9 @@ def test_no_id_no_token_no_place(run):
 
 def test_the_temperature_and_what_it_was_fitted_on(run, tmp_path):
     config = TacfnConfig.from_pretrained(run)
-    alone = f"{config.audio_temperature:.3g} with audio alone, {config.text_temperature:.3g} with text alone"
-    assert f"T = {config.temperature:.3g}, {alone}; fitted on the validation rows. The ECE of test" in text_of(run)
+    of = config.temperatures
+    alone = f"{of['audio']:.3g} with audio alone, {of['text']:.3g} with text alone"
+    assert f"T = {of['both']:.3g}, {alone}; fitted on the validation rows. The ECE of test" in text_of(run)
     assert "- Scores are calibrated on the validation rows: on other data" in text_of(run)
     rows = make_features()
     rows.save_to_disk(tmp_path / "features")
@@ -307,7 +309,9 @@ def test_a_model_of_one_modality(tmp_path, monkeypatch, capsys):
     assert "**It was trained without audio**" in text
     assert "Language of the data: english, mandarin." in text
     assert "audio, " not in section(text, "Features")
-    assert f"T = {TacfnConfig.from_pretrained(folder).temperature:.3g}; fitted on" in text  # once, not by two names
+    assert (
+        f"T = {TacfnConfig.from_pretrained(folder).temperatures['both']:.3g}; fitted on" in text
+    )  # once, not by two names
     monkeypatch.chdir(tmp_path)
     exec(CARD.fullmatch(text)["usage"], {})
     assert "tensor([[0.]]," in capsys.readouterr().out
@@ -408,9 +412,10 @@ def test_the_card_of_a_cross_validation(cross_validation, tmp_path):
     mean, std = (100 * report["pooled"][key]["ECE"] for key in ("mean", "std"))
     assert rows["pooled"][3] == f"{mean:.1f} ± {std:.1f}"
     abouts = [metrics_of(path.parent)["about"] for path in folder.glob("fold-*/seed-*/README.md")]
-    assert len({about["temperature"] for about in abouts}) > 1
     of_both, of_audio, of_text = (
-        " to ".join(dict.fromkeys(f"{bound([about[name] for about in abouts]):.3g}" for bound in (min, max)))
+        " to ".join(
+            dict.fromkeys(f"{bound([about['temperatures'][name] for about in abouts]):.3g}" for bound in (min, max))
+        )
         for name in TEMPERATURES
     )
     line = f"T = {of_both}, {of_audio} with audio alone, {of_text} with text alone; fitted on the validation rows."
@@ -432,8 +437,7 @@ def test_the_card_of_a_cross_validation(cross_validation, tmp_path):
         "corpus-y-folds-beta.png",
     }
     # The command is the one that was given, but for places.
-    _, _, recipe, *script = shlex.split(match["command"])
-    assert json.loads((ROOT / recipe).read_text()) == {}
+    _, _, *script = shlex.split(match["command"])
     given = parse_arguments((*CLASSES, CrossValidationArguments), [*script, "--use_cpu", "true"])
     assert (given[3].num_folds, given[3].seeds, given[0].dataset) == (2, [0, 3], "features/corpus-y")
     settings = json.loads((folder / "cross_validation.json").read_text())["settings"]
@@ -452,15 +456,13 @@ def test_a_cross_validation_that_is_not_complete(cross_validation, features_run,
     assert not (tmp_path / "card.md").exists()
 
 
-def test_the_command(features_run, cross_validation, tmp_path, monkeypatch):
+def test_the_command(features_run, cross_validation, tmp_path):
     folder = shutil.copytree(features_run, tmp_path / "again")
-    monkeypatch.setattr(sys, "path", list(sys.path))
     for argv in (
         [folder, "--license", "mit", "--language", "en", "de"],
         [cross_validation[0], "--output", tmp_path / "folds.md", "--license", "mit", "--language", "en", "de"],
     ):
-        monkeypatch.setattr(sys, "argv", ["make_card.py", *map(str, argv)])
-        runpy.run_path(str(ROOT / "scripts" / "make_card.py"), run_name="__main__")
+        main(["card", *map(str, argv)])
     for path in (folder / "README.md", tmp_path / "folds.md"):
         data = ModelCard.load(path).data
         assert (data.license, data.language) == ("mit", ["en", "de"])

@@ -141,9 +141,8 @@ def test_a_finished_run_is_not_run_again_and_seeds_can_be_added(whole, features,
 def test_killed_and_started_again_it_ends_the_same(whole, features, tmp_path):
     folder, _ = whole
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text("{}")  # in the place of the default one
-    command = [sys.executable, "scripts/cross_validate.py", recipe, *arguments(features, tmp_path)]
+    run = "import sys; from tacfn_hf.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", run, "cross-validate", *arguments(features, tmp_path)]
     with open(tmp_path / "printed", "w") as file:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=file, stderr=file)
     while process.poll() is None and not (
@@ -268,7 +267,7 @@ def test_what_is_refused(features, tmp_path, more, message):
 def test_a_dataset_with_a_partition_of_its_own(features, tmp_path):
     rows = Dataset.load_from_disk(str(features))
     DatasetDict(train=rows.select(range(24)), test=rows.select(range(24, 48))).save_to_disk(tmp_path / "parted")
-    with pytest.raises(ValueError, match="has a partition of its own, train, test: train on that with train.py"):
+    with pytest.raises(ValueError, match="has a partition of its own, train, test: train on that with tacfn train"):
         cross_validated(arguments(tmp_path / "parted", tmp_path / "output"))
     DatasetDict(test=rows).save_to_disk(tmp_path / "test")
     with pytest.raises(ValueError, match="has a partition of its own, test: train on that"):

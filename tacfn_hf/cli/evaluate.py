@@ -1,0 +1,105 @@
+"""
+Tests a trained model on features, and measures what its beta is worth.
+
+    tacfn evaluate --model runs/iemocap-4 --dataset features/iemocap --group_column session --test_groups 4 \\
+        --output_dir runs/iemocap-4-test
+    tacfn evaluate --model user/model --dataset features/ravdess --split all --output_dir runs/other
+
+Labels are matched with the model's by their names. On another corpus, `--shared_labels true` tests on those that both
+have. Where at least two rows have both modalities, it also changes one modality of each utterance, or leaves it out,
+and looks at what beta and the accuracy do. output_dir gets metrics.json and predictions.parquet.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..features.arguments import DataArguments
+from .parsing import parse_arguments
+
+
+@dataclass
+class EvaluationArguments:
+    """What is evaluated, and where the result goes."""
+
+    model: str = field(metadata={"help": "Trained model: a folder or a model id on the Hub."})
+    output_dir: str = field(metadata={"help": "Folder for metrics.json and predictions.parquet."})
+    split: Literal["test", "valid", "train", "all"] = field(
+        default="test", metadata={"help": "Part of the dataset; all: every row."}
+    )
+    shared_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "Test on the labels that dataset and model both have: rows with another one are left out, labels "
+            "that the dataset does not have are not predicted, and beta is not measured."
+        },
+    )
+    batch_size: int = field(default=64, metadata={"help": "Samples of a step on each device."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main(argv: list[str]) -> None:
+    """Tests a model, measures its beta, and prints the figures."""
+    data_args, eval_args = parse_arguments((DataArguments, EvaluationArguments), argv, __doc__, "tacfn evaluate")
+
+    from transformers import TrainingArguments
+
+    from ..evaluation.gate import format_gate_truth, measure_gate_truth
+    from ..evaluation.metrics import format_table
+    from ..evaluation.predictions import evaluate_split
+    from ..evaluation.record import write_results
+    from ..features.labels import label_names_of, match_labels, share_labels
+    from ..features.shapes import complete_rows
+    from ..features.splits import open_part
+    from ..training.run import check_output_dir
+    from ..training.setup import check_features, load_model
+    from ..training.trainer import build_trainer
+    from ..writing import writing_into
+
+    args = TrainingArguments(
+        output_dir=eval_args.output_dir,
+        per_device_eval_batch_size=eval_args.batch_size,
+        use_cpu=eval_args.use_cpu,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to="none",
+    )
+    check_output_dir(args)
+    part = open_part(data_args, eval_args.split)
+
+    model = load_model(eval_args.model)
+    check_features(part, model.config, f"the dataset {data_args.dataset}")
+    label_names, shared, left_out = label_names_of(model.config), None, {}
+    if eval_args.shared_labels:
+        part, shared, left_out = share_labels(part, label_names)
+    part = match_labels(part, label_names)
+    trainer = build_trainer(model, args, {})
+    result, table = evaluate_split(trainer, part, shared)
+    if not trainer.is_world_process_zero():
+        return
+    gate_truth = None
+    if shared is None and complete_rows(part).sum() > 1:
+        gate_truth = {"part": eval_args.split, **measure_gate_truth(model, part, batch_size=eval_args.batch_size)}
+    about = {
+        "arguments": argv,
+        "model": eval_args.model,
+        "dataset": data_args.dataset,
+        "fingerprints": {eval_args.split: part._fingerprint},
+        "rows": {eval_args.split: len(part)},
+        "label_names": label_names if shared is None else shared,
+        "left_out_rows": left_out,
+        "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
+        "split_seed": data_args.split_seed,
+        "temperatures": model.config.temperatures,
+        "num_parameters": model.num_parameters(),
+        "gate_truth": gate_truth,
+        "world_size": args.world_size,
+    }
+    with writing_into(eval_args.output_dir):
+        write_results(eval_args.output_dir, {eval_args.split: result}, {eval_args.split: table}, about)
+    if shared is not None:
+        rows = ", ".join(f"{count} {name}" for name, count in left_out.items()) or "none"
+        print(f"\nlabels of both: {', '.join(shared)}\nrows left out: {rows}")
+        print(f"labels of the model left out: {', '.join(about['left_out_labels']) or 'none'}")
+    print(f"\n{eval_args.split}: {len(part)} rows\n{format_table(result)}")
+    if gate_truth is not None:
+        print(f"\nbeta: {format_gate_truth(gate_truth)}")

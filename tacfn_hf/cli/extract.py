@@ -1,0 +1,148 @@
+"""
+Runs a speech and a text encoder over a dataset, and writes features for `tacfn train`.
+
+    tacfn extract --corpus ravdess --dataset corpora/ravdess --output_dir features/ravdess
+    tacfn extract --dataset my-corpus.parquet --id_column file --output_dir features/my-corpus
+    accelerate launch --multi_gpu --num_processes 4 scripts/extract_features.py --dataset ... --output_dir ...
+
+The same command again goes on with a run that was interrupted. After that it does nothing, unless the rows, the audio
+or the encoders have changed.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..corpora import CORPORA
+from .parsing import parse_arguments
+
+
+COLUMNS = ("audio_column", "text_column", "label_column", "speaker_column", "id_column")
+
+
+@dataclass
+class ExtractionArguments:
+    """What is extracted, by which encoders, and where the features go."""
+
+    dataset: str = field(
+        metadata={
+            "help": "Audio and text: a folder written by save_to_disk, a Parquet file, a pattern or folder of them, a "
+            "dataset id on the Hub, or, with corpus, the folder that the corpus was delivered as."
+        }
+    )
+    output_dir: str = field(metadata={"help": "Folder for the features."})
+    corpus: str | None = field(
+        default=None, metadata={"help": f"The corpus that the dataset is: {', '.join(CORPORA)}."}
+    )
+    corpus_options: list[str] = field(
+        default_factory=list, metadata={"help": "Options of the corpus, such as labels=6 group_by=speaker."}
+    )
+    processor_name: str | None = field(
+        default=None,
+        metadata={"help": "Saved processor, a folder or an id on the Hub, in place of the encoder arguments."},
+    )
+    text_encoder: str = field(
+        default="google-bert/bert-base-uncased", metadata={"help": "Text encoder: a Hub id or a folder."}
+    )
+    audio_encoder: str = field(
+        default="microsoft/wavlm-base-plus", metadata={"help": "Speech encoder: a Hub id or a folder."}
+    )
+    text_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the text encoder."})
+    audio_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the speech encoder."})
+    text_layer: list[int] = field(
+        default_factory=lambda: [-1],
+        metadata={"help": "Layer of the text encoder, -1 = the last; of several the mean is taken."},
+    )
+    audio_layer: list[int] = field(default_factory=lambda: [-1], metadata={"help": "The same for the speech encoder."})
+    add_special_tokens: bool = field(default=True, metadata={"help": "Whether the text encoder sees [CLS] and [SEP]."})
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "What the encoders compute in. Features are stored in float16."}
+    )
+    audio_column: str | None = field(default=None, metadata={"help": "Column of the audio (audio, if it is there)."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the text (text, if it is there)."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the classes (label, if it is there)."})
+    speaker_column: str | None = field(default=None, metadata={"help": "Column of who speaks, to be called speaker."})
+    id_column: str | None = field(
+        default=None, metadata={"help": "Column whose values differ from row to row (id; in a corpus it is made)."}
+    )
+    max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
+    truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long instead."})
+    skip_bad_files: bool = field(
+        default=False, metadata={"help": "Leave out rows whose audio can't be used, and list them in the report."}
+    )
+    shard_size: int = field(default=128, metadata={"help": "Rows of a shard: what an interruption loses at most."})
+    use_onednn: bool = field(
+        default=False, metadata={"help": "Take oneDNN's matrix product on a CPU; faster on some, such as AMD's."}
+    )
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main(argv: list[str]) -> None:
+    """Makes the features of a dataset."""
+    (args,) = parse_arguments((ExtractionArguments,), argv, __doc__, "tacfn extract")
+
+    from accelerate import PartialState
+    from datasets import DatasetDict
+
+    from ..corpora import load_corpus, parse_options
+    from ..corpora.dataset_opening import named_parts, open_dataset, unparted
+    from ..corpora.schema import BadFilesError
+    from ..features.extraction import REPORT, extract_features
+    from ..model import TacfnProcessor
+    from ..writing import writing_into
+
+    columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
+    if args.corpus is not None:
+        options, columns = parse_options(args.corpus, args.corpus_options) | columns, {}
+        args.skip_bad_files |= options.pop("skip_bad_files", False)
+        try:
+            dataset = load_corpus(args.corpus, args.dataset, **options)
+        except BadFilesError as error:
+            if not args.skip_bad_files:
+                raise
+            dataset = error.corpus  # with these rows: they are left out below, and so are in the report
+        dataset = unparted(dataset)
+        print(next(iter(named_parts(dataset).values())).info.description)
+    elif args.corpus_options:
+        raise ValueError("corpus_options is given without corpus, whose options they are.")
+    else:
+        dataset = open_dataset(args.dataset)
+    if args.processor_name is not None:
+        processor = TacfnProcessor.from_pretrained(args.processor_name, use_onednn=args.use_onednn)
+    else:
+        processor = TacfnProcessor.from_encoders(
+            args.text_encoder,
+            args.audio_encoder,
+            text_revision=args.text_revision,
+            audio_revision=args.audio_revision,
+            text_layer=args.text_layer[0] if len(args.text_layer) == 1 else args.text_layer,
+            audio_layer=args.audio_layer[0] if len(args.audio_layer) == 1 else args.audio_layer,
+            add_special_tokens=args.add_special_tokens,
+            dtype=args.dtype,
+            max_audio_seconds=args.max_audio_seconds,
+            use_onednn=args.use_onednn,
+        )
+    state = PartialState(cpu=args.use_cpu)
+    processor.to(state.device)
+    with writing_into(args.output_dir):
+        features = extract_features(
+            dataset,
+            processor,
+            args.output_dir,
+            **columns,
+            skip_bad_files=args.skip_bad_files,
+            truncation=args.truncation,
+            shard_size=args.shard_size,
+        )
+    if features is None:
+        print(f"Process {state.process_index} has made its share; others still work on theirs.")
+        return
+    for name, part in features.items() if isinstance(features, DatasetDict) else [("", features)]:
+        report = json.loads(Path(args.output_dir, name, REPORT).read_text(encoding="utf-8"))
+        print(f"{name or args.output_dir}: {len(part)} rows, {report['seconds_of_speech']:.0f} s of speech")
+        for column, made in report["provenance"].items():
+            print(f"  {column}  {part.features[column].feature.length} dimensions, {made}")
+        print(f"  left out  {len(report['skipped'])}")
+        for row in report["skipped"]:
+            print(f"    {row['id']}  {row['error']}")

@@ -1,0 +1,52 @@
+"""
+Recognises the emotion of one utterance.
+
+    tacfn predict --model runs/my-model --audio hello.wav --text "Hello there!"
+
+Either of the two may be left out.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+from .parsing import CommandParser
+
+
+@dataclass
+class PredictionArguments:
+    """The model, and what it is asked about."""
+
+    model: str = field(metadata={"help": "Trained model with its processor: a folder or a Hub id."})
+    audio: str | None = field(default=None, metadata={"help": "Audio file: wav, flac, mp3, m4a, ogg and others."})
+    text: str | None = field(default=None, metadata={"help": "What is said in it."})
+    top_k: int | None = field(default=None, metadata={"help": "How many labels to print (all)."})
+    truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main(argv: list[str]) -> None:
+    """Prints the scores of one utterance."""
+    parser = CommandParser((PredictionArguments,), prog="tacfn predict", description=__doc__)
+    (args,) = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    if not args.audio and not args.text:
+        parser.error("give --audio, --text or both")
+    if os.path.isdir(args.model) and not os.path.isfile(os.path.join(args.model, "processor_config.json")):
+        parser.error(f"{args.model} has no processor: it takes features, not audio and text; see tacfn evaluate")
+
+    from transformers import pipeline
+
+    from .. import model  # noqa: F401 (registers the pipeline)
+
+    device = "cpu" if args.use_cpu else None
+    try:
+        recognizer = pipeline("multimodal-emotion-recognition", model=args.model, device=device)
+    except OSError as error:
+        if os.path.isdir(args.model):
+            raise
+        raise ValueError(f"The model {args.model} is no folder here, and the Hub gave none: {error}") from error
+    given = {"audio": args.audio or None, "text": args.text or None}
+    found = recognizer(given, top_k=args.top_k, truncation=args.truncation)
+    width = max(len(row["label"]) for row in found["scores"])
+    for row in found["scores"]:
+        print(f"{row['label']:<{width}}  {row['score']:6.1%}")
+    print(f"{'beta':<{width}}  {found['beta']:6.2f}  (0 = text, 1 = audio)")

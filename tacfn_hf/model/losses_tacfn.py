@@ -1,0 +1,72 @@
+"""The losses of logits: of single labels, of several labels, of values."""
+
+import torch
+from torch.nn import functional as F
+
+from .configuration_tacfn import TacfnConfig
+
+
+def problem_type_of(config: TacfnConfig, labels: torch.Tensor) -> str:
+    """`config.problem_type`; where it is None, one label means regression, integers classes, floats several labels."""
+    if config.problem_type is not None:
+        return config.problem_type
+    if config.num_labels == 1:
+        return "regression"
+    is_class = labels.dtype in (torch.long, torch.int)
+    return "single_label_classification" if is_class else "multi_label_classification"
+
+
+def check_labels(config: TacfnConfig, labels: torch.Tensor) -> None:
+    """
+    Classes lie in 0 to `num_labels - 1`, or are -100, or a ValueError names one that does not. On a GPU the loss itself
+    would end the process. This waits for the device once, and does nothing in a graph that is being compiled.
+    """
+    if torch.compiler.is_compiling() or problem_type_of(config, labels) != "single_label_classification":
+        return
+    wrong = (labels != -100) & ((labels < 0) | (labels >= config.num_labels))
+    if wrong.any():
+        raise ValueError(f"labels holds {int(labels[wrong][0])}: it must be in 0..{config.num_labels - 1}, or -100.")
+
+
+def sample_losses(
+    config: TacfnConfig, logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """
+    The losses of single samples, in float32: half precision would lose small terms.
+
+    Args:
+        config: `problem_type` and `num_labels` are read.
+        logits: `[B, C]`.
+        labels: `[B]` classes (-100: not labelled), or `[B, C]` labels or values (`[B]` where C is 1).
+        label_smoothing: of torch's `cross_entropy`.
+
+    Returns:
+        Cross-entropies `[B]`, 0 where a sample is not labelled; or of several labels binary cross-entropies, of values
+        squared errors `[B, C]`.
+
+    Raises:
+        ValueError: labels of another shape, or smoothing of others than single labels.
+    """
+    kind, logits = problem_type_of(config, labels), logits.float()
+    if kind == "single_label_classification":
+        if labels.shape != logits.shape[:1]:
+            raise ValueError(f"labels has shape {list(labels.shape)}: one class per sample is {[len(logits)]}.")
+        labels = labels.long()
+        return F.cross_entropy(logits, labels, ignore_index=-100, reduction="none", label_smoothing=label_smoothing)
+    if label_smoothing:
+        raise ValueError(
+            f"label_smoothing_factor is {label_smoothing}, but problem_type is {kind}: only single labels can be "
+            "smoothed."
+        )
+    if config.num_labels == 1 and labels.dim() == 1:
+        labels = labels.unsqueeze(1)
+    if labels.shape != logits.shape:
+        raise ValueError(f"labels has shape {list(labels.shape)}: {kind} wants {list(logits.shape)}.")
+    if kind == "regression":
+        return F.mse_loss(logits, labels.to(logits.dtype), reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+
+
+def count_labels(labels: torch.Tensor, losses: torch.Tensor) -> torch.Tensor | int:
+    """What a sum of `losses` is divided by: the labelled samples, or all labels and values of them."""
+    return losses.numel() if losses.dim() == 2 else (labels != -100).sum().clamp(min=1)

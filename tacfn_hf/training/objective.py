@@ -1,0 +1,155 @@
+"""What training minimises: the classifier's loss, the losses of one modality, and the gate's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..model.inputs_tacfn import complete_inputs
+from ..model.losses_tacfn import check_labels, count_labels, problem_type_of, sample_losses
+from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
+
+
+@dataclass
+class Objective:
+    """
+    The loss of a step. In evaluation it is the classifier's loss alone, with the class weights and the smoothing.
+
+    Losses are sums over the samples divided by a number of labels, over masks and without boolean indexing: nothing
+    waits for the device but the check of the labels, and the step compiles into one graph.
+
+    Args:
+        class_weights: one factor for each label, for its term of the losses.
+        label_smoothing: of torch's `cross_entropy`.
+        unimodal_loss_weight: weight of the losses of audio alone and of text alone, through the same network.
+        gate_loss_weight: weight of the gate's loss, see `gate_errors`.
+        noise_prob: how likely a modality of a sample is damaged where the gate's loss is taken.
+        num_positions: where features are means over time, of how many positions they are on average, by modality.
+    """
+
+    class_weights: list[float] | None = None
+    label_smoothing: float = 0.0
+    unimodal_loss_weight: float = 0.0
+    gate_loss_weight: float = 0.0
+    noise_prob: float = 0.0
+    num_positions: dict[str, float] = field(default_factory=lambda: {"audio": 1.0, "text": 1.0})
+
+    def __call__(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, torch.Tensor],
+        labels: torch.Tensor,
+        num_items: torch.Tensor | int | None = None,
+        network: TacfnForSequenceClassification | None = None,
+    ) -> tuple[torch.Tensor, Any]:
+        """
+        Args:
+            model: it is called with the inputs, and gives `logits [B, C]`; its config says what kind the labels are.
+            inputs: `h_a`, `h_t`, `mask_a`, `mask_t`, those that there are.
+            labels: `[B]` or `[B, C]`.
+            num_items: what sums of losses are divided by, in place of the number of labels here.
+            network: the model without what wraps it for several processes; `model` itself where None.
+
+        Returns:
+            The loss, and the model's output.
+
+        Raises:
+            ValueError: labels out of range or of the wrong shape, or smoothing of others than single labels.
+        """
+        network = model if network is None else network
+        check_labels(network.config, labels)
+        output = model(**inputs)
+        losses = self.weighted(network.config, output.logits, labels)
+        num_items = count_labels(labels, losses) if num_items is None else num_items
+        loss = losses.sum() / num_items
+        if network.training and self.unimodal_loss_weight + self.gate_loss_weight > 0:
+            loss = loss + self.of_one_modality_and_gate(network, inputs, labels) / num_items
+        return loss, output
+
+    def weighted(self, config: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The losses `[B]` or `[B, C]` of logits `[B, C]`, smoothed, with the class weights."""
+        losses = sample_losses(config, logits, labels, self.label_smoothing)
+        if self.class_weights is None:
+            return losses
+        weights = torch.tensor(self.class_weights, dtype=losses.dtype, device=losses.device)
+        return losses * (weights[labels.long().clamp(min=0)] if losses.dim() == 1 else weights)
+
+    def of_one_modality_and_gate(
+        self, network: TacfnForSequenceClassification, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor
+    ) -> torch.Tensor:
+        """The weighted sum, over the samples that have both modalities, of their losses by one and of the gate's."""
+        names = ("h_a", "h_t", "mask_a", "mask_t")
+        h_a, h_t, mask_a, mask_t = complete_inputs(network.config, *(inputs.get(name) for name in names))
+        both = ~(mask_a.all(dim=1) | mask_t.all(dim=1))
+        logits = (network(h_a=h_a, mask_a=mask_a).logits, network(h_t=h_t, mask_t=mask_t).logits)
+        total = labels.new_zeros((), dtype=torch.float32)
+        for of_one in logits:
+            losses = self.weighted(network.config, of_one, labels)
+            total = total + self.unimodal_loss_weight * masked_sum(losses, both)
+        if self.gate_loss_weight > 0:
+            losses_a, losses_t = (
+                sample_losses(network.config, of_one.detach(), labels).view(len(labels), -1).sum(dim=1)
+                for of_one in logits
+            )
+            errors = self.gate_errors(network.model, (h_a, h_t, mask_a, mask_t), losses_a, losses_t)
+            labelled = both
+            if problem_type_of(network.config, labels) == "single_label_classification":
+                labelled = both & (labels != -100)
+            # num_items counts labels, of which a sample may have several; errors are one a sample.
+            total = total + self.gate_loss_weight * masked_sum(errors, labelled) * labels[0].numel()
+        return total
+
+    def gate_errors(
+        self, model: TacfnModel, inputs: tuple[torch.Tensor, ...], losses_a: torch.Tensor, losses_t: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        The squared differences `[B]` of beta from its target, on features of which noise replaced a share.
+
+        With the losses `l [B]` of a sample by one modality alone, and the share `s` of that which noise replaced, a
+        modality is worth `r = (1 - s) exp(-l)`, and the target is `r_a / (r_a + r_t)`. For single labels `exp(-l)` is
+        the probability of the true class. Only the gate's MLP and layer norms learn from it: what it reads is made
+        without gradients, and without dropout of features, which looks like damage.
+        """
+        h_a, h_t, mask_a, mask_t = inputs
+        with torch.no_grad():
+            h_a, h_t = model.standardize(h_a, h_t)
+            h_a, share_a = damage(h_a, self.noise_prob, self.num_positions["audio"])
+            h_t, share_t = damage(h_t, self.noise_prob, self.num_positions["text"])
+            distances = model.distances(h_a, h_t, mask_a, mask_t)
+            h_a, h_t, mask_a, mask_t = model.project(h_a, h_t, mask_a, mask_t)
+            h_a, h_t = model.cross_modal(h_a, h_t, mask_a, mask_t)[:2]
+        _, _, beta = model.beta_gate(h_a, h_t, mask_a, mask_t, distances)
+        worth_a, worth_t = (1 - share_a).log() - losses_a, (1 - share_t).log() - losses_t
+        return (beta[:, 0].float() - torch.sigmoid(worth_a - worth_t)) ** 2
+
+
+def masked_sum(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The sum of `values [B]` or `[B, C]` over the samples in `chosen [B]`. What is not chosen may be NaN."""
+    return values.masked_fill(~chosen.view(-1, *[1] * (values.dim() - 1)), 0.0).sum()
+
+
+def damage(h: torch.Tensor, probability: float, num_positions: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Standardised features of which each sample has, with a probability, a share `s` replaced by Gaussian noise. `s` is
+    drawn from [0, 1) evenly. Of a sequence it is a share of the positions, of a single vector one of the dimensions. A
+    mean over time becomes what it would be if its positions were replaced: `1 - s` of it, and the mean of the noise.
+
+    Args:
+        h: `[B, L, d]`.
+        num_positions: how many positions the mean is of, where L is 1; 1 for single vectors.
+
+    Returns:
+        The features, and the shares `[B]`.
+    """
+    num_samples, length, size = h.shape
+    drawn = torch.rand(2, num_samples, 1, 1, device=h.device)
+    share = torch.where(drawn[0] < probability, drawn[1], 0.0)
+    noise = torch.randn_like(h)
+    if length == 1 and num_positions > 1:
+        damaged = (1 - share) * h + (share / num_positions).sqrt() * noise
+    else:
+        replaced = (num_samples, length, 1) if length > 1 else (num_samples, 1, size)
+        damaged = torch.where(torch.rand(replaced, device=h.device) < share, noise, h)
+    return damaged, share[:, 0, 0]
