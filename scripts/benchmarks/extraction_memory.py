@@ -42,6 +42,7 @@ WORDS = {"[PAD]": 0, "[UNK]": 1, "yes": 2, "no": 3}
 
 
 def save_encoders(folder: Path) -> None:
+    """Encoders of one layer with features of size 768, in the folders "speech" and "text"."""
     small = {"num_hidden_layers": 1, "intermediate_size": 64}
     WavLMModel(WavLMConfig(**small, conv_dim=[32] * 7)).save_pretrained(folder / "speech")
     Wav2Vec2FeatureExtractor().save_pretrained(folder / "speech")
@@ -70,6 +71,7 @@ def peak_memory(folder: Path, count: int) -> float:
 
 
 def main() -> None:
+    """Prints both peaks and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs=2, default=[200, 2000], help="utterances, few and many")
     args = parser.parse_args()

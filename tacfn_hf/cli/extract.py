@@ -90,7 +90,6 @@ def main(argv: list[str]) -> None:
     from ..corpora.schema import BadFilesError
     from ..features.extraction import REPORT, extract_features
     from ..model import TacfnProcessor
-    from ..model.encoders_tacfn import use_onednn
     from ..writing import writing_into
 
     columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
@@ -110,7 +109,7 @@ def main(argv: list[str]) -> None:
     else:
         dataset = open_dataset(args.dataset)
     if args.processor_name is not None:
-        processor = TacfnProcessor.from_pretrained(args.processor_name)
+        processor = TacfnProcessor.from_pretrained(args.processor_name, use_onednn=args.use_onednn)
     else:
         processor = TacfnProcessor.from_encoders(
             args.text_encoder,
@@ -122,12 +121,10 @@ def main(argv: list[str]) -> None:
             add_special_tokens=args.add_special_tokens,
             dtype=args.dtype,
             max_audio_seconds=args.max_audio_seconds,
+            use_onednn=args.use_onednn,
         )
     state = PartialState(cpu=args.use_cpu)
     processor.to(state.device)
-    if args.use_onednn:
-        for encoder in (processor.audio_encoder, processor.text_encoder):
-            use_onednn(encoder)
     with writing_into(args.output_dir):
         features = extract_features(
             dataset,

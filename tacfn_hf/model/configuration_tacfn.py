@@ -1,6 +1,5 @@
 """Configuration of the TACFN-inspired audio + text fusion network."""
 
-import copy
 import math
 from typing import Any
 
@@ -8,14 +7,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-# What `pipeline` looks for in config.json, as `Pipeline.save_pretrained` writes it.
-CUSTOM_PIPELINES = {
-    "multimodal-emotion-recognition": {
-        "impl": "pipeline_tacfn.EmotionRecognitionPipeline",
-        "pt": ["AutoModelForSequenceClassification"],
-        "type": "multimodal",
-    }
-}
 # What a sample has, which decides its temperature.
 TEMPERATURES = ("both", "audio", "text")
 # Fields of older versions. Those of training changed no answer.
@@ -147,11 +138,9 @@ class TacfnConfig(PreTrainedConfig):
             )
         given = self.temperatures or {}
         self.temperatures = {name: given.get(name, given.get("both", 1.0)) for name in TEMPERATURES} | given
-        kwargs.pop("custom_pipelines", None)
-        if __name__.startswith("transformers_modules."):
-            self.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
-        else:
-            # Installed code follows no pointer to code in a file, and `pipeline` would ask for trust where it sees one.
+        if not __name__.startswith("transformers_modules."):
+            # The installed package needs no code from a checkpoint, for which transformers would ask for trust.
+            kwargs.pop("custom_pipelines", None)
             kwargs["auto_map"] = {"AutoConfig": "configuration_tacfn.TacfnConfig"}
         super().__post_init__(**kwargs)
 
@@ -166,10 +155,10 @@ class TacfnConfig(PreTrainedConfig):
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """As `PreTrainedConfig.to_dict`, with `standardize_features` and this package's own `custom_pipelines`."""
+        """As `PreTrainedConfig.to_dict`, with `standardize_features`."""
         content = super().to_dict()
         content.pop("has_statistics", None)
-        return content | {"standardize_features": True, "custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)}
+        return content | {"standardize_features": True}
 
     def validate_sizes(self):
         for name in (

@@ -1,24 +1,26 @@
 """Pretrained speech and text encoders whose features do not depend on what an utterance is batched with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 
 Counts = TypeVar("Counts", int, torch.Tensor)
 
-# Padded size of one batch on an accelerator; on a CPU padding costs more than batching saves.
+# Padded size of one batch on an accelerator. On a CPU padding costs more than batching saves.
 BATCH_SECONDS = 120
 BATCH_TOKENS = 4096
 
-# Text encoders whose attention mask is all it takes to keep padding out. Others look at a token's neighbours or at all
-# tokens besides, as ConvBERT, FNet and MobileBERT do: their batches are of texts of one length.
+# Text encoders whose attention mask keeps all padding out. Others mix tokens outside of their attention, as ConvBERT,
+# FNet and MobileBERT do. Their batches hold texts of one length.
 EXACT_WITH_PADDING = (
     "albert",
     "bert",
@@ -35,24 +37,29 @@ EXACT_WITH_PADDING = (
     "xlm-roberta",
 )
 
-# Samples [B] and frames [B] of the batch that is being encoded, None where nothing is padded. A context variable,
-# since threads share an encoder.
+# The lengths in samples [B] and in frames [B] of the batch that is being encoded; None where nothing is padded.
+# Context variables, since threads share an encoder.
 _samples: ContextVar[torch.Tensor | None] = ContextVar("samples", default=None)
 _frames: ContextVar[torch.Tensor | None] = ContextVar("frames", default=None)
 
 
 class MaskedGroupNorm(nn.GroupNorm):
     """
-    GroupNorm of one channel a group, `[B, C, T]`, whose mean and variance are taken over each sample's own frames.
+    GroupNorm with one channel per group, whose mean and variance are taken over the valid frames of each utterance.
 
-    In checkpoints with `feat_extract_norm="group"` it is the one normalisation that runs over time: over the padding
-    as well, which would change every feature of a shorter utterance.
+    Checkpoints with `feat_extract_norm="group"` have one such norm, behind the first convolution. It normalises over
+    time. Plain GroupNorm includes the padding, which changes every feature of a shorter utterance in a padded batch
+    (transformers#21534, fairseq#3227, pytorch/audio#2242).
+
+    Attributes:
+        kernel_size, stride: of the convolution in front of it, which turn lengths in samples into lengths in frames.
     """
 
     kernel_size: int
     stride: int
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """`[B, C, T] -> [B, C, T]`. Without padding it is plain GroupNorm."""
         samples = _samples.get()
         if samples is None:
             return super().forward(h)
@@ -66,21 +73,58 @@ class MaskedGroupNorm(nn.GroupNorm):
         return (centred * scale + self.bias[:, None]).to(h.dtype)
 
 
-class OneDnnLinear(nn.Linear):
-    """nn.Linear that takes oneDNN's matrix product for float32 on a CPU without gradients: on AMD twice MKL's speed."""
+def has_onednn() -> bool:
+    """Whether this build of torch has oneDNN's linear layer."""
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
-    def forward(self, h: torch.Tensor) -> torch.Tensor:
-        if h.device.type != "cpu" or h.dtype != torch.float32 or torch.is_grad_enabled():
-            return super().forward(h)
-        return torch.ops.mkldnn._linear_pointwise(h, self.weight, self.bias, "none", [], "")
+
+class OneDnnProduct(TorchFunctionMode):
+    """
+    `with OneDnnProduct():` computes linear layers with oneDNN's matrix product instead of MKL's. On AMD it is faster.
+
+    It applies to float32 on a CPU, in the current thread, without gradients. The modules stay as they are.
+
+    Raises:
+        ValueError: this build of torch does not have oneDNN's linear layer.
+    """
+
+    def __init__(self):
+        super().__init__()
+        if not has_onednn():
+            raise ValueError(f"use_onednn is True: torch {torch.__version__} here was built without oneDNN.")
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """What torch calls in place of each of its functions."""
+        if function is F.linear and not kwargs and args[0].device.type == "cpu" and args[0].dtype == torch.float32:
+            h, weight, *bias = args
+            return torch.ops.mkldnn._linear_pointwise(h, weight, bias[0] if bias else None, "none", [], "")
+        return function(*args, **(kwargs or {}))
+
+
+def matrix_product(use_onednn: bool) -> AbstractContextManager:
+    """The context in which an encoder runs: oneDNN's matrix product, or torch's own choice."""
+    return OneDnnProduct() if use_onednn else nullcontext()
 
 
 class SdpaWavLMAttention(WavLMAttention):
-    """WavLM's attention, whose position bias transformers gives to a function that also averages all weights."""
+    """
+    WavLM's attention by `scaled_dot_product_attention`.
+
+    transformers uses `F.multi_head_attention_forward`, which also returns the attention weights averaged over heads.
+    """
 
     def torch_multi_head_self_attention(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, gated_position_bias: torch.Tensor
     ) -> tuple[torch.Tensor, None]:
+        """
+        Args:
+            hidden_states: `[B, L, d]`.
+            attention_mask: `[B, L]`, 1 = keep; None: nothing is padded.
+            gated_position_bias: `[B * heads, L, L]`, added to the scores.
+
+        Returns:
+            `[B, L, d]`, and None for the attention weights.
+        """
         query, key, value = (
             project(hidden_states).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -99,14 +143,14 @@ def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:
 
 
 def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
-    """Frames that a speech encoder's convolutions make of so many samples; 0 or less: too few for a frame."""
+    """The number of frames that a speech encoder makes of `samples`. 0 or less: too few for one frame."""
     for kernel_size, stride in zip(config.conv_kernel, config.conv_stride):
         samples = (samples - kernel_size) // stride + 1
     return samples
 
 
 def min_samples(config: PreTrainedConfig) -> int:
-    """The samples that one frame of a speech encoder takes."""
+    """The smallest number of samples from which a speech encoder makes a frame."""
     samples = 1
     for kernel_size, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
         samples = (samples - 1) * stride + kernel_size
@@ -114,7 +158,11 @@ def min_samples(config: PreTrainedConfig) -> int:
 
 
 def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Pre-hook of a convolution over frames `[B, C, T]`: padding is 0, as beyond the end of a lone utterance."""
+    """
+    Forward pre-hook of the convolution over frames `[B, C, T]` that encodes positions: sets padded frames to 0.
+
+    The convolution itself pads with 0 behind the end, so an utterance in a batch meets the same values as alone.
+    """
     frames = _frames.get()
     if frames is None:
         return args
@@ -123,12 +171,12 @@ def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[tor
 
 class PretrainedEncoder(nn.Module):
     """
-    A pretrained model of transformers and the layer of it that is used.
+    A pretrained model of transformers, and which of its layers gives the features.
 
     Args:
-        model: the pretrained model; layers above those that are used may be left out.
-        layers: indices into the hidden states, 0 = the input of the first layer. Of several the mean is taken. The last
-            one is the model's output, with the norm that some models have behind their layers.
+        model: the pretrained model. It is kept, not copied. It may lack the layers above those in `layers`.
+        layers: indices into the hidden states; 0 is the input of the first layer. Several layers are averaged. The last
+            index is the model's output, after the final norm that some models have.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
@@ -140,31 +188,36 @@ class PretrainedEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.model.device
 
     def select(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The layer that is used, or the mean of the layers: float32 `[B, L, d]`."""
+        """The features, float32 `[B, L, d]`: the chosen layer, or the mean of the chosen layers."""
         chosen = [hidden_states[k].float() for k in self.layers]
         return chosen[0] if len(chosen) == 1 else torch.stack(chosen).mean(dim=0)
 
 
 class SpeechEncoder(PretrainedEncoder):
     """
-    WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT, exact under batching.
+    WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT. Features are the same alone and in any padded batch.
+
+    The model is changed in place: its adapter is removed, its GroupNorm becomes a [`MaskedGroupNorm`], WavLM's
+    attention a [`SdpaWavLMAttention`], and its position convolution gets [`zero_padding`].
 
     Raises:
-        ValueError: a model of another kind.
+        ValueError: the model has a GroupNorm with several channels per group.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__(model, layers)
         config = model.config
-        model.adapter, config.add_adapter = None, False  # it would make fewer frames, for another task
+        model.adapter, config.add_adapter = None, False  # it is for other tasks and makes fewer frames
         for module in model.modules():
             if isinstance(module, nn.GroupNorm):
                 if module.num_groups != module.num_channels:
                     raise ValueError(
-                        f"The encoder has a GroupNorm of {module.num_groups} groups: one a channel is known."
+                        f"The encoder has a GroupNorm of {module.num_groups} groups for {module.num_channels} "
+                        "channels: only one group per channel is supported."
                     )
                 module.__class__ = MaskedGroupNorm
                 module.kernel_size, module.stride = config.conv_kernel[0], config.conv_stride[0]
@@ -177,11 +230,11 @@ class SpeechEncoder(PretrainedEncoder):
     def forward(self, input_values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
-            input_values: waveforms `[B, S]` as the feature extractor makes them, each normalised on its own.
-            lengths: int64 `[B]`, the samples of each; what stands behind them has no influence.
+            input_values: waveforms `[B, S]` from the feature extractor, each normalised on its own.
+            lengths: int64 `[B]`, the number of samples of each waveform. Values behind them have no influence.
 
         Returns:
-            float32 features `[B, L, d]` and the number of frames `[B]` of each. Behind them the features mean nothing.
+            float32 features `[B, L, d]`, and the number of valid frames `[B]`. Features behind them are meaningless.
         """
         frames = frame_counts(self.model.config, lengths)
         padded = bool((lengths < input_values.shape[1]).any())
@@ -199,46 +252,60 @@ class SpeechEncoder(PretrainedEncoder):
         return self.select(output.hidden_states), frames
 
     @torch.no_grad()
-    def encode(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Features `[L_i, d]` on the CPU of each waveform `[S_i]`, in batches by length."""
+    def encode(self, waveforms: Sequence[torch.Tensor], use_onednn: bool = False) -> list[torch.Tensor]:
+        """
+        Features `[L_i, d]`, float32 on the CPU, of each waveform `[S_i]`, in batches of similar length.
+
+        `use_onednn`: see [`OneDnnProduct`].
+        """
         features: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
         budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * 16_000
         for batch in batches_by_length([len(w) for w in waveforms], budget):
             lengths = torch.tensor([len(waveforms[i]) for i in batch])
             padded = nn.utils.rnn.pad_sequence([waveforms[i] for i in batch], batch_first=True)
-            h, frames = self(padded.to(self.device), lengths.to(self.device))
+            with matrix_product(use_onednn):
+                h, frames = self(padded.to(self.device), lengths.to(self.device))
             for i, row, count in zip(batch, h.cpu(), frames.tolist()):
                 features[i] = row[:count].clone()
         return features
 
 
 class TextEncoder(PretrainedEncoder):
-    """A BERT-like encoder, exact under batching. `max_tokens` is what its positions allow; None: no limit."""
+    """
+    A BERT-like encoder. Features are the same alone and in any batch.
+
+    Attributes:
+        max_tokens: the number of tokens that its position embeddings allow; None: no limit.
+    """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__(model, layers)
         limit = getattr(model.config, "max_position_embeddings", None) or 0
         for name, module in model.named_modules():
             if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-                limit -= module.padding_idx + 1  # RoBERTa and its kin count from there
+                limit -= module.padding_idx + 1  # RoBERTa and its relatives count positions from there
         self.max_tokens = limit if limit > 0 else None
 
     def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """
         Args:
             input_ids: int64 `[B, L]`.
-            lengths: int64 `[B]`, the tokens of each.
+            lengths: int64 `[B]`, the number of tokens of each text.
 
         Returns:
-            float32 features `[B, L, d]`; behind the lengths they mean nothing.
+            float32 features `[B, L, d]`. Features behind the lengths are meaningless.
         """
         attention_mask = (~padding_mask(lengths, input_ids.shape[1])).long()
         output = self.model(input_ids, attention_mask=attention_mask, output_hidden_states=True)
         return self.select(output.hidden_states)
 
     @torch.no_grad()
-    def encode(self, token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Features `[L_i, d]` on the CPU of each sequence of token ids, in batches by length."""
+    def encode(self, token_ids: Sequence[Sequence[int]], use_onednn: bool = False) -> list[torch.Tensor]:
+        """
+        Features `[L_i, d]`, float32 on the CPU, of each sequence of token ids, in batches of similar length.
+
+        `use_onednn`: see [`OneDnnProduct`].
+        """
         features: list[torch.Tensor] = [torch.empty(0)] * len(token_ids)
         pad = self.model.config.pad_token_id or 0
         padding = self.model.config.model_type in EXACT_WITH_PADDING
@@ -247,7 +314,8 @@ class TextEncoder(PretrainedEncoder):
             padded = nn.utils.rnn.pad_sequence(
                 [torch.tensor(token_ids[i]) for i in batch], batch_first=True, padding_value=pad
             )
-            h = self(padded.to(self.device), lengths.to(self.device))
+            with matrix_product(use_onednn):
+                h = self(padded.to(self.device), lengths.to(self.device))
             for i, row, count in zip(batch, h.cpu(), lengths.tolist()):
                 features[i] = row[:count].clone()
         return features
@@ -255,8 +323,15 @@ class TextEncoder(PretrainedEncoder):
 
 def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True) -> Iterator[list[int]]:
     """
-    Indices of inputs of like length (of the same, without `padding`), so many that the padded batch stays within the
-    budget, but at least one.
+    Groups inputs of similar length into batches, the longest first.
+
+    Args:
+        lengths: of the inputs.
+        budget: the largest padded size of a batch, in the units of `lengths`. A batch holds at least one input.
+        padding: whether a batch may mix lengths.
+
+    Yields:
+        Indices into `lengths`. Every index comes once.
     """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
@@ -268,18 +343,3 @@ def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True)
         batch.append(i)
     if batch:
         yield batch
-
-
-def use_onednn(module: nn.Module) -> None:
-    """
-    Replaces the linear layers of a frozen module by ones that take oneDNN's matrix product in float32 on a CPU. It is
-    faster where MKL's is slow, as on AMD. Nothing does this by itself. Without oneDNN in torch nothing changes.
-    """
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                layer = OneDnnLinear(child.in_features, child.out_features, child.bias is not None, device="meta")
-                layer.weight, layer.bias = child.weight, child.bias
-                setattr(parent, name, layer)

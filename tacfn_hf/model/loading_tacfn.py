@@ -1,4 +1,4 @@
-"""Finds pretrained encoders on the Hub or in a folder, and loads each once in a process."""
+"""Finds pretrained encoders on the Hub, in a folder or in a saved processor, and loads each once in a process."""
 
 import hashlib
 import os
@@ -24,17 +24,19 @@ from .weights_tacfn import check_weights
 
 SPEECH_MODEL_TYPES = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm")
 DTYPES = ("float32", "bfloat16", "float16")
-# Weights that no hidden state depends on, so that a checkpoint may lack them.
+# The folders of a saved processor that hold its encoders.
+ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
+# Weights that no hidden state depends on. A checkpoint may lack them.
 UNUSED_WEIGHTS = ("pooler.", "masked_spec_embed")
-# What decides, besides the weights, which features a folder gives.
+# Files of an encoder's folder, besides the weights, that its features depend on.
 SETTINGS_SUFFIXES = (".json", ".txt", ".model")
-# Who adds safetensors weights to repositories of the Hub, and the title of the pull request.
+# The Hub's bot that adds safetensors weights to repositories, and the title of its pull requests.
 CONVERSION_BOT = "SFconvertbot"
 CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 
 
 class EncoderSource(NamedTuple):
-    """Where an encoder is loaded from: a Hub id or a folder, a commit, a folder within, and how to reach the Hub."""
+    """Where an encoder is: a Hub id or a folder, the commit, the subfolder, and how to reach the Hub."""
 
     name_or_path: str
     revision: str | None = None
@@ -44,11 +46,11 @@ class EncoderSource(NamedTuple):
     local_files_only: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """What every `from_pretrained` gets besides the name. Code is never taken from the Hub."""
+        """Arguments of every `from_pretrained`, besides the name. The encoder's own code is never run."""
         return {**self.hub_arguments(), "trust_remote_code": False}
 
     def hub_arguments(self) -> dict[str, Any]:
-        """What finding one file in it takes."""
+        """Arguments of `cached_file`, besides the name."""
         arguments = self._asdict()
         del arguments["name_or_path"]
         return arguments
@@ -56,14 +58,21 @@ class EncoderSource(NamedTuple):
 
 def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, PreTrainedConfig, str | None]:
     """
-    The encoder's source pinned to what is there now, its config, and what its provenance calls the revision: the commit
-    of a Hub repository, "sha256:..." over the files of a folder.
+    Finds an encoder and pins it to its present state.
 
-    Where the wanted revision has no safetensors weights (as `microsoft/wavlm-base-plus`), the pull request is taken in
+    If the wanted revision has no safetensors weights (such as `microsoft/wavlm-base-plus`), the pull request is used in
     which the Hub's conversion bot adds them.
 
+    Args:
+        source: a Hub id or a folder; its revision may be a branch or a tag.
+        modality: "audio" or "text".
+
+    Returns:
+        The pinned source, the encoder's config, and the revision for the provenance: the commit of a Hub repository, or
+        "sha256:..." over the files of a folder.
+
     Raises:
-        ValueError: not a folder and not on the Hub, without a model, without safetensors, or of the wrong kind.
+        ValueError: there is no model, it is of the wrong kind, or it has no safetensors weights.
     """
     config = load_config(source, modality)
     if os.path.isdir(source.name_or_path):
@@ -79,7 +88,7 @@ def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, P
     if not has_safetensors(pinned):
         try:
             pinned = pinned._replace(revision=find_conversion(pinned))
-        except Exception as error:  # the network, the Hub and the bot fail in ways of their own
+        except Exception as error:  # the network, the Hub and the bot raise errors of many classes
             raise ValueError(
                 f"The {modality} encoder {source.name_or_path!r} has no safetensors weights at revision "
                 f"{pinned.revision}, and no conversion of them was found: {error}"
@@ -87,8 +96,51 @@ def find_encoder(source: EncoderSource, modality: str) -> tuple[EncoderSource, P
     return pinned, load_config(pinned, modality), pinned.revision
 
 
+def find_saved_encoder(name: str, modality: str, provenance: dict[str, Any], **settings) -> EncoderSource:
+    """
+    Where the encoder of a saved processor is: inside of it, or on the Hub at the commit that its provenance names.
+
+    Args:
+        name: the Hub id or the folder of the saved processor.
+        modality: "audio" or "text".
+        provenance: what the saved processor says about its encoder. A folder named there is never opened.
+        settings: the keyword arguments of `from_pretrained`.
+
+    Raises:
+        ValueError: the processor neither holds the encoder nor names one on the Hub.
+    """
+    hub = {key: settings.get(key) for key in ("token", "cache_dir")}
+    hub["local_files_only"] = settings.get("local_files_only", False)
+    parent, revision = settings.get("subfolder", ""), settings.get("revision")
+    subfolder = f"{parent}/{ENCODER_FOLDERS[modality]}" if parent else ENCODER_FOLDERS[modality]
+    if has_file(name, f"{subfolder}/{CONFIG_NAME}", revision=revision, **hub):
+        # Pinned, since it is loaded later and shared. By then another checkpoint may be in this place.
+        source = EncoderSource(name, revision, subfolder, **hub)
+        return source._replace(revision=find_commit(source) or provenance.get("revision"))
+    if "encoder" not in provenance:
+        raise ValueError(f"{name} neither holds its {modality} encoder nor names one: it is no saved TacfnProcessor.")
+    source = EncoderSource(str(provenance["encoder"]), provenance.get("revision"), **hub)
+    if str(source.revision).startswith("sha256:") or os.path.isdir(source.name_or_path):
+        raise ValueError(
+            f"{name} names a folder, {source.name_or_path!r}, as its {modality} encoder and does not hold it: save the "
+            "processor with save_encoders=True, or make it anew with from_encoders."
+        )
+    try:
+        validate_repo_id(source.name_or_path)
+    except HFValidationError as error:  # a path, where a folder may appear before the encoder is used
+        raise ValueError(
+            f"{name} names {source.name_or_path!r} as its {modality} encoder: it must be a name on the Hub."
+        ) from error
+    return source
+
+
 def load_config(source: EncoderSource, modality: str) -> PreTrainedConfig:
-    """The encoder's config, which says that it is of the right kind, or a ValueError."""
+    """
+    The config of an encoder.
+
+    Raises:
+        ValueError: there is no model, or it is not a speech model (for "audio"), not an encoder of text (for "text").
+    """
     name = source.name_or_path
     if not os.path.isdir(name):
         try:
@@ -116,12 +168,12 @@ def load_config(source: EncoderSource, modality: str) -> PreTrainedConfig:
 
 
 def find_commit(source: EncoderSource) -> str | None:
-    """The commit that the revision of a Hub repository names, on the Hub or, without one, in the cache."""
+    """The commit behind the revision of a Hub repository, from the Hub or, offline, from the cache. None: a folder."""
     return extract_commit_hash(cached_file(source.name_or_path, CONFIG_NAME, **source.hub_arguments()), None)
 
 
 def has_safetensors(source: EncoderSource) -> bool:
-    """Whether a Hub repository has weights in safetensors, whole or in shards."""
+    """Whether a Hub repository has safetensors weights, in one file or in shards."""
     return any(
         has_file(
             source.name_or_path,
@@ -137,15 +189,20 @@ def has_safetensors(source: EncoderSource) -> bool:
 
 def find_conversion(source: EncoderSource) -> str:
     """
-    The commit of the pull request in which the Hub's bot converts the weights of this very commit. Where there is none,
-    the bot is asked for one, unless the environment says DISABLE_SAFETENSORS_CONVERSION, as in transformers.
+    The commit of the open pull request in which the Hub's bot adds safetensors weights to exactly this commit.
+
+    If there is none, the bot is asked to make it, as transformers does, unless the environment variable
+    DISABLE_SAFETENSORS_CONVERSION is set.
+
+    Raises:
+        ValueError: there is no such pull request.
     """
     if source.local_files_only:
         raise ValueError("with local_files_only the Hub is not asked for one.")
     api, name = HfApi(token=source.token), source.name_or_path
 
     def find() -> str | None:
-        # By the bot alone: anyone can open a pull request of this title, with any weights.
+        # Only those of the bot: anyone can open a pull request with this title and any weights.
         for request in api.get_repo_discussions(name, author=CONVERSION_BOT, discussion_type="pull_request"):
             if request.title == CONVERSION_TITLE and request.status == "open":
                 commits = [commit.commit_id for commit in api.list_repo_commits(name, revision=request.git_reference)]
@@ -163,7 +220,7 @@ def find_conversion(source: EncoderSource) -> str:
 
 
 def hash_of_folder(folder: Path) -> str:
-    """ "sha256:..." over the names and contents of the files that make the features."""
+    """The hash, "sha256:...", of the names and contents of the files in `folder` that features depend on."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in (".safetensors", *SETTINGS_SUFFIXES):
@@ -175,10 +232,10 @@ def hash_of_folder(folder: Path) -> str:
 
 def resolve_layer(layer: int | Sequence[int], num_hidden_layers: int, modality: str) -> int | list[int]:
     """
-    A layer, or several, counted from 0 = the input of the first one.
+    A layer or several as indices from 0; negative ones count from the end. Layer 0 is the input of the first layer.
 
     Raises:
-        ValueError: no layer, or one that the encoder does not have.
+        ValueError: there is no layer, or one that the encoder does not have.
     """
     layers = [layer] if isinstance(layer, int) else list(layer)
     if not layers or not all(-num_hidden_layers - 1 <= k <= num_hidden_layers for k in layers):
@@ -194,17 +251,17 @@ def load_encoder(
     modality: str, source: EncoderSource, layer: int | Sequence[int], dtype: str, device: str | torch.device
 ) -> PretrainedEncoder:
     """
-    A frozen encoder, loaded once in this process and shared by whoever asks for the same.
+    A frozen encoder in evaluation mode. Equal arguments give the same object throughout this process.
 
     Args:
         modality: "audio" or "text".
-        source: where it is, as `find_encoder` gives it.
-        layer: as `resolve_layer` gives it. Layers above it are not loaded.
+        source: from `find_encoder` or `find_saved_encoder`.
+        layer: from `resolve_layer`. Layers above it are not loaded.
         dtype: one of DTYPES.
-        device: where it runs.
+        device: where the encoder runs.
 
     Raises:
-        ValueError: weights that can't be loaded, or that are not whole. Only safetensors are read.
+        ValueError: the weights can't be loaded, or some are missing. Only safetensors are read.
     """
     with _lock:
         return _load_encoder(modality, source, layer if isinstance(layer, int) else tuple(layer), dtype, str(device))
@@ -213,7 +270,7 @@ def load_encoder(
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=8)  # the encoders of four processors; one that falls out is loaded again when it is used
+@lru_cache(maxsize=8)  # the encoders of four processors; older ones are loaded again when they are used
 def _load_encoder(
     modality: str, source: EncoderSource, layer: int | tuple[int, ...], dtype: str, device: str
 ) -> PretrainedEncoder:
@@ -223,7 +280,7 @@ def _load_encoder(
         config.num_hidden_layers = max(*layers, 1)
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: config.num_hidden_layers]
-        config.tie_last_hidden_states = False  # a norm behind all layers is no part of an inner one
+        config.tie_last_hidden_states = False  # the final norm applies to the last layer only
     name = source.name_or_path
     try:
         check_weights(name, config, **source.hub_arguments())
@@ -232,7 +289,7 @@ def _load_encoder(
             config=config,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # they are an error below, which names them
+            ignore_mismatched_sizes=True,  # the error below names them
             output_loading_info=True,
             **source.arguments(),
         )
@@ -246,3 +303,22 @@ def _load_encoder(
         )
     encoder = (SpeechEncoder if modality == "audio" else TextEncoder)(model, layers)
     return encoder.requires_grad_(False).eval().to(device)
+
+
+def load_part(auto_class: type, source: EncoderSource, modality: str) -> Any:
+    """
+    The tokenizer or the feature extractor that belongs to an encoder.
+
+    Args:
+        auto_class: `AutoTokenizer` or `AutoFeatureExtractor`.
+        source: from `find_encoder`.
+        modality: "audio" or "text", for messages.
+
+    Raises:
+        ValueError: the encoder comes without it.
+    """
+    try:
+        return auto_class.from_pretrained(source.name_or_path, **source.arguments())
+    except (OSError, ValueError) as error:
+        part = "tokenizer" if modality == "text" else "feature extractor"
+        raise ValueError(f"The {modality} encoder {source.name_or_path!r} has no {part}: {error}") from error

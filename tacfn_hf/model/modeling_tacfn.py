@@ -1,5 +1,6 @@
 """The TACFN-inspired fusion of audio and text features, as transformers models."""
 
+import copy
 import re
 
 import torch
@@ -15,7 +16,7 @@ from .distance_tacfn import FeatureDistance
 from .inputs_tacfn import check_keywords, check_tensor, complete_inputs
 from .losses_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from .outputs_tacfn import TacfnClassifierOutput, TacfnModelOutput
-from .pipeline_tacfn import EmotionRecognitionPipeline  # noqa: F401  # config.json names it: its code goes with this
+from .pipeline_tacfn import CUSTOM_PIPELINES
 from .standardization_tacfn import FeatureStandardizer
 from .weights_tacfn import check_weights
 
@@ -90,11 +91,12 @@ class TacfnPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory, **kwargs):
         """
-        As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, and a
-        complete `auto_map`.
+        As `PreTrainedModel.save_pretrained`; the folder also gets the code of model, processor and pipeline, which
+        `auto_map` and `custom_pipelines` in its config.json name.
         """
         # The config may be shared with a model of another class, or come from another repository.
         self.config.auto_map = {"AutoConfig": "configuration_tacfn.TacfnConfig", **self._auto_map}
+        self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""The pipeline: from a wav file and a sentence to an emotion, and how far each was trusted."""
+"""The pipeline: from a wav file and a sentence to an emotion, and how much each of them counted."""
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,13 +10,24 @@ import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
-from .processing_tacfn import as_list, is_blank, is_list, is_waveform
+from .processing_tacfn import TacfnProcessor
 from .provenance_tacfn import check_provenance
+from .utterances_tacfn import as_list, is_blank, rows_of, undecoded
+
+
+# The entry of config.json from which `pipeline` finds the class, as `Pipeline.save_pretrained` writes it.
+CUSTOM_PIPELINES = {
+    "multimodal-emotion-recognition": {
+        "impl": "pipeline_tacfn.EmotionRecognitionPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+        "type": "multimodal",
+    }
+}
 
 
 @dataclass
 class Numbered:
-    """An input, and its place among the inputs of the call, for messages."""
+    """An input and its position among the inputs of the call, which messages give."""
 
     index: int
     value: Any
@@ -24,7 +35,7 @@ class Numbered:
 
 class EmotionRecognitionPipeline(Pipeline):
     """
-    `pipeline("multimodal-emotion-recognition", model=...)` recognises emotions from audio and text, or either alone.
+    `pipeline("multimodal-emotion-recognition", model=...)` recognises emotions from audio, from text, or from both.
 
     ```python
     recognizer = pipeline("multimodal-emotion-recognition", model="runs/my-model")
@@ -32,16 +43,17 @@ class EmotionRecognitionPipeline(Pipeline):
     # {"scores": [{"label": "happy", "score": 0.71}, {"label": "neutral", "score": 0.2}], "beta": 0.43}
     ```
 
-    An input is a mapping with `audio` (a path, the bytes of a file, samples, a `datasets` struct), `text`, or both;
-    samples go with a `sampling_rate` in Hz, in the mapping or in the call. Text of nothing but white space is missing
-    text. A bare `datasets` audio struct is audio alone. A list gives a list, and so does a mapping of lists, such as
-    `dataset[:3]`; a generator, a `datasets.Dataset`, also a streaming one, or a column of one gives an iterator.
-    `batch_size` changes no result.
+    An input is a mapping with `audio`, `text`, or both. Audio is a path, the bytes of a file, samples, or a `datasets`
+    struct. Samples need a `sampling_rate` in Hz, in the mapping or in the call. Blank text counts as missing. A bare
+    `datasets` audio struct is audio without text.
+
+    A list of inputs gives a list, and so does a mapping of lists such as `dataset[:3]`. A generator, a
+    `datasets.Dataset` (streaming or not) or a column of one gives an iterator. `batch_size` changes no result.
 
     Raises:
-        ValueError: the processor makes other features than those that the model was trained on, or an input that the
-            processor refuses; of several inputs the message has the number, from 0.
-        TypeError: an input that is no mapping.
+        ValueError: the processor makes features that the model was not trained on, or it refuses an input. The message
+            gives the number of the input, counted from 0.
+        TypeError: an input is not a mapping.
     """
 
     _load_processor = True
@@ -50,16 +62,16 @@ class EmotionRecognitionPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __init__(self, model, processor, **kwargs):
+    def __init__(self, model, processor: TacfnProcessor, **kwargs):
         super().__init__(model=model, processor=processor, **kwargs)
-        # The collation of a batch leaves lists as they are, and asks for one of the two alone.
+        # Without a tokenizer, transformers collates a batch into plain lists, which the processor takes.
         self.tokenizer = None
         for name in ("audio_provenance", "text_provenance"):
             check_provenance(getattr(processor, name), getattr(model.config, name), "the processor", "the model")
         self.processor = copy.copy(processor).to(self.device)
 
     def save_pretrained(self, save_directory, **kwargs):
-        """Saves the model and the processor, with their code. `kwargs` are those of the model's `save_pretrained`."""
+        """Saves the model, the processor and the code. `kwargs` go to the model's `save_pretrained`."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
@@ -85,15 +97,15 @@ class EmotionRecognitionPipeline(Pipeline):
         Args:
             inputs: one input, a list, a mapping of lists, a generator, a `datasets.Dataset` or a column of one; see
                 the class.
-            sampling_rate (`int`, *optional*): Hz, of audio that is given as samples.
-            truncation (`bool`, *optional*): cut audio and text that is too long, instead of raising an error.
-            top_k (`int`, *optional*): how many labels, at least 1; all by default.
-            batch_size (`int`, *optional*): inputs of one forward pass.
+            sampling_rate (`int`, *optional*): Hz, for audio given as samples.
+            truncation (`bool`, *optional*): cut audio and text that are too long. By default they are an error.
+            top_k (`int`, *optional*): the number of labels to return, at least 1. All by default.
+            batch_size (`int`, *optional*): the number of inputs in one forward pass.
 
         Returns:
-            For each input `{"scores": [{"label", "score"}, ...], "beta"}`, the best label first. Scores are
-            probabilities (of one class, by the temperatures of the model's config, or of each label where there are
-            several), or values for a regression. `beta` near 1 means that audio was trusted, near 0 text.
+            For each input `{"scores": [{"label", "score"}, ...], "beta"}`, with the best label first. A score is a
+            probability; for a regression it is the predicted value. Probabilities of single-label classification use
+            the temperatures of the model's config. `beta` in [0, 1] is the weight of audio; text has the rest.
         """
         if isinstance(inputs, Mapping) and hasattr(inputs, "cast_column"):
             raise TypeError(f"The input is a {type(inputs).__name__} of {', '.join(inputs)}: give one of these.")
@@ -111,6 +123,7 @@ class EmotionRecognitionPipeline(Pipeline):
         return super().__call__(numbered(inputs), **kwargs)
 
     def preprocess(self, inputs: Any, sampling_rate: int | None = None, truncation: bool = False) -> dict[str, Any]:
+        """The waveform `[S]` or None, the text or None, and the number of one input, checked."""
         index = None
         if isinstance(inputs, Numbered):
             index, inputs = inputs.index, inputs.value
@@ -124,7 +137,7 @@ class EmotionRecognitionPipeline(Pipeline):
             if key not in ("audio", "text") and str(key).strip().lower() in ("audio", "text"):
                 raise ValueError(f"{which} has the key {key!r}: write {str(key).strip().lower()!r}.")
         audio, text = inputs.get("audio"), inputs.get("text")
-        if "audio" not in inputs:  # an audio struct of datasets, which may have a text beside it
+        if "audio" not in inputs:  # a datasets audio struct, with or without text
             audio = {key: inputs[key] for key in ("bytes", "path", "array", "sampling_rate") if key in inputs}
             if all(audio.get(key) is None for key in ("bytes", "path", "array")):
                 audio = None
@@ -157,6 +170,7 @@ class EmotionRecognitionPipeline(Pipeline):
         return ModelOutput(logits=output.logits, beta=output.beta, has_audio=output.has_audio, has_text=output.has_text)
 
     def postprocess(self, model_outputs: ModelOutput, top_k: int | None = None) -> dict[str, Any]:
+        """Labels with scores, the best first, and beta, of the outputs of one input."""
         config, logits = self.model.config, model_outputs["logits"][0].float()
         beta = float(model_outputs["beta"][0, 0])
         has_audio, has_text = bool(model_outputs["has_audio"][0]), bool(model_outputs["has_text"][0])
@@ -174,54 +188,5 @@ class EmotionRecognitionPipeline(Pipeline):
 
 
 def numbered(inputs: Iterable[Any]) -> Iterator[Numbered]:
-    """The inputs with their places, from 0."""
+    """Each input with its number, from 0."""
     return (Numbered(index, value) for index, value in enumerate(inputs))
-
-
-def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """
-    The inputs of a mapping of columns, which is how `datasets` gives a slice; None where the mapping is one input.
-
-    Waveforms of one length come as one array in the numpy and torch formats. It is one column where another one is as
-    long, and else the channels of one waveform.
-
-    Raises:
-        ValueError: columns that are not of the same length.
-    """
-    lists = {name: column for name, value in columns.items() if (column := as_column(name, value)) is not None}
-    audio: Any = columns.get("audio")
-    if getattr(audio, "ndim", 0) == 2 and any(len(column) == len(audio) for column in lists.values()):
-        lists["audio"] = list(audio)
-    if not lists.keys() & {"audio", "text"}:
-        return None
-    given = {name: columns[name] for name in ("audio", "text", "sampling_rate") if columns.get(name) is not None}
-    counts = {name: len(lists[name]) if name in lists else 1 for name in given}
-    if "sampling_rate" not in lists:
-        counts.pop("sampling_rate", None)  # one for all
-    if len(set(counts.values())) > 1:
-        found = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        raise ValueError(f"The input has {found}: the counts must agree, with None where one is missing.")
-    return [
-        {name: lists[name][i] if name in lists else value for name, value in given.items()}
-        for i in range(next(iter(counts.values())))
-    ]
-
-
-def as_column(name: str, value: Any) -> list | None:
-    """A column of a slice as a list; None where it is one value, as a waveform is."""
-    if name == "audio" and is_waveform(value):
-        return None
-    if name != "audio" and isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 1:
-        return value.tolist()
-    return list(value) if is_list(value) else None
-
-
-def undecoded(dataset: Any) -> Any:
-    """
-    A `datasets.Dataset` that gives audio as files and bytes: the processor decodes them itself. A streaming one whose
-    features are not known gives its rows as they are.
-    """
-    for name, feature in (dataset.features or {}).items():
-        if type(feature).__name__ == "Audio":
-            dataset = dataset.cast_column(name, type(feature)(decode=False))
-    return dataset

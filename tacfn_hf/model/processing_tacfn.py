@@ -1,52 +1,66 @@
-"""The processor: from audio and text to the features that the network takes, by frozen pretrained encoders."""
+"""The processor: turns audio and text into the features that the network takes, with frozen pretrained encoders."""
 
 import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
-from transformers.utils.hub import cached_file, has_file
+from transformers.utils.hub import cached_file
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
 from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
-from .loading_tacfn import DTYPES, EncoderSource, find_commit, find_encoder, load_config, load_encoder, resolve_layer
+from .loading_tacfn import (
+    DTYPES,
+    ENCODER_FOLDERS,
+    EncoderSource,
+    find_encoder,
+    find_saved_encoder,
+    load_config,
+    load_encoder,
+    load_part,
+    resolve_layer,
+)
 from .padding_tacfn import pad_features
+from .utterances_tacfn import as_audio_list, as_list, is_blank
 
 
-ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
-# Held around every call of a tokenizer, whose truncation is a state that threads would change under each other.
+# Held during every call of a tokenizer: truncation is a state of the tokenizer, which threads share.
 _tokenizing = threading.Lock()
 
 
 class TacfnProcessor(ProcessorMixin):
     r"""
-    Tokenizes, resamples, and runs the two frozen encoders: `h_a, mask_a, h_t, mask_t` for the model.
+    Tokenizes, resamples, runs the two frozen encoders, and gives `h_a, mask_a, h_t, mask_t` for the model.
 
-    An utterance's features are the same alone and in any batch. The encoders are loaded on first use, once in a
-    process, and follow `.to(device)`; they are no part of this object and are not copied with it.
+    The features of an utterance are the same alone and in any batch. The encoders are loaded on first use, once in a
+    process, and follow `.to(device)`. They are not part of this object and are not copied with it.
+
+    Make a new processor with [`TacfnProcessor.from_encoders`], load a saved one with `from_pretrained`.
 
     Args:
         feature_extractor: the feature extractor of the speech encoder.
         tokenizer: the tokenizer of the text encoder.
         audio_provenance (`dict`):
-            What makes the audio features: `encoder`, `revision`, `layer`, `dtype`. It is saved with the processor,
-            written beside extracted features, and kept in a trained model's config.
+            What makes the audio features: `encoder`, `revision`, `layer`, `dtype`. It is saved with the processor and
+            with extracted features, and training copies it into the model's config.
         text_provenance (`dict`):
-            Likewise for text, with `add_special_tokens`.
+            The same for text, with `add_special_tokens`.
         max_audio_seconds (`float`, *optional*, defaults to 60.0):
             Longer audio is an error, unless the call says `truncation=True`.
 
-    Use [`TacfnProcessor.from_encoders`] for a new one, `from_pretrained` for a saved one.
+    Attributes:
+        device: where the encoders run.
+        use_onednn: see `from_encoders`. It is not saved.
+
+    Raises:
+        ValueError: `max_audio_seconds` is not positive, or the tokenizer has no vocabulary.
     """
 
     _auto_class = "AutoProcessor"
@@ -62,7 +76,7 @@ class TacfnProcessor(ProcessorMixin):
         super().__init__(feature_extractor, tokenizer)
         if not max_audio_seconds > 0:
             raise ValueError(f"max_audio_seconds is {max_audio_seconds}: it must be more than 0.")
-        # transformers makes such a one where the file with the vocabulary is missing.
+        # transformers makes such a tokenizer if the file with the vocabulary is missing.
         if tokenizer is not None and not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
             raise ValueError(
                 f"The tokenizer of {tokenizer.name_or_path!r} knows special tokens and no others: the file with its "
@@ -72,6 +86,7 @@ class TacfnProcessor(ProcessorMixin):
         self.text_provenance = text_provenance
         self.max_audio_seconds = max_audio_seconds
         self.device = torch.device("cpu")
+        self.use_onednn = False
         self._sources: dict[str, EncoderSource] = {}
         self._min_samples: int | None = None
 
@@ -88,27 +103,30 @@ class TacfnProcessor(ProcessorMixin):
         add_special_tokens: bool = True,
         dtype: str | torch.dtype = "float32",
         max_audio_seconds: float = 60.0,
+        use_onednn: bool = False,
         token: str | bool | None = None,
         cache_dir: str | None = None,
         local_files_only: bool = False,
     ) -> "TacfnProcessor":
         """
-        A processor of two pretrained encoders, each a Hub id or a folder with safetensors weights.
+        A processor from two pretrained encoders, each a Hub id or a folder with safetensors weights.
 
         Args:
             text_encoder: any BERT-like encoder.
             audio_encoder: a WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT model.
-            text_revision, audio_revision: branch, tag or commit on the Hub. The commit is what is remembered.
+            text_revision, audio_revision: branch, tag or commit on the Hub. The processor remembers the commit.
             text_layer, audio_layer: index into the encoder's hidden states (0: the input of the first layer, -1: the
-                last one, the encoder's output), or several, whose mean is taken. Layers above it are not computed.
-            add_special_tokens: whether the text encoder sees, and gives, [CLS] and [SEP].
-            dtype: what the encoders compute in: "float32", "bfloat16" or "float16". Features are float32.
+                encoder's output), or several indices, which are averaged. Layers above it are not computed.
+            add_special_tokens: whether the text encoder gets [CLS] and [SEP] and their features are kept.
+            dtype: what the encoders compute in: "float32", "bfloat16" or "float16". Features are always float32.
             max_audio_seconds: see the class.
+            use_onednn: use oneDNN's matrix product in float32 on a CPU, which is faster on AMD. Features then differ
+                by the rounding of float32.
             token, cache_dir, local_files_only: as in `from_pretrained`.
 
         Raises:
-            ValueError: an encoder that can't be found or is of the wrong kind, a layer that it doesn't have, another
-                dtype.
+            ValueError: an encoder can't be found or is of the wrong kind, it does not have the layer, or `dtype` is
+                another one.
         """
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in DTYPES:
@@ -135,63 +153,45 @@ class TacfnProcessor(ProcessorMixin):
             max_audio_seconds=max_audio_seconds,
         )
         processor._sources = sources
+        processor.use_onednn = use_onednn
         return processor
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "TacfnProcessor":
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, use_onednn: bool = False, **kwargs
+    ) -> "TacfnProcessor":
         """
-        As `ProcessorMixin.from_pretrained`. Encoders come from inside the checkpoint where it holds them, else from the
-        Hub at the commit that the checkpoint names; a folder named in it is never followed.
+        As `ProcessorMixin.from_pretrained`; `use_onednn` as in `from_encoders`.
+
+        The encoders are those inside the checkpoint, or those on the Hub at the commits that it names. A folder that a
+        checkpoint names is never opened.
 
         Raises:
-            ValueError: a checkpoint that names a part elsewhere, or no encoders.
+            ValueError: the checkpoint has a part that does not belong to a processor of this kind, or lacks an encoder.
         """
         check_parts(pretrained_model_name_or_path, kwargs)
-        # Not None, for which transformers would ask the user whether to run a tokenizer's code.
+        # With None, transformers would ask the user whether to run a tokenizer's code.
         kwargs["trust_remote_code"] = kwargs.get("trust_remote_code") or False
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        hub: dict[str, Any] = {name: kwargs.get(name) for name in ("token", "cache_dir")}
-        hub["local_files_only"] = kwargs.get("local_files_only", False)
-        name, revision = os.fspath(pretrained_model_name_or_path), kwargs.get("revision")
-        parent = kwargs.get("subfolder", "")
-        for modality, folder in ENCODER_FOLDERS.items():
-            subfolder = f"{parent}/{folder}" if parent else folder
+        for modality in ENCODER_FOLDERS:
             provenance = getattr(processor, f"{modality}_provenance") or {}
-            if has_file(name, f"{subfolder}/config.json", revision=revision, **hub):
-                # Pinned, since they are loaded later and shared: by then another checkpoint may be in this place.
-                source = EncoderSource(name, revision, subfolder, **hub)
-                source = source._replace(revision=find_commit(source) or provenance.get("revision"))
-            elif "encoder" in provenance:
-                source = EncoderSource(str(provenance["encoder"]), provenance.get("revision"), **hub)
-                if str(source.revision).startswith("sha256:") or os.path.isdir(source.name_or_path):
-                    raise ValueError(
-                        f"{name} names a folder, {source.name_or_path!r}, as its {modality} encoder and does not hold "
-                        "it: save the processor with save_encoders=True, or make it anew with from_encoders."
-                    )
-                try:
-                    validate_repo_id(source.name_or_path)
-                except HFValidationError as error:  # a path, at which a folder may appear before the encoder is used
-                    raise ValueError(
-                        f"{name} names {source.name_or_path!r} as its {modality} encoder: it must be a name on the Hub."
-                    ) from error
-            else:
-                raise ValueError(
-                    f"{name} neither holds its {modality} encoder nor names one: it is no saved TacfnProcessor."
-                )
-            processor._sources[modality] = source
+            processor._sources[modality] = find_saved_encoder(
+                os.fspath(pretrained_model_name_or_path), modality, provenance, **kwargs
+            )
+        processor.use_onednn = use_onednn
         return processor
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, save_encoders: bool = False, **kwargs
     ):
         """
-        As `ProcessorMixin.save_pretrained`; the folder also gets the code of model, processor and pipeline.
+        As `ProcessorMixin.save_pretrained`; the folder also gets the processor's code.
 
         Args:
             save_directory: the folder.
             push_to_hub: also push it.
-            save_encoders: put the encoders inside, so that it works without a network. Encoders that come from a folder
-                or from inside a checkpoint always are, since nobody else might find them.
+            save_encoders: save the encoders too, so that the folder works without a network. Encoders that came from a
+                folder or from a checkpoint are always saved, since others might not find them.
         """
         for modality, folder in ENCODER_FOLDERS.items():
             source = self._sources.get(modality)
@@ -201,18 +201,18 @@ class TacfnProcessor(ProcessorMixin):
         return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
 
     def to(self, device: str | torch.device) -> "TacfnProcessor":
-        """The encoders run on `device` from now on. Features stay on it when they are made by calling the processor."""
+        """Lets the encoders run on `device`. A call of the processor then returns features on this device."""
         self.device = torch.device(device)
         return self
 
     @property
     def audio_encoder(self) -> SpeechEncoder:
-        """The frozen speech encoder, loaded where it is not yet."""
+        """The frozen speech encoder, loaded on first use."""
         return self._load_encoder("audio")
 
     @property
     def text_encoder(self) -> TextEncoder:
-        """The frozen text encoder, loaded where it is not yet."""
+        """The frozen text encoder, loaded on first use."""
         return self._load_encoder("text")
 
     def _load_encoder(self, modality: str):
@@ -228,22 +228,24 @@ class TacfnProcessor(ProcessorMixin):
 
     @property
     def sampling_rate(self) -> int:
-        """Hz, of what the speech encoder takes."""
+        """The rate that the speech encoder takes, in Hz."""
         return self.feature_extractor.sampling_rate
 
     @property
     def model_input_names(self) -> list[str]:
+        """The keys of a batch with both modalities."""
         return ["h_a", "mask_a", "h_t", "mask_t"]
 
     def load_audio(
         self, audio: Any, sampling_rate: int | None = None, truncation: bool = False, name: str = "audio"
     ) -> np.ndarray:
         """
-        Any audio, as `load_audio` of `audio_tacfn.py` takes it, as float32 `[S]` at the encoder's rate, long enough for
-        a frame.
+        A waveform, float32 `[S]` at the encoder's rate, of at least one frame, from audio in any form.
+
+        Arguments are those of `load_audio` in `audio_tacfn.py`.
 
         Raises:
-            AudioError: audio that can't be used; `name` is in the message.
+            AudioError: the audio can't be used. The message contains `name`.
         """
         waveform = load_audio(audio, self.sampling_rate, sampling_rate, self.max_audio_seconds, truncation, name)
         if self._min_samples is None:
@@ -256,13 +258,13 @@ class TacfnProcessor(ProcessorMixin):
         return waveform
 
     def encode_audio(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Features `[L_i, d]`, float32 on the CPU, of waveforms as `load_audio` gives them."""
-        # Alone, since the extractor would take mean and variance of the padding as well.
+        """Features `[L_i, d]`, float32 on the CPU, of waveforms `[S_i]` from `load_audio`."""
+        # One by one: in a padded batch the extractor would include the padding in mean and variance.
         values = [
             self.feature_extractor(w, sampling_rate=self.sampling_rate, return_tensors="pt")["input_values"][0]
             for w in waveforms
         ]
-        return self.audio_encoder.encode(values)
+        return self.audio_encoder.encode(values, self.use_onednn)
 
     def encode_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
@@ -270,9 +272,14 @@ class TacfnProcessor(ProcessorMixin):
         """
         Features `[L_i, d]`, float32 on the CPU, of texts.
 
+        Args:
+            texts: strings that are not blank.
+            truncation: cut texts that have more tokens than the encoder takes. Without it they are an error.
+            names: what messages call each text.
+
         Raises:
-            TypeError: a text that is not a string.
-            ValueError: an empty text, or more tokens than the encoder takes, unless `truncation` cuts them.
+            TypeError: a text is not a string.
+            ValueError: a text is empty or has too many tokens.
         """
         names = [f"text {i}" for i in range(len(texts))] if names is None else names
         limit = self.text_encoder.max_tokens
@@ -299,7 +306,7 @@ class TacfnProcessor(ProcessorMixin):
                     "truncation=True."
                 )
             token_ids.append(ids)
-        return self.text_encoder.encode(token_ids)
+        return self.text_encoder.encode(token_ids, self.use_onednn)
 
     def __call__(
         self,
@@ -312,21 +319,21 @@ class TacfnProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """
         Args:
-            text: one text or a list; None, or nothing but white space, where it is missing.
-            audio: one utterance or a list, None where it is missing: a path, the bytes of a file, an array or tensor of
-                samples (2-D: several channels), a `datasets` audio struct.
-            sampling_rate: Hz, of samples; files and structs know their own.
-            truncation: cut audio at `max_audio_seconds` and text at the encoder's limit; without it either is an error.
+            text: one text or a list. None or a blank string: the text is missing.
+            audio: one utterance or a list. None: the audio is missing. Otherwise a path, the bytes of a file, an array
+                or tensor of samples (2-D: several channels), or a `datasets` audio struct.
+            sampling_rate: Hz, of audio given as samples. Files and structs state their own.
+            truncation: cut audio at `max_audio_seconds` and text at the encoder's limit. Without it both are errors.
             return_tensors: "pt" or "np".
-            numbers: what messages call the samples; by default their places, from 0.
+            numbers: the numbers of the samples in messages; by default 0, 1, ...
 
         Returns:
-            `h_a` float32 `[B, L_a, d_a]` with `mask_a` bool `[B, L_a]`, **True = PAD**, True throughout where audio is
-            missing; `h_t` and `mask_t` likewise. A modality that the whole batch lacks has no keys.
+            `h_a` float32 `[B, L_a, d_a]` with `mask_a` bool `[B, L_a]`, where **True = PAD**; a sample without audio
+            has True everywhere. `h_t` and `mask_t` are the same for text. A modality that no sample has is left out.
 
         Raises:
-            ValueError: counts of audio and text that differ, a sample without both, and what `load_audio` and
-                `encode_text` refuse.
+            ValueError: there are different numbers of texts and audios, a sample has neither, or `load_audio` or
+                `encode_text` refuses it.
         """
         texts, audios = as_list(text), as_audio_list(audio)
         if texts is None and audios is None:
@@ -361,50 +368,19 @@ class TacfnProcessor(ProcessorMixin):
 
 
 def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """A ValueError where the settings of a saved processor name an audio tokenizer, for it would be loaded."""
+    """
+    Refuses a saved processor whose settings name an audio tokenizer, which transformers would load from elsewhere.
+
+    Args:
+        name: a Hub id or a folder.
+        settings: the keyword arguments of `from_pretrained`.
+
+    Raises:
+        ValueError: they name one.
+    """
     names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
     where = {key: settings[key] for key in names if key in settings} | {"_raise_exceptions_for_missing_entries": False}
     file = cached_file(name, PROCESSOR_NAME, **where)
     named = file is not None and "audio_tokenizer" in json.loads(Path(file).read_text(encoding="utf-8"))
     if named or cached_file(name, AUDIO_TOKENIZER_NAME, **where) is not None:
         raise ValueError(f"{name} names an audio tokenizer, which a TacfnProcessor does not have: it is not loaded.")
-
-
-def load_part(auto_class: Any, source: EncoderSource, modality: str):
-    """The tokenizer or the feature extractor of an encoder, or a ValueError."""
-    try:
-        return auto_class.from_pretrained(source.name_or_path, **source.arguments())
-    except (OSError, ValueError) as error:
-        part = "tokenizer" if modality == "text" else "feature extractor"
-        raise ValueError(f"The {modality} encoder {source.name_or_path!r} has no {part}: {error}") from error
-
-
-def as_list(value: Any) -> list | None:
-    """A list of one or many; None stays None."""
-    if value is None:
-        return None
-    return list(value) if is_list(value) else [value]
-
-
-def as_audio_list(audio: Any) -> list | None:
-    """As `as_list`, but a list of numbers is one waveform."""
-    return [audio] if is_waveform(audio) else as_list(audio)
-
-
-def is_waveform(value: Any) -> bool:
-    """Whether it is a list of numbers."""
-    return is_list(value) and len(value) > 0 and isinstance(value[0], Real)
-
-
-def is_blank(text: Any) -> bool:
-    """
-    Whether a text has nothing that can be seen: white space, zero-width and control characters. It counts as no text,
-    in a call as in the cell of a corpus.
-    """
-    return isinstance(text, str) and not any(letter.isprintable() and letter != " " for letter in text)
-
-
-def is_list(value: Any) -> bool:
-    """Whether it is a sequence of inputs (a list, a column of `datasets`), and not itself one."""
-    one = str | bytes | bytearray | memoryview | Mapping | np.ndarray | torch.Tensor
-    return isinstance(value, Sequence) and not isinstance(value, one)

@@ -1,8 +1,6 @@
-"""Saving, loading and the Auto classes, with the package installed and without it."""
+"""Saving, loading and the Auto classes."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,25 +14,6 @@ from transformers import (
 )
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification, TacfnModel
-
-
-WITHOUT_THE_PACKAGE = """
-import sys, torch
-sys.modules["tacfn_hf"] = None  # an import of it raises
-from transformers import (
-    AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForSequenceClassification
-)
-folder, features, resaved = sys.argv[1:]
-inputs = torch.load(features, weights_only=True)
-logits = inputs.pop("logits")
-for auto in (AutoModel, AutoModelForSequenceClassification, AutoModelForAudioClassification):
-    model = auto.from_pretrained(folder, trust_remote_code=True)
-    assert "transformers_modules" in type(model).__module__, type(model)
-    with torch.no_grad():
-        assert (model(**inputs).logits - logits).abs().max() < 1e-6
-model.save_pretrained(resaved)
-print(AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type)
-"""
 
 
 def inputs():
@@ -77,26 +56,6 @@ def test_a_base_model_comes_back_as_one(config, model, tmp_path):
     }
     assert maps["classifier"] == maps["again"]
     assert maps["again"]["AutoModel"] == "modeling_tacfn.TacfnForSequenceClassification"
-
-
-def test_the_folder_works_where_the_package_is_not(model, tmp_path):
-    folder, resaved, features = tmp_path / "model", tmp_path / "resaved", tmp_path / "features.pt"
-    model.save_pretrained(folder)
-    batch = inputs()
-    with torch.no_grad():
-        batch["logits"] = model(**batch).logits
-    torch.save(batch, features)
-    for source, target in ((folder, resaved), (resaved, tmp_path / "third")):
-        run = subprocess.run(
-            [sys.executable, "-c", WITHOUT_THE_PACKAGE, source, features, target],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        assert run.stdout.split() == ["tacfn"]
-        assert {p.name for p in target.iterdir()} == {p.name for p in folder.iterdir()}
 
 
 def test_a_missing_weight_is_named(model, tmp_path, caplog):

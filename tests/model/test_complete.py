@@ -1,8 +1,8 @@
 """
-What is saved is whole: it loads from a folder and from the Hub, with the package and without it, gives the same, and
-can be saved again.
+A saved checkpoint is complete: it loads from a folder and from the Hub, with the package and without it, gives the same
+answers, and can be saved again with all its files.
 
-Few processes, since each takes seconds to start: a fixture is what one of them reports.
+Each process takes seconds to start. A fixture is the report of one process, in which several checkpoints are loaded.
 """
 
 import json
@@ -44,27 +44,27 @@ torch.set_num_threads(1)  # as in the process that compares: with others sums ro
 
 INPUT = {"audio": np.sin(np.arange(5000, dtype=np.float32)), "text": "What a day!", "sampling_rate": 16000}
 
-def report(name, resaved=None, **trust):
+def report(name, resaved, **trust):
     config = AutoConfig.from_pretrained(name, **trust)
     models = [
-        AutoModel.from_pretrained(name, **trust),
-        AutoModelForSequenceClassification.from_pretrained(name, **trust),
+        auto.from_pretrained(name, **trust)
+        for auto in (AutoModel, AutoModelForSequenceClassification, AutoModelForAudioClassification)
     ]
+    models[0].save_pretrained(resaved + "/model")  # before another part has fetched its code
+    base = AutoModel.from_pretrained(name + "-base", **trust)
+    base.save_pretrained(resaved + "/pipeline-base")
+    base.save_pretrained(resaved + "/parts-base")
     processor = AutoProcessor.from_pretrained(name, **trust)
     pipelines = [pipeline("multimodal-emotion-recognition", model=name, device="cpu", **trust)]
-    if "model" in PIPELINES:
+    if trust:
         pipelines.append(pipeline(model=name, device="cpu", **trust))
-    base = AutoModel.from_pretrained(name + "-base", **trust)
     features = processor(**INPUT)
     with torch.no_grad():
         logits = [model.eval()(**features).logits.tolist() for model in models]
         h_fused = base.eval()(**features).h_fused.tolist()
-    if resaved is not None:
-        config.save_pretrained(resaved + "/config")
-        models[0].save_pretrained(resaved + "/model")
-        processor.save_pretrained(resaved + "/processor")
-        pipelines[0].save_pretrained(resaved + "/pipeline")
-        base.save_pretrained(resaved + "/pipeline-base")
+    pipelines[0].save_pretrained(resaved + "/pipeline")
+    models[0].save_pretrained(resaved + "/parts")
+    processor.save_pretrained(resaved + "/parts")
     return {
         "logits": logits,
         "h_fused": h_fused,
@@ -73,28 +73,24 @@ def report(name, resaved=None, **trust):
     }
 """
 
-WITHOUT_THE_PACKAGE = """
+IMPORTS = """
+from transformers import (
+    AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForSequenceClassification, AutoProcessor, pipeline
+)
+"""
+
+WITHOUT_THE_PACKAGE = f"""
 sys.modules["tacfn_hf"] = None  # an import of it raises
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor, pipeline
-PIPELINES = ("task", "model")
-name, resaved = sys.argv[1:]
-print(json.dumps(report(name, resaved, trust_remote_code=True)))
+{IMPORTS}
+names = json.loads(sys.argv[1])
+print(json.dumps([report(name, resaved, trust_remote_code=True) for name, resaved in names]))
 """
 
-WITH_THE_PACKAGE = """
+WITH_THE_PACKAGE = f"""
 import tacfn_hf
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor, pipeline
-PIPELINES = ("task",)
-*names, resaved = sys.argv[1:]
-print(json.dumps([report(name, f"{resaved}/{i}") for i, name in enumerate(names)]))
-"""
-
-ONE_PART = """
-sys.modules["tacfn_hf"] = None
-import transformers
-name, auto_class, resaved = sys.argv[1:]
-getattr(transformers, auto_class).from_pretrained(name, trust_remote_code=True).save_pretrained(resaved)
-print("null")
+{IMPORTS}
+names = json.loads(sys.argv[1])
+print(json.dumps([report(name, resaved) for name, resaved in names]))
 """
 
 
@@ -109,7 +105,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def saved(processor, root) -> Path:
-    """A classifier with the processor and its encoders; beside it, "-base", the network of it alone."""
+    """A classifier with the processor and its encoders; in the folder beside it, "-base", the network of it alone."""
     torch.manual_seed(0)
     config = config_for(processor)
     model = TacfnForSequenceClassification(config)
@@ -129,13 +125,15 @@ def hub(saved) -> Iterator[LoopbackHub]:
 
 @pytest.fixture(scope="module")
 def run(hub, root) -> Callable:
-    """Runs a script in a fresh process with a cache of its own; returns the JSON that it prints last."""
+    """
+    Reports on checkpoints, each loaded from a place and saved again in another, in a fresh process with an empty cache.
+    """
     folder = root / "working directory"
     folder.mkdir()
 
-    def run(script: str, *arguments: object, home: str):
+    def run(script: str, *names: tuple[str | Path, Path], home: str) -> list[dict]:
         process = subprocess.run(
-            [sys.executable, "-c", REPORT + script, *map(str, arguments)],
+            [sys.executable, "-c", REPORT + script, json.dumps([list(map(str, pair)) for pair in names])],
             capture_output=True,
             text=True,
             cwd=folder,
@@ -161,26 +159,24 @@ def expected(saved, processor) -> dict:
 
 
 @pytest.fixture(scope="module")
-def from_folder(run, saved, root) -> dict:
-    return run(WITHOUT_THE_PACKAGE, saved, root / "from folder", home="folder")
+def from_hub(run, root) -> list[dict]:
+    """Without the package: from the Hub, and from the folder into which the pipeline was saved again."""
+    target = root / "from hub"
+    return run(WITHOUT_THE_PACKAGE, ("lab/saved", target), (target / "pipeline", root / "from resaved"), home="without")
 
 
 @pytest.fixture(scope="module")
-def from_hub(run, root) -> dict:
-    return run(WITHOUT_THE_PACKAGE, "lab/saved", root / "from hub", home="hub")
-
-
-@pytest.fixture(scope="module")
-def from_resaved(run, from_hub, root) -> dict:
-    """Of a pipeline that was loaded from the Hub without the package, and saved again."""
-    return run(WITHOUT_THE_PACKAGE, root / "from hub" / "pipeline", root / "from resaved", home="resaved")
+def from_folder(run, saved, root) -> list[dict]:
+    """Without the package: from the folder, and from one into which model and processor were saved."""
+    target = root / "from folder"
+    return run(WITHOUT_THE_PACKAGE, (saved, target), (target / "parts", root / "from parts"), home="folder")
 
 
 @pytest.fixture(scope="module")
 def installed(run, saved, from_hub, root) -> list[dict]:
-    """The same three with the package, and without trust."""
+    """With the package and without trust: from the folder, from the Hub, and from the one saved without the package."""
     names = saved, "lab/saved", root / "from hub" / "pipeline"
-    return run(WITH_THE_PACKAGE, *names, root / "installed", home="installed")
+    return run(WITH_THE_PACKAGE, *((name, root / f"installed {i}") for i, name in enumerate(names)), home="installed")
 
 
 def assert_equal(report: dict, expected: dict) -> None:
@@ -194,15 +190,26 @@ def assert_equal(report: dict, expected: dict) -> None:
         assert found["beta"] == pytest.approx(expected["found"]["beta"], abs=1e-6)
 
 
-@pytest.mark.parametrize("source", ["from_folder", "from_hub", "from_resaved"])
+SOURCES = ["from_hub", pytest.param("from_folder", marks=pytest.mark.slow)]
+RESAVED = {  # which fixture fills which folders
+    "from_hub": ("from hub", "from resaved"),
+    "from_folder": ("from folder", "from parts"),
+    "installed": ("installed 0", "installed 1", "installed 2"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_it_gives_the_same_without_the_package(source, expected, request):
-    report = request.getfixturevalue(source)
-    assert len(report["modules"]) == 7
-    assert all(module.startswith("transformers_modules.") for module in report["modules"])
-    assert len(report["found"]) == 2  # with the task and without
-    assert_equal(report, expected)
+    reports = request.getfixturevalue(source)
+    assert len(reports) == 2
+    for report in reports:
+        assert len(report["modules"]) == 8
+        assert all(module.startswith("transformers_modules.") for module in report["modules"])
+        assert len(report["found"]) == 2  # with the task and without
+        assert_equal(report, expected)
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_with_the_package_and_without_trust(installed, expected):
     assert len(installed) == 3
     for report in installed:
@@ -210,38 +217,33 @@ def test_it_gives_the_same_with_the_package_and_without_trust(installed, expecte
         assert_equal(report, expected)
 
 
-@pytest.mark.parametrize("source", ["from folder", "from hub", "from resaved", "installed/0", "installed/1"])
-def test_a_pipeline_saved_again_has_the_same_files(source, saved, root, from_folder, from_hub, from_resaved, installed):
-    again = root / source / "pipeline"
-    assert files(again) == files(saved)
-    assert files(again.with_name("pipeline-base")) == files(saved.with_name("saved-base"))
-    for name in CODE_NAMES:
-        assert (again / name).read_bytes() == (CODE / name).read_bytes(), name
-
-
-@pytest.mark.parametrize("source", ["from folder", "from hub", "from resaved", "installed/0", "installed/1"])
-def test_what_config_json_names_stays(source, saved, root, from_folder, from_hub, from_resaved, installed):
-    for name, other in (("pipeline", saved), ("pipeline-base", saved.with_name("saved-base"))):
-        config = json.loads((root / source / name / "config.json").read_text())
-        assert config == json.loads((other / "config.json").read_text())
-        assert config["custom_pipelines"] == CUSTOM_PIPELINES
+@pytest.mark.parametrize("source", [*SOURCES, pytest.param("installed", marks=pytest.mark.slow)])
+def test_what_is_saved_again_has_the_same_files(source, saved, root, request):
+    request.getfixturevalue(source)
+    base = saved.with_name("saved-base")
+    for folder in RESAVED[source]:
+        for name, other in (("pipeline", saved), ("parts", saved), ("model", base), ("pipeline-base", base)):
+            assert files(root / folder / name) == files(other), (folder, name)
+            for code in CODE_NAMES:
+                assert (root / folder / name / code).read_bytes() == (CODE / code).read_bytes()
+        for name, other in (("pipeline", saved), ("parts", saved), ("model", saved), ("pipeline-base", base)):
+            config = json.loads((root / folder / name / "config.json").read_text())
+            assert config == json.loads((other / "config.json").read_text())
+            assert config["custom_pipelines"] == CUSTOM_PIPELINES
 
 
 @pytest.mark.parametrize("part", ["model", "base"])
-def test_a_model_brings_all_the_code(part, model, tmp_path):
-    {"model": model, "base": model.model}[part].save_pretrained(tmp_path)
+def test_a_saved_model_brings_all_the_code(part, model, tmp_path):
+    (model if part == "model" else model.model).save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.glob("*.py")} == CODE_NAMES
 
 
-@pytest.mark.parametrize("name", ["configuration", "processing", "pipeline"])
-def test_the_file_of_the_model_leads_to_all_that_a_checkpoint_names(name):
-    start = CODE / "modeling_tacfn.py"
-    assert f"{name}_tacfn.py" in {Path(path).name for path in get_relative_import_files(start)}
-
-
-def test_a_model_alone_from_the_hub_is_saved_with_all_the_code(run, root):
-    run(ONE_PART, "lab/saved", "AutoModel", root / "AutoModel", home="AutoModel alone")
-    assert {path.name for path in (root / "AutoModel").glob("*.py")} == CODE_NAMES
+def test_imports_lead_from_the_models_file_to_all_others_and_never_back():
+    """transformers fetches and copies the files that the one in `auto_map` imports, directly or not."""
+    reached = {path: get_relative_import_files(path) for path in map(str, CODE.glob("*_tacfn.py"))}
+    model = str(CODE / "modeling_tacfn.py")
+    assert {model, *reached[model]} == set(reached)
+    assert not [path for path, others in reached.items() if path in others]
 
 
 def test_the_pipelines_of_a_file_are_not_kept(saved, tmp_path):
@@ -253,5 +255,5 @@ def test_the_pipelines_of_a_file_are_not_kept(saved, tmp_path):
     assert not hasattr(loaded, "custom_pipelines")
     loaded.save_pretrained(tmp_path / "again")
     again = json.loads((tmp_path / "again" / "config.json").read_text())
-    assert again["custom_pipelines"] == CUSTOM_PIPELINES
+    assert "custom_pipelines" not in again
     assert again["auto_map"] == {"AutoConfig": "configuration_tacfn.TacfnConfig"}

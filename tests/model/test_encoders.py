@@ -8,16 +8,18 @@ import torch
 import transformers
 from tiny import SPEECH_SIZES
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModel
 
 from tacfn_hf.model.encoders_tacfn import (
     EXACT_WITH_PADDING,
+    OneDnnProduct,
     SpeechEncoder,
     TextEncoder,
     batches_by_length,
     frame_counts,
+    has_onednn,
     min_samples,
-    use_onednn,
 )
 from tacfn_hf.model.loading_tacfn import EncoderSource, load_encoder
 
@@ -36,6 +38,7 @@ SPEECH = {
     "unispeech-sat-base": ("UniSpeechSat", {}),
     "unispeech-sat-large": ("UniSpeechSat", LARGE),
 }
+QUICK = ("wavlm-base", "wav2vec2-large")  # with a norm over time, and without one
 TEXT_SIZES = {
     "hidden_size": 24,
     "num_hidden_layers": 3,
@@ -84,9 +87,9 @@ def text_model(name: str) -> transformers.PreTrainedModel:
 
 
 def waveforms() -> list[torch.Tensor]:
-    """One frame, 0.1 to 20 s, silence, and a second of near silence."""
+    """One frame, 0.1 to 8 s, silence, and a second of near silence."""
     generator = torch.Generator().manual_seed(2)
-    sizes = (400, 1600, 16000, 5001, 64000, 24319, 320000)
+    sizes = (400, 1600, 16000, 5001, 64000, 24319, 128000)
     speech = [torch.randn(size, generator=generator) for size in sizes]
     return [*speech, torch.zeros(9000), 1e-4 * torch.randn(16000, generator=generator)]
 
@@ -109,8 +112,12 @@ def difference(h: torch.Tensor, expected: torch.Tensor) -> float:
     return ((h - expected).norm() / expected.norm()).item()
 
 
+def others_are_slow(names) -> list:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("name", SPEECH)
+@pytest.mark.parametrize("name", others_are_slow(SPEECH))
 def test_speech_alone_is_the_encoder_itself_and_a_batch_changes_nothing(name):
     stock = speech_model(name)
     layers = range(stock.config.num_hidden_layers + 1)
@@ -123,7 +130,7 @@ def test_speech_alone_is_the_encoder_itself_and_a_batch_changes_nothing(name):
             assert difference(h, hidden_states[layer][0]) < 1e-5
     # In any order, and with NaN where no sample is.
     order = torch.randperm(len(clips)).tolist()
-    batch, lengths = padded([clips[i] for i in order], 321000, float("nan"))
+    batch, lengths = padded([clips[i] for i in order], 129000, float("nan"))
     for layer in (1, stock.config.num_hidden_layers):
         h, frames = encoders[layer](batch, lengths)
         for row, count, i in zip(h, frames, order):
@@ -175,7 +182,8 @@ def test_threads_that_share_an_encoder_do_not_mix_their_batches():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["wavlm-base", "wav2vec2-large"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
 def test_frames_are_counted_as_the_encoder_counts_them(name):
     stock = speech_model(name)
     samples = torch.arange(400, 40001)
@@ -200,22 +208,52 @@ def test_the_fewest_samples_make_one_frame():
 def test_another_group_norm_is_refused():
     model = speech_model("wavlm-base")
     model.feature_extractor.conv_layers[0].layer_norm = nn.GroupNorm(2, SPEECH_SIZES["conv_dim"][0])
-    with pytest.raises(ValueError, match="GroupNorm of 2 groups"):
+    with pytest.raises(ValueError, match="GroupNorm of 2 groups for 16 channels: only one group per channel"):
         SpeechEncoder(model, [1])
 
 
-def test_linear_layers_are_the_same_with_and_without_gradients():
-    model = nn.Sequential(nn.Linear(37, 19), nn.Linear(19, 5, bias=False))
-    stock = copy.deepcopy(model)
-    use_onednn(model)
-    x = torch.randn(3, 7, 37, requires_grad=True)
-    with torch.no_grad():
-        assert difference(model(x), stock(x)) < 1e-6
-        assert difference(model.double()(x.double()), stock.double()(x.double())) < 1e-12
-    model.float(), stock.float()
-    gradients = [torch.autograd.grad(m(x).square().sum(), [x, *m.parameters()]) for m in (model, stock)]
-    for gradient, expected in zip(*gradients):
-        assert difference(gradient, expected) < 1e-6
+class Products(TorchDispatchMode):
+    """Counts the linear layers that oneDNN computes."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += "_linear_pointwise" in str(function)
+        return function(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+@pytest.mark.skipif(not has_onednn(), reason="torch was built without oneDNN")
+@pytest.mark.parametrize("kind", ["speech", "text"])
+def test_onednn_is_used_on_request_alone_and_features_stay_the_same(kind):
+    if kind == "speech":
+        encoder, inputs = SpeechEncoder(speech_model("wavlm-base"), [3]), waveforms()[:5]
+    else:
+        encoder, inputs = TextEncoder(text_model("bert"), [3]), token_ids()
+    kinds = [type(module) for module in encoder.modules()]
+    linear = sum(isinstance(module, nn.Linear) for module in encoder.modules())
+    with Products() as products:
+        expected = encoder.encode(inputs)
+        assert products.count == 0
+        found = encoder.encode(inputs, use_onednn=True)
+        assert products.count > linear / 2
+    for h, other in zip(found, expected):
+        assert difference(h, other) < 1e-5
+    batch = padded([torch.as_tensor(values) for values in inputs], max(map(len, inputs)) + 7, 0)
+    with OneDnnProduct():
+        together = encoder(*batch)
+    for row, h in zip(together[0] if kind == "speech" else together, found):
+        assert difference(row[: len(h)], h) < 1e-5
+    assert [type(module) for module in encoder.modules()] == kinds
+    with Products() as products:
+        encoder.bfloat16().encode(inputs[:1], use_onednn=True)
+    assert products.count == 0
+
+
+def test_onednn_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    with pytest.raises(ValueError, match="use_onednn is True: torch .* was built without oneDNN"):
+        OneDnnProduct()
 
 
 def token_ids() -> list[list[int]]:

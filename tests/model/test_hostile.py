@@ -1,8 +1,8 @@
 """
 A stranger's repository runs no code, is read nowhere but in itself, and no pickle of it is read.
 
-Every code file and every pickle that lies in it for harm would leave a file in the folder `ran`. Few processes, since
-each takes seconds to start: a fixture is what one of them reports.
+Every code file and every pickle in it would leave a file in the folder `ran`. From folders, checkpoints are loaded in
+this process; from the Hub in fresh processes, each of which takes seconds to start and is a fixture.
 """
 
 import json
@@ -17,165 +17,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import (
+    PICKLES,
+    change,
+    plant_code,
+    plant_pickles,
+    point_to_code,
+    weigh_otherwise,
+    with_code,
+    with_the_package,
+)
 from hub import LoopbackHub
 from safetensors.torch import load_file
-from test_hub import with_code
 from tiny import config_for, save_text_encoder
 
 from tacfn_hf import TacfnForSequenceClassification, TacfnProcessor
 
 
-TASK = "multimodal-emotion-recognition"
-PICKLES = ("pytorch_model.bin", "adapter_model.bin", "training_args.bin", "optimizer.pt", "scheduler.pt")
-AUTO_CLASSES = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoModelForAudioClassification")
-
-REPORT = """
-import json, sys
-import numpy as np, torch
-
-INPUT = {"audio": np.sin(np.arange(5000, dtype=np.float32)), "text": "What a day!", "sampling_rate": 16000}
-
-def attempt(function, *arguments, **settings):
-    try:
-        return function(*arguments, **settings)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-
-def features(load, name, **trust):
-    return {key: value.tolist() for key, value in load(name, **trust)(**INPUT).items()}
-
-def recognize(*task, **settings):
-    found = pipeline(*task, device="cpu", **settings)(INPUT)
-    return sorted(row["score"] for row in found["scores"])
-
-def loaded(load, name, **trust):
-    return type(load(name, **trust)).__module__
-"""
-
 INSTALLED = """
-import tacfn_hf
-from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
-names, weights, processors = json.loads(sys.argv[1])
-found = {}
-for name in names:
-    found[name] = {
-        "config": attempt(loaded, AutoConfig.from_pretrained, name),
-        "model": attempt(loaded, AutoModel.from_pretrained, name),
-        "processor": attempt(features, AutoProcessor.from_pretrained, name),
-        "own processor": attempt(features, tacfn_hf.TacfnProcessor.from_pretrained, name),
-        "pipeline": attempt(recognize, "multimodal-emotion-recognition", model=name),
-    }
-for name in weights:
-    found[name] = {
-        "model": attempt(loaded, AutoModel.from_pretrained, name),
-        "own model": attempt(loaded, tacfn_hf.TacfnForSequenceClassification.from_pretrained, name),
-        "pipeline": attempt(recognize, "multimodal-emotion-recognition", model=name),
-    }
-for name in processors:
-    found[name] = {
-        "processor": attempt(features, AutoProcessor.from_pretrained, name),
-        "own processor": attempt(features, tacfn_hf.TacfnProcessor.from_pretrained, name),
-        "pipeline": attempt(recognize, "multimodal-emotion-recognition", model=name),
-    }
+import json, sys
+sys.path.append(sys.argv[1])
+from hostile import with_the_package
+found = with_the_package(json.loads(sys.argv[2]))
 print()  # behind a question
 print(json.dumps(found))
 """
 
 NOT_INSTALLED = """
+import json, sys
+sys.path.append(sys.argv[1])
 sys.modules["tacfn_hf"] = None  # an import of it raises
-from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
-name, = sys.argv[1:]
-found = {
-    "config": attempt(loaded, AutoConfig.from_pretrained, name),
-    "model": attempt(loaded, AutoModel.from_pretrained, name),
-    "processor": attempt(loaded, AutoProcessor.from_pretrained, name),
-    "pipeline": attempt(recognize, "multimodal-emotion-recognition", model=name),
-    "pipeline without a task": attempt(recognize, model=name),
-}
+from hostile import with_trust, without_trust
+found = without_trust("lab/pointing") | {"trusted": with_trust("lab/trusted")}
 print()  # behind a question
 print(json.dumps(found))
 """
-
-TRUSTED = """
-sys.modules["tacfn_hf"] = None
-from transformers import AutoProcessor, pipeline
-name, = sys.argv[1:]
-print(json.dumps({
-    "processor": attempt(features, AutoProcessor.from_pretrained, name, trust_remote_code=True),
-    "pipeline": attempt(recognize, model=name, trust_remote_code=True),
-}))
-"""
-
-
-class Canary:
-    """Unpickled, it leaves a file."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def plant_code(folder: Path, ran: Path) -> None:
-    """Makes every code file leave a file in `ran`, and adds planted.py, with the classes that `with_code` names."""
-    with_code(folder, ran / f"{folder.name} planted")
-    for path in folder.glob("*_tacfn.py"):
-        path.write_text(f"open({str(ran / f'{folder.name} {path.name}')!r}, 'w').close()\n" + path.read_text())
-
-
-def plant_pickles(folder: Path, ran: Path) -> None:
-    for name in PICKLES:
-        if not (folder / name).exists():
-            (folder / name).write_bytes(pickle.dumps(Canary(ran / f"{folder.name} {name}")))
-
-
-def change(file: Path, **values: object) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values) if file.exists() else json.dumps(values))
-
-
-def point_to_code(folder: Path) -> None:
-    """Makes every file of settings name code, in the folder or in another repository, and ask for trust."""
-    trust = {"trust_remote_code": True, "code_revision": "main"}
-    maps = dict.fromkeys(AUTO_CLASSES, "planted.Model") | {
-        "AutoConfig": "planted.Config",
-        "AutoProcessor": "planted.Processor",
-        "AutoFeatureExtractor": "planted.Extractor",
-        "AutoTokenizer": ["planted.Tokenizer", "planted.Tokenizer"],
-    }
-    tasks = {task: {"impl": "planted.Pipeline", "pt": ["AutoModel"]} for task in (TASK, "text-classification")}
-    change(folder / "config.json", auto_map=maps, custom_pipelines=tasks, **trust)
-    extractor = json.loads((folder / "processor_config.json").read_text())["feature_extractor"]
-    extractor |= {"auto_map": maps, **trust}
-    change(folder / "processor_config.json", auto_map=maps, feature_extractor=extractor, **trust)
-    change(folder / "preprocessor_config.json", **extractor)
-    change(folder / "tokenizer_config.json", auto_map=maps, **trust)
-    for name in ("text_encoder", "audio_encoder"):
-        other = {key: f"lab/planted--{value}" for key, value in maps.items() if isinstance(value, str)}
-        change(folder / name / "config.json", auto_map=maps if name == "text_encoder" else other, **trust)
-
-
-def weigh_otherwise(folder: Path, kind: str, outside: Path) -> None:
-    """
-    Takes model.safetensors away and names its weights, which are good ones, in another way. `outside` is a safetensors
-    file beside the folder.
-    """
-    weights = folder / "model.safetensors"
-    if kind == "pickle":
-        torch.save(load_file(weights), folder / "pytorch_model.bin")
-    elif kind == "explicit pickle":
-        torch.save(load_file(weights), folder / "adapter_model.bin")
-        change(folder / "config.json", transformers_weights="adapter_model.bin")
-    else:
-        shard = "pytorch_model.bin" if kind == "pickled shard" else f"../{outside.name}"
-        if kind == "pickled shard":
-            torch.save(load_file(weights), folder / shard)
-        else:
-            shutil.copy(weights, outside)
-        weight_map = dict.fromkeys(load_file(weights), shard)
-        index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    weights.unlink()
 
 
 WEIGHTS = ("pickle", "explicit pickle", "pickled shard", "shard outside")
@@ -271,29 +147,44 @@ def encoders_of(copy, root) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def hub(pointing, weights, copy, root, ran) -> Iterator[LoopbackHub]:
+def hub(honest, pointing, weights, processor, root, ran) -> Iterator[LoopbackHub]:
+    """The checkpoints, and lab/trusted, whose text encoder is lab/coded, a repository that brings code."""
+    trusted = Path(shutil.copytree(honest, root / "trusted"))
+    shutil.rmtree(trusted / "text_encoder")
     with LoopbackHub() as hub:
         hub.add("lab/pointing", pointing)
         for kind in WEIGHTS:
-            hub.add(f"lab/{kind.replace(' ', '-')}", weights[kind])
+            hub.add(on_hub(kind), weights[kind])
         coded = save_text_encoder(root / "coded")
         with_code(coded, ran / "encoder's own planted")
-        hub.add("lab/coded", coded)
+        provenance = processor.text_provenance | {"encoder": "lab/coded", "revision": hub.add("lab/coded", coded)}
+        change(trusted / "processor_config.json", text_provenance=provenance)
+        change(trusted / "config.json", text_provenance=provenance)
+        hub.add("lab/trusted", trusted)
         yield hub
 
 
-@pytest.fixture(scope="module")
-def run(hub, root) -> Callable[..., dict]:
-    """Runs a script in a fresh process. Whatever it asks on the terminal is answered with `answer`."""
-    folder = root / "working directory"
-    shutil.copytree(root / "honest" / "text_encoder", folder / "here")
+def on_hub(kind: str) -> str:
+    return f"lab/{kind.replace(' ', '-')}"
 
-    def run(script: str, *arguments: object, home: str, answer: str = "") -> dict:
+
+@pytest.fixture(scope="module")
+def working_directory(root, honest) -> Path:
+    """It holds the text encoder as "here"."""
+    shutil.copytree(honest / "text_encoder", root / "working directory" / "here")
+    return root / "working directory"
+
+
+@pytest.fixture(scope="module")
+def run(hub, root, working_directory) -> Callable[..., dict]:
+    """Runs a script in a fresh process. Whatever it asks on the terminal is answered with `answer`."""
+
+    def run(script: str, *arguments: str, home: str, answer: str = "") -> dict:
         process = subprocess.run(
-            [sys.executable, "-c", REPORT + script, *map(str, arguments)],
+            [sys.executable, "-c", script, Path(__file__).parent, *arguments],
             capture_output=True,
             text=True,
-            cwd=folder,
+            cwd=working_directory,
             env=hub.environment(root / home) | {"DISABLE_SAFETENSORS_CONVERSION": "true"},
             input=answer,
             timeout=200,
@@ -306,32 +197,25 @@ def run(hub, root) -> Callable[..., dict]:
 
 
 @pytest.fixture(scope="module")
-def installed(run, honest, pointing, asking, weights, encoders_of) -> dict:
-    """With the package and without trust; somebody says yes to every question that could be asked."""
-    names = [str(honest), str(pointing), "lab/pointing"]
-    of_models = [*map(str, weights.values()), *(f"lab/{kind.replace(' ', '-')}" for kind in WEIGHTS)]
-    of_processors = [*map(str, encoders_of.values()), *map(str, asking.values())]
-    return run(INSTALLED, json.dumps([names, of_models, of_processors]), home="installed", answer="y\n" * 99)
+def installed(honest, pointing, asking, weights, encoders_of, working_directory) -> dict[str, dict]:
+    """From folders, with the package and without trust; every question would be answered with yes."""
+    folders = [honest, pointing, *weights.values(), *encoders_of.values(), *asking.values()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(working_directory)
+        patch.setattr("builtins.input", lambda *_: "y")
+        return with_the_package([str(folder) for folder in folders])
 
 
 @pytest.fixture(scope="module")
-def not_installed(run, pointing) -> dict:
-    return run(NOT_INSTALLED, "lab/pointing", home="not installed")
+def installed_hub(run) -> dict[str, dict]:
+    """From the Hub, likewise."""
+    return run(INSTALLED, json.dumps(["lab/pointing", *map(on_hub, WEIGHTS)]), home="installed", answer="y\n" * 99)
 
 
 @pytest.fixture(scope="module")
-def trusted(run, hub, honest, processor, root) -> dict:
-    """Without the package and with trust, of a checkpoint whose text encoder is a repository that brings code."""
-    folder = Path(shutil.copytree(honest, root / "trusted"))
-    shutil.rmtree(folder / "text_encoder")
-    provenance = processor.text_provenance | {
-        "encoder": "lab/coded",
-        "revision": hub.revisions["lab/coded"]["main"].hash,
-    }
-    change(folder / "processor_config.json", text_provenance=provenance)
-    change(folder / "config.json", text_provenance=provenance)
-    hub.add("lab/trusted", folder)
-    return run(TRUSTED, "lab/trusted", home="trusted")
+def not_installed(run) -> dict:
+    """From the Hub, without the package."""
+    return run(NOT_INSTALLED, home="not installed")
 
 
 def test_the_canaries_would_be_noticed(honest, tmp_path):
@@ -348,10 +232,14 @@ def test_the_canaries_would_be_noticed(honest, tmp_path):
     assert {path.name for path in ran.iterdir()} == wanted
 
 
-@pytest.mark.parametrize("source", ["folder", "hub"])
-def test_a_checkpoint_that_names_code_is_loaded_by_the_package_alone(installed, honest, pointing, source, ran):
-    found = installed[str(pointing) if source == "folder" else "lab/pointing"]
+SOURCES = ["folder", pytest.param("hub", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_checkpoint_that_names_code_is_loaded_by_the_package_alone(installed, honest, pointing, source, ran, request):
     expected = installed[str(honest)]
+    on_the_hub = source == "hub"
+    found = request.getfixturevalue("installed_hub")["lab/pointing"] if on_the_hub else installed[str(pointing)]
     assert found["config"] == "tacfn_hf.model.configuration_tacfn"
     assert found["model"] == "tacfn_hf.model.modeling_tacfn"
     for name in ("processor", "own processor"):
@@ -380,12 +268,13 @@ REASONS = {
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
-@pytest.mark.parametrize("source", ["folder", "hub"])
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("by", ["model", "own model", "pipeline"])
-def test_weights_of_the_model_are_safetensors_in_its_own_folder(installed, weights, kind, source, by, ran):
-    name = str(weights[kind]) if source == "folder" else f"lab/{kind.replace(' ', '-')}"
-    assert isinstance(installed[name][by], str)
-    assert REASONS[kind] in installed[name][by]
+def test_weights_of_the_model_are_safetensors_in_its_own_folder(installed, weights, kind, source, by, ran, request):
+    on_the_hub = source == "hub"
+    found = request.getfixturevalue("installed_hub")[on_hub(kind)] if on_the_hub else installed[str(weights[kind])]
+    assert isinstance(found[by], str)
+    assert REASONS[kind] in found[by]
     assert not list(ran.iterdir())
 
 
@@ -417,6 +306,7 @@ def test_a_vocabulary_elsewhere_on_this_machine_is_not_read(installed, encoders_
     assert "the file with its vocabulary is missing" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["config", "model", "processor", "pipeline", "pipeline without a task"])
 def test_without_the_package_nothing_runs_and_the_error_says_what_to_do(not_installed, by, ran):
     assert isinstance(not_installed[by], str)
@@ -424,7 +314,9 @@ def test_without_the_package_nothing_runs_and_the_error_says_what_to_do(not_inst
     assert not list(ran.iterdir())
 
 
-def test_trust_in_a_checkpoint_is_no_trust_in_its_encoders(trusted, installed, honest, ran):
+@pytest.mark.slow
+def test_trust_in_a_checkpoint_is_no_trust_in_its_encoders(not_installed, installed, honest, ran):
+    trusted = not_installed["trusted"]
     expected = installed[str(honest)]
     for key, value in expected["processor"].items():
         assert np.allclose(trusted["processor"][key], value, atol=1e-5)

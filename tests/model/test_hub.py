@@ -1,7 +1,7 @@
 """
-Encoders and checkpoints from the Hub, in fresh processes: pinned to commits, offline, and without the package.
+Encoders and checkpoints from the Hub: pinned to commits, offline, and without the package.
 
-Few processes, since each takes seconds to start: a fixture is what one of them reports.
+Each process takes seconds to start. A fixture is the report of one process.
 """
 
 import json
@@ -17,6 +17,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from hostile import with_code
 from hub import LoopbackHub
 from tiny import save_speech_encoder, save_text_encoder
 from transformers import BertModel
@@ -58,7 +59,7 @@ def pause():
 
 MAKE = """
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification, TacfnProcessor
-folder, second = sys.argv[1:]
+folder, second, empty_cache = sys.argv[1:]
 make = TacfnProcessor.from_encoders
 processor = make("lab/text", "lab/speech")
 found = {"main": report(processor)}
@@ -85,14 +86,10 @@ found["bad"] = {
     "impostor": attempt(make, "lab/impostor", "lab/speech"),
     "older": attempt(make, "lab/pickled", "lab/speech", text_revision="v0"),
 }
-print(json.dumps(found))
-"""
-
-LATER = """
-from tacfn_hf import TacfnProcessor
-folder = sys.argv[1]
-found = {name: attempt(TacfnProcessor.from_pretrained, folder + "/" + name) for name in ("plain", "converted")}
-found["anew"] = attempt(TacfnProcessor.from_encoders, "lab/text", "lab/speech")
+pause()
+load, there = TacfnProcessor.from_pretrained, {"cache_dir": empty_cache}  # the old commits must be asked for
+found["later"] = {name: attempt(load, folder + "/" + name, **there) for name in ("plain", "converted")}
+found["later"]["anew"] = attempt(make, "lab/text", "lab/speech", **there)
 print(json.dumps(found))
 """
 
@@ -201,25 +198,6 @@ def pickled(encoder: Path, folder: Path) -> Path:
     return folder
 
 
-def with_code(encoder: Path, marker: Path) -> Path:
-    """Plants code that its config and its tokenizer name, and that would write the marker."""
-    (encoder / "planted.py").write_text(
-        f"open({str(marker)!r}, 'w').close()\n"
-        "import transformers\n"
-        "class Config(transformers.BertConfig): pass\n"
-        "class Model(transformers.BertModel): config_class = Config\n"
-        "class Tokenizer(transformers.BertTokenizer): pass\n"
-    )
-    for name, auto_map in (
-        ("config.json", {"AutoConfig": "planted.Config", "AutoModel": "planted.Model"}),
-        ("tokenizer_config.json", {"AutoTokenizer": ["planted.Tokenizer", "planted.Tokenizer"]}),
-    ):
-        file = encoder / name
-        if file.exists():
-            file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": auto_map}))
-    return encoder
-
-
 @pytest.fixture(scope="module")
 def run(hub, proxy, root) -> Callable[..., dict]:
     """
@@ -269,26 +247,33 @@ def commits(hub) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def made(run, commits, root) -> dict:
-    """From a process that makes processors of encoders on the Hub and saves them, one with its encoders and a model."""
-    return run(MAKE, root, commits["speech v2"], home="filled")
+def moved() -> dict[str, str]:
+    """The commits by which other weights come to main, and into the bot's pull request, once `made` has saved."""
+    return {}
 
 
 @pytest.fixture(scope="module")
-def moved(hub, made, root) -> dict[str, str]:
-    """The commits by which other weights come to main, and into the bot's pull request."""
-    hub.add("lab/pickled", root / "other text", ref="refs/pr/1")
-    return {name: hub.add(f"lab/{name}", root / f"other {name}") for name in ("text", "speech")}
+def made(run, hub, commits, moved, root) -> dict:
+    """
+    From a process that makes processors of encoders on the Hub and saves them, one with its encoders and a model; and
+    that loads them again after main has moved, from an empty cache.
+    """
+
+    def move() -> None:
+        hub.add("lab/pickled", root / "other text", ref="refs/pr/1")
+        moved.update({name: hub.add(f"lab/{name}", root / f"other {name}") for name in ("text", "speech")})
+
+    return run(MAKE, root, commits["speech v2"], root / "later", home="filled", meanwhile=move)
 
 
 @pytest.fixture(scope="module")
-def later(run, moved, root) -> dict:
-    """From a process with an empty cache, so that it must ask for the old commits."""
-    return run(LATER, root, home="later")
+def later(made) -> dict:
+    """What `made` loads after main has moved."""
+    return made["later"]
 
 
 @pytest.fixture(scope="module")
-def offline(run, moved, root) -> dict:
+def offline(run, made, root) -> dict:
     """From a process without a network, with the cache that `made` filled."""
     return run(OFFLINE, root, home="filled", HF_HUB_OFFLINE="1")
 
@@ -339,12 +324,14 @@ def test_a_saved_processor_stays_at_its_commit_when_main_moves(made, later, move
     assert later["plain"] == made["main"]
 
 
+@pytest.mark.slow
 def test_without_a_network_the_cache_is_enough(made, offline):
     assert offline["plain"] == made["main"]
     assert offline["anew"] == made["main"]
     assert offline["requests"] == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_its_encoders_needs_no_network_no_cache_and_no_package(made, from_folder):
     assert all(module.startswith("transformers_modules.") for module in from_folder["modules"])
     assert from_folder["whole"] == made["main"]
@@ -352,6 +339,7 @@ def test_a_checkpoint_with_its_encoders_needs_no_network_no_cache_and_no_package
     assert from_folder["requests"] == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_the_hub_gives_the_same_without_the_package(made, from_hub):
     assert all(module.startswith("transformers_modules.") for module in from_hub["modules"])
     assert from_hub["loaded"] == made["main"]
@@ -361,21 +349,25 @@ def test_a_checkpoint_on_the_hub_gives_the_same_without_the_package(made, from_h
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["loaded", "direct", "first"])
 def test_a_checkpoint_on_the_hub_keeps_the_encoders_of_its_commit(made, from_hub, name):
     assert from_hub[name] == made["main"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_loaded_after_a_push_has_its_own_encoders(made, from_hub):
     assert from_hub["second"]["features"] == made["named"]["features"]
     assert all(revision.startswith("sha256:") for revision in from_hub["second"]["revisions"].values())
 
 
+@pytest.mark.slow
 def test_without_a_network_the_cache_of_a_checkpoint_is_enough(run, from_hub):
     cached = run(CACHED, home="from hub", HF_HUB_OFFLINE="1")
     assert cached == {"second": from_hub["second"], "requests": []}
 
 
+@pytest.mark.slow
 def test_encoders_that_the_hub_does_not_have_are_saved_again(from_hub, root):
     assert from_hub["resaved"] == from_hub["second"]
     assert (root / "resaved" / "audio_encoder" / "model.safetensors").is_file()
@@ -386,6 +378,7 @@ def test_code_that_an_encoder_on_the_hub_brings_is_never_run(made, root):
     assert made["custom"]["features"] == made["main"]["features"]
 
 
+@pytest.mark.slow
 def test_code_that_an_encoder_brings_is_not_run_where_the_checkpoint_is_trusted(made, from_hub, root):
     assert not (root / "planted code ran").exists()
     assert from_hub["loaded"]["features"] == made["main"]["features"]

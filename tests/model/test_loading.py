@@ -18,12 +18,6 @@ TEXT = "What a day, and what a night!"
 WAVEFORM = torch.sin(torch.arange(5000) / 7)
 
 
-@pytest.fixture
-def own(encoders, tmp_path) -> tuple[Path, Path]:
-    """Copies of the text and the speech encoder, to be spoiled."""
-    return tuple(Path(shutil.copytree(folder, tmp_path / Path(folder).name)) for folder in encoders)
-
-
 def features(processor: TacfnProcessor) -> tuple[torch.Tensor, torch.Tensor]:
     batch = processor(text=TEXT, audio=WAVEFORM, sampling_rate=16000)
     return batch["h_t"], batch["h_a"]
