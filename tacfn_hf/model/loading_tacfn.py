@@ -109,7 +109,7 @@ def find_saved_encoder(name: str, modality: str, provenance: dict[str, Any], **s
     Raises:
         ValueError: the processor neither holds the encoder nor names one on the Hub.
     """
-    hub = {key: settings.get(key) for key in ("token", "cache_dir")}
+    hub: dict[str, Any] = {key: settings.get(key) for key in ("token", "cache_dir")}
     hub["local_files_only"] = settings.get("local_files_only", False)
     parent, revision = settings.get("subfolder", ""), settings.get("revision")
     subfolder = f"{parent}/{ENCODER_FOLDERS[modality]}" if parent else ENCODER_FOLDERS[modality]
@@ -305,7 +305,7 @@ def _load_encoder(
     return encoder.requires_grad_(False).eval().to(device)
 
 
-def load_part(auto_class: type, source: EncoderSource, modality: str) -> Any:
+def load_part(auto_class: Any, source: EncoderSource, modality: str) -> Any:
     """
     The tokenizer or the feature extractor that belongs to an encoder.
 
