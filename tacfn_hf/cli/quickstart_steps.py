@@ -54,6 +54,7 @@ def go_all_the_way(folder: Path, seed: int) -> None:
     Raises:
         SystemExit: a figure is not as it should be.
     """
+    torch.set_num_threads(1)  # the models are too small for more: on a busy machine threads wait for each other
     step(1, "A diagnostic corpus, synthetic: it is known whether sound or words carry the emotion")
     make_diagnostic(folder / "corpus", seed=seed, num_speakers=24)
     corpus = load_corpus("diagnostic", folder / "corpus")

@@ -198,10 +198,11 @@ class TacfnConfig(PreTrainedConfig):
         What logits are divided by, of samples that have audio, text or both: of the shape of `has_audio` and
         `has_text`, which are booleans, or arrays or tensors of them, as in the model's output.
         """
+        given = self.temperatures or {}
+        of_both = given.get("both", 1.0)
         both = has_audio & has_text
-        temperatures: dict[str, float | int] = self.temperatures or {}
-        of_one = (has_audio ^ both) * temperatures["audio"] + (has_text ^ both) * temperatures["text"]
-        return both * temperatures["both"] + of_one
+        of_one = (has_audio ^ both) * given.get("audio", of_both) + (has_text ^ both) * given.get("text", of_both)
+        return both * of_both + of_one
 
 
 def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -46,6 +46,12 @@ def test_the_temperature_of_a_sample(temperatures, expected):
     assert config.temperature_of(torch.tensor(has_audio), torch.tensor(has_text)).tolist() == list(expected)
 
 
+def test_temperatures_that_are_set_later_count_for_what_they_do_not_name():
+    config = TacfnConfig()
+    config.temperatures = {"both": 2.0, "text": 3.0}  # as `from_pretrained(..., temperatures=...)` does
+    assert [config.temperature_of(*there) for there in ((True, True), (True, False), (False, True))] == [2.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
