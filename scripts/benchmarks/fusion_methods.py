@@ -30,10 +30,10 @@ from transformers.utils import logging
 
 from tacfn_hf.cli.parsing import parse_training
 from tacfn_hf.corpora.dataset_opening import open_dataset
-from tacfn_hf.evaluation.calibration import class_scores, fit_temperature
+from tacfn_hf.evaluation.calibration import fit_temperature
 from tacfn_hf.evaluation.gate import REPLACEMENTS, measure_gate_truth, measure_missing, summarize_gate_truth
-from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics
-from tacfn_hf.evaluation.record import write_results
+from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics, prediction_table, read_predictions
+from tacfn_hf.evaluation.record import RECORD, RunRecord
 from tacfn_hf.evaluation.significance import paired_permutation_test
 from tacfn_hf.features.labels import label_names_of, labels_as
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
@@ -63,6 +63,13 @@ TRUTH = (
     "occlusion correlation",
 )
 GATED = (NETWORK, "GMU", "first implementation")
+
+
+@dataclass(kw_only=True)
+class MethodRecord(RunRecord):
+    """`missing`: the result of `measure_missing`."""
+
+    missing: dict[str, dict[str, float]] | None = None
 
 
 @dataclass
@@ -108,9 +115,9 @@ def main() -> None:
                 raise ValueError("There is no validation part to calibrate on: give valid_fraction.")
             made_of = {name: part._fingerprint for name, part in parts.items()}
             used = settings if method == NETWORK else {**without_own(settings), **SIZES.get(method, {})}
-            if (folder / "metrics.json").is_file():
-                found = json.loads((folder / "metrics.json").read_text())["about"]
-                if (found["settings"], found["made_of"]) != (used, made_of):
+            if (folder / RECORD).is_file():
+                found = MethodRecord.read(folder)
+                if (found.settings, found.made_of) != (used, made_of):
                     raise ValueError(f"{folder} holds a run with other arguments or data: choose another output_dir.")
                 continue
             # A copy for each run, since a Trainer changes its arguments.
@@ -118,7 +125,9 @@ def main() -> None:
             result, table, about = (
                 svm(parts, args.class_weights) if method == SVM else train(method, parts, model_args, of_run)
             )
-            write_results(folder, {"test": result}, {"test": table}, {**about, "settings": used, "made_of": made_of})
+            rows = {name: len(part) for name, part in parts.items()}
+            about |= {"dataset": data_args.dataset, "rows": rows, "settings": used, "made_of": made_of}
+            MethodRecord(metrics={"test": finite(result)}, **about).write(folder, {"test": table})
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     groups = groups_of(dataset, data_args.valid_group_column or data_args.group_column, "group_column")
     groups = dict(zip(dataset.with_format(None)["id"][:], groups, strict=True))
@@ -141,7 +150,7 @@ def without_own(settings: dict[str, Any]) -> dict[str, Any]:
 def train(
     method: str, parts: dict[str, Dataset], model_args: ModelArguments, args: TacfnTrainingArguments
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
-    """A method trained and calibrated on its parts: its figures and predictions of the test part."""
+    """A method trained and calibrated on its parts: figures and predictions of the test part, fields of its record."""
     set_seed(args.seed)
     model: nn.Module = build_model(parts["train"], model_args)
     if method != NETWORK:
@@ -163,10 +172,11 @@ def train(
         "num_parameters": sum(weight.numel() for weight in model.parameters()),
         "training_seconds": seconds,
         "label_names": label_names_of(model.config),
+        "temperatures": model.config.temperatures,
         "gate_truth": truth,
         "missing": measure_missing(model, parts["test"]) if truth is None else truth["missing"],
     }
-    return finite(result), table, about
+    return result, table, about
 
 
 def svm(parts: dict[str, Dataset], class_weights: str) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
@@ -178,20 +188,10 @@ def svm(parts: dict[str, Dataset], class_weights: str) -> tuple[dict[str, Any], 
     valid, test, size = svm_scores(config, weights, rows["train"], rows["valid"], rows["test"])
     valid_labels, labels = (np.asarray(parts[name].with_format(None)["label"][:]) for name in ("valid", "test"))
     temperature = fit_temperature(valid, valid_labels)
-    no_beta = np.full((len(test), 1), np.nan)
-    scores = class_scores(test, temperature)
-    table = pd.DataFrame(
-        {
-            "id": parts["test"].with_format(None)["id"][:],
-            "label": [names[i] for i in labels],
-            "prediction": [names[i] for i in test.argmax(axis=1)],
-            **{f"score_{name}": scores[:, i] for i, name in enumerate(names)},
-            "beta": no_beta[:, 0],
-        }
-    )
-    nothing = dict.fromkeys(("training_seconds", "gate_truth", "missing"))
-    about = {"num_parameters": size, "label_names": names, **nothing}
-    return finite(full_metrics(test, no_beta, labels, names, temperature)), table, about
+    predicted = (test, np.full((len(test), 1), np.nan), labels, names, temperature)
+    table = prediction_table(parts["test"].with_format(None)["id"][:], *predicted)
+    about = {"num_parameters": size, "label_names": names, "temperatures": {"both": temperature}}
+    return full_metrics(*predicted), table, about
 
 
 def finite(value: Any) -> Any:
@@ -213,18 +213,18 @@ def summarize(
     """
     found, tables = {}, {}
     for method in methods:
-        figures, abouts, tables[method] = {}, [], []
+        figures, records, tables[method] = {}, [], []
         for seed in seeds[:1] if method == SVM else seeds:
             folders = [run_folder(output_dir, method, fold, seed) for fold in folds]
-            abouts += [json.loads((folder / "metrics.json").read_text())["about"] for folder in folders]
-            table = pd.concat([pd.read_parquet(folder / "predictions.parquet") for folder in folders])
-            figures[seed] = pool(table, abouts[-1]["label_names"])
+            records += map(MethodRecord.read, folders)
+            table = pd.concat(map(read_predictions, folders))
+            figures[seed] = pool(table, records[-1].label_names)
             tables[method].append(table.sort_values("id"))
-        seconds = [about["training_seconds"] for about in abouts if about["training_seconds"] is not None]
-        truths, missing = ([about[name] for about in abouts] for name in ("gate_truth", "missing"))
+        seconds = [record.training_seconds for record in records if record.training_seconds is not None]
+        truths, missing = [record.gate_truth for record in records], [record.missing for record in records]
         found[method] = {
             **over_seeds(figures),
-            "num_parameters": round(np.mean([about["num_parameters"] for about in abouts])),
+            "num_parameters": round(np.mean([record.num_parameters for record in records])),
             "training_seconds": float(np.mean(seconds)) if seconds else None,
             "gate_truth": summarize_gate_truth(truths) if all(truths) else None,
             "missing": {

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     from ..evaluation.gate import format_gate_truth, measure_gate_truth
     from ..evaluation.metrics import format_table
     from ..evaluation.predictions import evaluate_split
-    from ..evaluation.record import write_results
+    from ..evaluation.record import RunRecord
     from ..features.labels import label_names_of, match_labels, share_labels
     from ..features.shapes import complete_rows
     from ..features.splits import open_part
@@ -76,30 +76,30 @@ def main(argv: list[str]) -> None:
     result, table = evaluate_split(trainer, part, shared)
     if not trainer.is_world_process_zero():
         return
-    gate_truth = None
+    record = RunRecord(
+        metrics={eval_args.split: result},
+        arguments=argv,
+        model=eval_args.model,
+        dataset=data_args.dataset,
+        fingerprints={eval_args.split: part._fingerprint},
+        rows={eval_args.split: len(part)},
+        label_names=label_names if shared is None else shared,
+        left_out_rows=left_out,
+        left_out_labels=[] if shared is None else [name for name in label_names if name not in shared],
+        split_seed=data_args.split_seed,
+        temperatures=model.config.temperatures,
+        num_parameters=model.num_parameters(),
+        world_size=args.world_size,
+    )
     if shared is None and complete_rows(part).sum() > 1:
-        gate_truth = {"part": eval_args.split, **measure_gate_truth(model, part, batch_size=eval_args.batch_size)}
-    about = {
-        "arguments": argv,
-        "model": eval_args.model,
-        "dataset": data_args.dataset,
-        "fingerprints": {eval_args.split: part._fingerprint},
-        "rows": {eval_args.split: len(part)},
-        "label_names": label_names if shared is None else shared,
-        "left_out_rows": left_out,
-        "left_out_labels": [] if shared is None else [name for name in label_names if name not in shared],
-        "split_seed": data_args.split_seed,
-        "temperatures": model.config.temperatures,
-        "num_parameters": model.num_parameters(),
-        "gate_truth": gate_truth,
-        "world_size": args.world_size,
-    }
+        truth = measure_gate_truth(model, part, batch_size=eval_args.batch_size)
+        record.gate_truth = {"part": eval_args.split, **truth}
     with writing_into(eval_args.output_dir):
-        write_results(eval_args.output_dir, {eval_args.split: result}, {eval_args.split: table}, about)
+        record.write(eval_args.output_dir, {eval_args.split: table})
     if shared is not None:
         rows = ", ".join(f"{count} {name}" for name, count in left_out.items()) or "none"
         print(f"\nlabels of both: {', '.join(shared)}\nrows left out: {rows}")
-        print(f"labels of the model left out: {', '.join(about['left_out_labels']) or 'none'}")
+        print(f"labels of the model left out: {', '.join(record.left_out_labels) or 'none'}")
     print(f"\n{eval_args.split}: {len(part)} rows\n{format_table(result)}")
-    if gate_truth is not None:
-        print(f"\nbeta: {format_gate_truth(gate_truth)}")
+    if record.gate_truth is not None:
+        print(f"\nbeta: {format_gate_truth(record.gate_truth)}")

@@ -1,19 +1,33 @@
-"""A model's predictions for a dataset, and the metrics of them."""
+"""
+A model's predictions for a dataset, their figures, and the file predictions.parquet.
 
+The file has one row for each sample, and these columns:
+
+- `id`: the sample's id in the dataset.
+- `label`, `prediction`: the names of its true class and of the predicted one.
+- `score_<name>`: the score of the class of this name, float32 from 0 to 1. Scores are softmax(logits / T), where T is
+  the temperature for the modalities that the sample has.
+- `beta`: float32 from 0 (text) to 1 (audio). NaN for a model without a gate.
+- `split`: the part of the dataset that the sample is in, such as "valid" or "test".
+"""
+
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from transformers import (
-    Trainer,
-)
+from transformers import Trainer
 
 from ..features.labels import label_names_of
 from ..features.shapes import feature_lengths
 from .calibration import class_scores, expected_calibration_error
 from .metrics import EmotionMetric
+
+
+PREDICTIONS = "predictions.parquet"
 
 
 def full_metrics(
@@ -24,9 +38,18 @@ def full_metrics(
     temperature: float | np.ndarray,
 ) -> dict[str, Any]:
     """
-    The result of `EmotionMetric` for `logits [N, C]`, `beta [N, 1]` and `labels [N]`, with `ECE`, the expected
-    calibration error of `class_scores(logits, temperature)` as a fraction, with `beta_mean` and `beta_std`, and with
-    `beta_mean` for each class of the references (None where a class has no row).
+    All figures of some predictions, as fractions.
+
+    Args:
+        logits: `[N, C]`.
+        beta: `[N, 1]`.
+        labels: the true classes `[N]`.
+        label_names: the names of the C classes.
+        temperature: what logits are divided by for scores; one number, or one for each row `[N]`.
+
+    Returns:
+        The result of `EmotionMetric`; `ECE`, the expected calibration error of the scores; `beta_mean` and `beta_std`;
+        and in `per_class` a `beta_mean` for each true class, None where a class has no row.
     """
     # In memory: several processes may compute at the same time.
     result = EmotionMetric(keep_in_memory=True).compute(
@@ -39,16 +62,44 @@ def full_metrics(
     return {**result, "ECE": error, "beta_mean": float(beta.mean()), "beta_std": float(beta.std())}
 
 
+def prediction_table(
+    ids: Sequence[str],
+    logits: np.ndarray,
+    beta: np.ndarray,
+    labels: np.ndarray,
+    label_names: Sequence[str],
+    temperature: float | np.ndarray,
+) -> pd.DataFrame:
+    """The columns of predictions.parquet but `split`, for N samples; arguments are those of `full_metrics`."""
+    scores = class_scores(logits, temperature)
+    names = np.asarray(label_names, dtype=object)
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "label": names[labels],
+            "prediction": names[logits.argmax(axis=-1)],
+            **{score_column(name): scores[:, i] for i, name in enumerate(label_names)},
+            "beta": beta[:, 0],
+        }
+    )
+
+
+def score_column(name: str) -> str:
+    """The column with the scores of the class of this name."""
+    return f"score_{name}"
+
+
 def evaluate_split(
     trainer: Trainer, dataset: Dataset, shared: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """
-    Predicts a dataset with the trainer's model. Call it in every process. With `shared`, of the model's labels only
-    these can be predicted.
+    Predicts a dataset with the trainer's model. Call it in every process.
+
+    Args:
+        shared: the labels that can be predicted; all of the model's by default.
 
     Returns:
-        The result of `full_metrics`, and a table with one row per sample: `id`, `label` and `prediction` as names,
-        `score_<name>` (softmax of logits / temperature, that of the row's modalities) for each class, and `beta`.
+        The result of `full_metrics`, and that of `prediction_table`, in the order of the dataset's rows.
     """
     label_names = label_names_of(trainer.model.config)
     # Rows of a like length share a batch, which has little padding then; no result depends on its batch.
@@ -61,14 +112,24 @@ def evaluate_split(
         kept = [label_names.index(name) for name in shared]
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
     temperature = trainer.model.config.temperature_of(has_audio, has_text)
-    scores = class_scores(logits, temperature)
-    table = pd.DataFrame(
-        {
-            "id": dataset.with_format(None)["id"][:],
-            "label": [label_names[i] for i in labels],
-            "prediction": [label_names[i] for i in logits.argmax(axis=-1)],
-            **{f"score_{name}": scores[:, i] for i, name in enumerate(label_names)},
-            "beta": beta[:, 0],
-        }
-    )
-    return full_metrics(logits, beta, labels, label_names, temperature), table
+    predicted = (logits, beta, labels, label_names, temperature)
+    return full_metrics(*predicted), prediction_table(dataset.with_format(None)["id"][:], *predicted)
+
+
+def write_predictions(folder: str | os.PathLike, tables: dict[str, pd.DataFrame]) -> None:
+    """Writes predictions.parquet from the table of each part, by the part's name."""
+    table = pd.concat([table.assign(split=name) for name, table in tables.items()], ignore_index=True)
+    table.to_parquet(Path(folder, PREDICTIONS), index=False)
+
+
+def read_predictions(folder: str | os.PathLike) -> pd.DataFrame:
+    """
+    The content of a folder's predictions.parquet.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(folder, PREDICTIONS)
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {PREDICTIONS}: the folder of the run is not complete.")
+    return pd.read_parquet(path)

@@ -1,4 +1,4 @@
-"""What the two kinds of model cards share: their metadata, the values of the template, and how values look in it."""
+"""What the cards of runs and of cross-validations share: their metadata, values of the template, and the file."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..evaluation.calibration import NUM_BINS
 from ..evaluation.gate import summarize_gate_truth
-from ..evaluation.record import SPLIT_ARGUMENTS
+from ..evaluation.record import SPLIT_ARGUMENTS, RunRecord
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..model.provenance_tacfn import describe_provenance
@@ -28,29 +28,20 @@ METRICS = {
     "macro_F1": ("f1", {"average": "macro"}),
     "ECE": ("expected_calibration_error", {"num_bins": NUM_BINS}),
 }
-GATE_FIGURES = {
-    "carrier AUC": "AUC of beta for audio, not text, carrying the emotion",
-    "audio, noise": "correlation with the share of audio that is noise (should be -1)",
-    "text, noise": "correlation with the share of text that is noise (should be 1)",
-    "audio, mean": "correlation with the share of audio that is the mean of all (should be -1)",
-    "text, mean": "correlation with the share of text that is the mean of all (should be 1)",
-    "audio, other": "correlation with the share of audio that is another utterance's (should be -1)",
-    "text, other": "correlation with the share of text that is another utterance's (should be 1)",
-    "occlusion AUC": "AUC of beta for audio, not text, hurting more when it is removed",
-    "occlusion correlation": "correlation with how much more audio hurts than text when removed (should be 1)",
-    "UA both": "UA in % with both modalities",
-    "UA audio only": "UA in % without text",
-    "UA text only": "UA in % without audio",
-    "ECE both": "ECE in % with both modalities",
-    "ECE audio only": "ECE in % without text",
-    "ECE text only": "ECE in % without audio",
-}
 
 
 def card_data(
     name: str, dataset: str, figures: Iterable[tuple[str, str | None, dict[str, float]]], **more: Any
 ) -> ModelCardData:
-    """The metadata, with a result for each figure that there is of each `(split, config, figures)`."""
+    """
+    The metadata of a card.
+
+    Args:
+        name: the model's name.
+        dataset: the dataset's name.
+        figures: `(split, config, figures)`, of which each figure in METRICS becomes a result of the model-index.
+        more: license, language, ...; None is left out.
+    """
     results = [
         EvalResult(
             task_type=TASK,
@@ -81,96 +72,67 @@ def card_data(
 
 def save_card(path: Path, data: ModelCardData, **values: Any) -> ModelCard:
     """Fills the template, and writes the card."""
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), cell=cell, **values)
+    card = ModelCard.from_template(data, template_path=str(TEMPLATE), **values)
     with replacing(path) as temporary:
         temporary.write_text(card.content, encoding="utf-8", newline="\n")
     return card
 
 
 def draw_pictures(table: pd.DataFrame, label_names: Sequence[str], folder: Path, prefix: str = "") -> None:
-    """Writes `confusion.png` and `beta.png` of a table of predictions into a folder."""
+    """Writes `<prefix>confusion.png` and `<prefix>beta.png` of a table of predictions into a folder."""
     save_picture(draw_confusion(table, label_names), folder / f"{prefix}confusion.png")
     save_picture(draw_beta(table, label_names), folder / f"{prefix}beta.png")
 
 
 def shared_values(
-    config: TacfnConfig,
-    about: dict[str, Any],
-    language: str | Sequence[str] | None,
-    features: str | None,
-    license: str | None,
+    records: Sequence[RunRecord], config: TacfnConfig, arguments: dict[str, Any], ids: set[str]
 ) -> dict[str, Any]:
-    """The values of the template that both kinds of cards have, from a config and what a run says of itself."""
-    used = [modality for modality in MODALITIES if modality.features in about["modalities"]]
-    speakers = about.get("speakers")
+    """
+    The values of the template that both kinds of cards have.
+
+    Args:
+        records: those of one run, or of all runs of a cross-validation.
+        config: the config of a model of these runs.
+        arguments: those that differ from their defaults.
+        ids: the ids of rows, which a card does not show.
+    """
+    record = records[-1]
+    used = [modality for modality in MODALITIES if modality.features in record.modalities]
+    # They are equal where they were not fitted, and where the data has one modality.
+    names = ["both"] if all(len(set(of.temperatures.values())) == 1 for of in records) else record.temperatures
+    partition = {name: value for name, value in arguments.items() if name in SPLIT_ARGUMENTS}
+    for name in ("test_groups", "valid_groups"):
+        if name in partition:
+            partition[name] = shown_groups(partition[name], ids)
     return {
+        "record": record,
         "config": config,
-        "label_names": about["label_names"],
-        "modalities": [modality.name for modality in used],
         "lacking": next((modality.name for modality in MODALITIES if modality not in used), None),
-        "languages": [language] if isinstance(language, str) else language or about.get("languages"),
-        "speakers": ", ".join(f"{count} in {part}" for part, count in speakers.items()) if speakers else None,
-        "calibrated": about["temperature_fitted_on"] is not None,
-        "features_note": features,
         "features": [
             {
-                "modality": modality.name,
+                "modality": modality,
                 "size": getattr(config, modality.feature_size),
                 "source": source_of(getattr(config, modality.provenance)),
             }
             for modality in used
         ],
-        "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
-        "license": license,
+        "dataset": last_name(record.dataset),
+        "partition": {name: shown(value) for name, value in partition.items()},
+        "arguments": {name: shown(value) for name, value in arguments.items() if name not in SPLIT_ARGUMENTS},
+        "fitted": all(of.temperature_fitted_on is not None for of in records),
+        "temperatures": {name: [of.temperatures[name] for of in records] for name in names},
+        "gate": gate_values([of.gate_truth for of in records]),
     }
 
 
-def source_of(made: dict[str, Any] | None) -> str:
-    """What made features, in words."""
-    if made is None:
-        return "what made them was not recorded with the dataset"
-    return describe_provenance({**made, "encoder": shown(made.get("encoder"))})
+def source_of(made: dict[str, Any] | None) -> str | None:
+    """What made features, without the place of an encoder on this machine; None where that is not known."""
+    return None if made is None else describe_provenance({**made, "encoder": shown(made.get("encoder"))})
 
 
 def gate_values(truths: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
     """What beta is worth, as means over the runs; None where a run has not measured it."""
-    if not all(truths):
-        return None
-    found = summarize_gate_truth(truths)
-    rows = [[about, gate_figure(name, found[name])] for name, about in GATE_FIGURES.items() if found[name] is not None]
-    return {"part": truths[0]["part"], "rows": rows, "of_several": len(truths) > 1}
-
-
-def gate_figure(name: str, value: float) -> str:
-    """UA and ECE in %, AUCs and correlations as they are."""
-    if name.startswith(("UA", "ECE")):
-        return percent(value)
-    return f"{value:.3f}" if name.endswith("AUC") else f"{value:+.2f}"
-
-
-def temperature_line(abouts: Sequence[dict[str, Any]]) -> str:
-    """What the scores of these runs are, and what their temperatures were fitted on."""
-    names = {"both": "", "audio": " with audio alone", "text": " with text alone"}
-    if abouts[0]["temperature_fitted_on"] is None or len(abouts[0]["modalities"]) == 1:
-        names = {"both": ""}  # of one modality there is one temperature, by two names
-    spreads = []
-    for name, of in names.items():
-        values = [about["temperatures"][name] for about in abouts]
-        spreads.append(" to ".join(dict.fromkeys(f"{bound(values):.3g}" for bound in (min, max))) + of)
-    text = f"Scores are softmax(logits / T), T = {', '.join(spreads)}"
-    if abouts[0]["temperature_fitted_on"] is None:
-        return f"{text}, not fitted on validation rows."
-    return f"{text}; fitted on the validation rows. The ECE of test rows is the one that counts."
-
-
-def argument_rows(arguments: dict[str, Any]) -> list[list[str]]:
-    """The arguments that are not about the partition, with their values as text."""
-    return [[f"`{name}`", shown(value)] for name, value in arguments.items() if name not in SPLIT_ARGUMENTS]
-
-
-def cell(value: Any) -> str:
-    """A value inside of a line of Markdown."""
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return {"part": truths[0]["part"], "figures": summarize_gate_truth(truths)} if all(truths) else None
 
 
 def shown(value: Any) -> str:
@@ -191,13 +153,3 @@ def shown_groups(groups: Sequence[str], ids: set[str]) -> str:
 def last_name(path: str) -> str:
     """The last part of a path, of any system."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
-
-
-def percent(share: float) -> str:
-    """A fraction in %."""
-    return f"{100 * share:.1f}"
-
-
-def mean_std(result: dict[str, float]) -> str:
-    """Mean and standard deviation of beta."""
-    return f"{result['beta_mean']:.3f} ± {result['beta_std']:.3f}"

@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 from ..corpora.dataset_opening import named_parts, open_dataset
 from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.metrics import EmotionMetric
+from ..evaluation.predictions import read_predictions, score_column
+from ..evaluation.record import RECORD, RunRecord
 from ..features.arguments import DataArguments
 from ..features.splits import groups_of, split_dataset, without_unlabelled
 from ..writing import write_json, writing_into
@@ -75,10 +77,11 @@ def cross_validate(
     for fold, groups in folds.items():
         fold_args = replace(data_args, test_groups=groups)
         parts = split_dataset(dataset, fold_args)  # all folds are checked before the first one is trained
-        about = {"settings": settings, "test_groups": groups, "made_of": {n: p._fingerprint for n, p in parts.items()}}
+        made_of = {name: part._fingerprint for name, part in parts.items()}
+        about = {"settings": settings, "test_groups": groups, "made_of": made_of}
         abouts[fold] = json.loads(json.dumps(about, default=str))
     check_finished(output_dir, abouts)
-    done = [run for run in runs if (run_folder(output_dir, *run) / "metrics.json").is_file()]
+    done = [run for run in runs if (run_folder(output_dir, *run) / RECORD).is_file()]
     if done:
         print(f"{len(done)} of {len(runs)} runs are done already, and are not run again.", file=sys.stderr)
     with tqdm(total=len(runs), initial=len(done), desc="Cross-validating", unit="run") as bar:
@@ -169,25 +172,34 @@ def run_folder(output_dir: Path, fold: str, seed: int) -> Path:
 
 
 def check_finished(output_dir: Path, abouts: dict[str, dict[str, Any]]) -> None:
-    """A ValueError where a finished run in `output_dir` is not one of these folds, or of other arguments or data."""
+    """
+    Compares the finished runs in `output_dir` with those that would be made now.
+
+    Args:
+        abouts: by the name of each fold, the fields `settings`, `test_groups` and `made_of` of the `RunRecord` of its
+            runs.
+
+    Raises:
+        ValueError: a finished run is not one of these folds, or of other arguments or data.
+    """
     by_folder = {fold_folder(fold): about for fold, about in abouts.items()}
-    for path in sorted(output_dir.glob("fold-*/seed-*/metrics.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))["about"]
+    for path in sorted(output_dir.glob(f"fold-*/seed-*/{RECORD}")):
         about = by_folder.get(path.parent.parent.name)
-        other = "of a fold that there is not now" if about is None else difference(found, about)
+        other = "of a fold that there is not now" if about is None else difference(RunRecord.read(path.parent), about)
         if other is not None:
             raise ValueError(f"{path.parent} holds a run {other}: choose another output_dir.")
 
 
-def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
-    """What a finished run differs in from the one that would be made now."""
-    if "made_of" not in found:
+def difference(found: RunRecord, about: dict[str, Any]) -> str | None:
+    """What a finished run differs in from the one that would be made now, or None."""
+    if found.settings is None:
         return "that cross-validation did not make"
-    before, now = ({**of["settings"], "test_groups": of["test_groups"]} for of in (found, about))
+    before = {**found.settings, "test_groups": found.test_groups}
+    now = {**about["settings"], "test_groups": about["test_groups"]}
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
             return f"with {name} {before.get(name)!r}, not {now.get(name)!r} as now"
-    if found["made_of"] != about["made_of"]:
+    if found.made_of != about["made_of"]:
         return f"with other data than {now['dataset']} holds now"
     return None
 
@@ -200,9 +212,9 @@ def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int
         figures = {}
         for seed in seeds:
             folder = run_folder(output_dir, fold, seed)
-            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-            figures[seed] = {name: metrics["test"][name] for name in FIGURES}
-            table = pd.read_parquet(folder / "predictions.parquet")
+            record = RunRecord.read(folder)
+            figures[seed] = {name: record.metrics["test"][name] for name in FIGURES}
+            table = read_predictions(folder)
             predictions[seed].append(table[table["split"] == "test"])
         rows = len(predictions[seeds[0]][-1])
         by_fold[fold] = {"test_groups": groups, "rows": rows, **over_seeds(figures)}
@@ -210,8 +222,7 @@ def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int
         seed: {name: float(np.mean([fold["seeds"][seed][name] for fold in by_fold.values()])) for name in FIGURES}
         for seed in seeds
     }
-    label_names = metrics["about"]["label_names"]
-    pooled = {seed: pool(pd.concat(tables), label_names) for seed, tables in predictions.items()}
+    pooled = {seed: pool(pd.concat(tables), record.label_names) for seed, tables in predictions.items()}
     return {"folds": by_fold, "mean_over_folds": over_seeds(mean), "pooled": over_seeds(pooled)}
 
 
@@ -223,7 +234,7 @@ def pool(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, float]:
         references=[index[name] for name in table["label"]],
         label_names=list(label_names),
     )
-    scores = table[[f"score_{name}" for name in label_names]].to_numpy()
+    scores = table[[score_column(name) for name in label_names]].to_numpy()
     result["ECE"] = expected_calibration_error(scores, [index[name] for name in table["label"]])
     result["beta_mean"] = float(table["beta"].mean())
     return {name: result[name] for name in FIGURES}

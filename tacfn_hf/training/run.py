@@ -19,7 +19,7 @@ from ..corpora.dataset_opening import open_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.gate import measure_gate_truth
 from ..evaluation.predictions import evaluate_split
-from ..evaluation.record import changed_arguments, describe_data, write_results
+from ..evaluation.record import RECORD, RunRecord, changed_arguments, describe_data
 from ..features.arguments import DataArguments
 from ..features.extraction import processor_of
 from ..features.labels import label_names_of, match_labels
@@ -47,12 +47,12 @@ def run_training(
     Where there is a validation part, the config's temperatures are fitted on it after training. Its own ECE therefore
     flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
 
-    Writes into `args.output_dir` the model, the processor that made the features where there is one, and the files of
-    `write_results`. metrics.json also says what beta is worth on the test part (or else the validation part), as
-    `measure_gate_truth` has it.
+    Writes into `args.output_dir` the model, the processor that made the features where there is one, metrics.json with
+    the `RunRecord`, and predictions.parquet. What beta is worth is measured on the test part, or else the validation
+    part.
 
     Args:
-        about: what else "about" of metrics.json is to say.
+        about: fields of the `RunRecord` that the caller knows, such as "arguments".
         checkpoint: the folder of a checkpoint to go on from.
         quiet: without the Trainer's progress bars and lines.
 
@@ -93,33 +93,33 @@ def run_training(
     if trainer.is_world_process_zero():
         if processor is not None:
             processor.save_pretrained(args.output_dir)
-        about = {
-            **about,
-            "dataset": data_args.dataset,
-            "fingerprints": {name: part._fingerprint for name, part in parts.items()},
-            "rows": {name: len(part) for name, part in parts.items()},
-            "label_names": label_names_of(model.config),
-            "seed": args.seed,
-            "split_seed": data_args.split_seed,
-            "num_parameters": model.num_parameters(),
-            "temperatures": model.config.temperatures,
-            "temperature_fitted_on": "valid" if fitted else None,
-            "gate_truth": None,
-            "world_size": args.world_size,
-            "epochs": trainer.state.epoch,
-            "training_loss": trained.training_loss,
-            "training_seconds": round(trained.metrics["train_runtime"], 1),
-            "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else args.device.type,
-            "changed_arguments": changed_arguments(
+        record = RunRecord(
+            metrics=metrics,
+            dataset=data_args.dataset,
+            fingerprints={name: part._fingerprint for name, part in parts.items()},
+            rows={name: len(part) for name, part in parts.items()},
+            label_names=label_names_of(model.config),
+            seed=args.seed,
+            split_seed=data_args.split_seed,
+            num_parameters=model.num_parameters(),
+            temperatures=model.config.temperatures,
+            temperature_fitted_on="valid" if fitted else None,
+            world_size=args.world_size,
+            epochs=trainer.state.epoch,
+            training_loss=trained.training_loss,
+            training_seconds=round(trained.metrics["train_runtime"], 1),
+            device=torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else args.device.type,
+            changed_arguments=changed_arguments(
                 {**asdict(data_args), **asdict(model_args), **args.to_dict()},
                 *(type(given) for given in (data_args, model_args, args)),
             ),
             **describe_data(parts),
-        }
+            **about,
+        )
         part = next((name for name in ("test", "valid") if name in metrics), None)
         if part is not None and complete_rows(parts[part]).sum() > 1:
-            about["gate_truth"] = {"part": part, **measure_gate_truth(model, parts[part])}
-        write_results(args.output_dir, metrics, tables, about)
+            record.gate_truth = {"part": part, **measure_gate_truth(model, parts[part])}
+        record.write(args.output_dir, tables)
     return metrics
 
 
@@ -148,7 +148,7 @@ def check_output_dir(args: TrainingArguments) -> None:
     if args.resume_from_checkpoint is not None or not os.path.isdir(args.output_dir):
         return
     for name in sorted(os.listdir(args.output_dir)):
-        if name in ("model.safetensors", "metrics.json") or name.startswith("checkpoint-"):
+        if name in ("model.safetensors", RECORD) or name.startswith("checkpoint-"):
             raise ValueError(
                 f"output_dir {args.output_dir} already holds {name} of another run: choose another folder, or, to "
                 "go on with a training, give --resume_from_checkpoint."

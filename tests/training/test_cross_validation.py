@@ -184,7 +184,9 @@ def test_runs_of_other_arguments_folds_or_data_are_refused(features, tmp_path):
         again(num_folds=None)
     foreign = tmp_path / "run" / "fold-1" / "seed-1"
     foreign.mkdir()
-    (foreign / "metrics.json").write_text('{"about": {}}')
+    metrics = json.loads((tmp_path / "run" / "fold-1" / "seed-0" / "metrics.json").read_text())
+    metrics["about"]["settings"] = None
+    (foreign / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(ValueError, match="fold-1.seed-1 holds a run that cross-validation did not make"):
         again()
     shutil.rmtree(foreign)
