@@ -1,4 +1,4 @@
-"""Whether beta tells the truth: does it follow what carries the emotion, what is damaged, and what says more?"""
+"""What beta is worth: how well it follows the modality that carries the emotion, is intact, or is needed more."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -9,124 +9,109 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from scipy.special import softmax
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm.auto import tqdm
 
 from ..features.collation import TacfnDataCollator, as_features
-from ..features.feature_rows import FeatureRows
+from ..features.feature_rows import FEATURES, FeatureRows
 from ..features.labels import label_names_of, match_labels
 from ..features.shapes import complete_rows
 from ..features.statistics import feature_statistics
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
-from .calibration import class_scores, expected_calibration_error
-from .metrics import EmotionMetric
+from .predictions import full_metrics
 
+
+Rows = list[dict[str, Any]]  # rows of features, as the collator takes them
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-NAMES = {modality.features: modality.name for modality in MODALITIES}
-
-
 REPLACEMENTS = ("noise", "mean", "other")
-
-
-# The batch without one modality, by what is left.
-ONE_LEFT = {"audio only": "h_t", "text only": "h_a"}
+# The features that are hidden where one modality is left.
+HIDDEN = {f"{left.name} only": hidden.features for left, hidden in (MODALITIES, MODALITIES[::-1])}
 
 
 class Predictions(NamedTuple):
-    """Logits `[N, C]` and beta `[N]`; beta is None for a model without a gate."""
+    """Logits `[N, C]` and beta `[N, 1]`, in float64."""
 
     logits: np.ndarray
-    beta: np.ndarray | None
+    beta: np.ndarray
 
 
 def measure_gate_truth(
     model: nn.Module, dataset: Dataset, shares: Sequence[float] = SHARES, seed: int = 0, batch_size: int = 64
 ) -> dict[str, Any]:
     """
-    Holds beta (1 = audio, 0 = text) against four things that are known, on the rows that have both modalities: where
-    one is missing beta is 1 or 0 by construction, and proves nothing.
+    Compares beta (1 = audio, 0 = text) with what is known about the input, on the rows that have both modalities. In
+    other rows beta is 1 or 0 by construction.
 
-    - Carrier: the rows of which the dataset's column `carrier` says that audio, or text, carries the emotion; see
-      `carrier_auc`.
-    - Corruption: a growing share of one modality is replaced. Of L > 1 positions `round(share * L)` are, of a single
-      vector so many of its dimensions; those of a smaller share are among those of a larger one. `other` puts the
-      features of another row there (its position i modulo its length), `noise` Gaussian noise with mean and standard
-      deviation of each dimension over all positions of all rows that have the modality, `mean` that mean itself, as
-      where nothing was recorded. The network's training option `noise_prob` makes noise of this kind, so that `noise`
-      is what such a gate was taught, and `mean` what it was not. See `corruption_correlation`: beta tells the truth
-      where it is negative for audio and positive for text.
-    - Missing: WA, UA and ECE with both modalities, with audio only, with text only.
-    - Occlusion: see `occlusion_agreement`.
+    - Carrier: is beta larger where audio carries the emotion than where text does? The column `carrier` of the dataset
+      says "audio", "text" or something else. See `carrier_auc`.
+    - Corruption: does beta fall as more of the audio is replaced, and rise as more of the text is? Of L > 1 positions
+      `round(share * L)` are replaced, of a single vector so many of its dimensions. What a smaller share replaces, a
+      larger one replaces too. See `corruption_correlation`. There are three replacements:
+      `noise`, Gaussian, with the mean and the standard deviation of each dimension over all positions of all rows that
+      have the modality; the `mean` itself; and the features of an `other` row, whose L positions are repeated if they
+      are too few.
+    - Occlusion: is beta larger where a row needs audio more than text? See `occlusion_agreement`.
+
+    WA, UA and ECE with both modalities, with audio only and with text only are measured too.
 
     Args:
-        model: it is called as `TacfnForSequenceClassification`, on the device it is on and in evaluation mode, and
-            gives `logits [B, C]` and `beta [B, 1]`. beta is NaN throughout where it has no gate: every figure of beta
-            is None then.
+        model: it is called as `TacfnForSequenceClassification`, in evaluation mode and on the device it is on. It gives
+            `logits [B, C]` and `beta [B, 1]`. A model without a gate gives NaN for beta in every row; all figures of
+            beta are None then.
         dataset: columns h_a, h_t and label, a ClassLabel whose names the model's config knows.
         shares: the shares that are replaced, at least two, each from 0 to 1.
-        seed: of which positions are replaced, by which row, and by what noise. A row's draw depends on its place.
-        batch_size: rows that are held, and predicted, at a time.
+        seed: it decides which positions are replaced, by which row and by which noise. What is drawn for a row depends
+            on the row's place in the dataset.
+        batch_size: how many rows are in memory, and predicted, at a time.
 
     Returns:
-        A dict of plain numbers: `rows`, and `left_out_rows` that lack a modality; `seed`, `shares`; `missing`, WA, UA
-        and ECE (of scores at the config's temperatures) by `both`, `audio only` and `text only`; `corruption`, by
-        `audio` and `text` and then `noise`, `mean` and `other`: `correlation`, and `beta_mean` and `UA` for each share;
-        `occlusion`; and `carrier`, None where the dataset has no such column or not both values: `auc`, the numbers of
-        `audio_rows` and `text_rows`, and `left_out_rows` with another value.
+        A dict of plain numbers:
+
+        - `rows`, and `left_out_rows` that lack a modality; `seed` and `shares`;
+        - `carrier`: `auc`, the numbers of `audio_rows` and `text_rows`, and `left_out_rows` with another value; None
+          where the dataset has no such column, or not both values;
+        - `corruption`: for `audio` and `text`, and there for `noise`, `mean` and `other`, the `correlation`, and
+          `beta_mean` and `UA` at each share;
+        - `occlusion`: the result of `occlusion_agreement`;
+        - `missing`: `WA`, `UA` and `ECE` for `both`, `audio only` and `text only`. ECE is that of the scores at the
+          config's temperatures.
 
     Raises:
-        ValueError: shares that are not such, a dataset without one of the columns, with fewer than two rows that have
-            both modalities, or with labels that the model does not know; beta that is NaN for some rows only.
+        ValueError: shares that are not as above; a dataset that lacks a column, has fewer than two rows with both
+            modalities, or labels that the model does not know; beta that is NaN in some rows only.
     """
     if len(set(shares)) < 2 or not all(0 <= share <= 1 for share in shares):
         raise ValueError(f"shares is {list(shares)}: it must be at least two different numbers from 0 to 1.")
-    label_names = label_names_of(model.config)
-    rows = match_labels(rows_with_both(dataset), label_names)
+    rows = rows_with_both(dataset, label_names_of(model.config))
     labels = labels_of(rows)
-    scales = {column: feature_statistics(dataset, column) for column in NAMES}
+    scales = {column: feature_statistics(dataset, column) for column in FEATURES}
     order = np.random.default_rng(seed).permutation(len(rows))
     donors = np.empty_like(order)
-    donors[order] = np.roll(order, 1)  # one cycle through all rows: nobody is its own donor
+    donors[order] = np.roll(order, 1)  # one cycle through all rows, so that no row is its own donor
     features = FeatureRows(rows)
 
-    def variants(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-        yield from with_and_without(batch, start)
-        given = features.take(donors[start : start + len(batch)])
-        for number, column in enumerate(NAMES):
-            drawn = []
-            for i, (row, donor) in enumerate(zip(batch, given, strict=True)):
-                h, other = array_of(row, column), array_of(donor, column)
-                rng = np.random.default_rng([seed, number, start + i])
-                positions = rng.permutation(len(h) if len(h) > 1 else h.shape[1])
-                mean, std = scales[column]
-                noise = (mean + std * rng.standard_normal(h.shape)).astype(np.float32)
-                nothing = np.broadcast_to(mean.astype(np.float32), h.shape)
-                donated = other[np.arange(len(h)) % len(other)]
-                drawn.append((h, positions, {"noise": noise, "mean": nothing, "other": donated}))
-            for kind in REPLACEMENTS:
-                for share in shares:
-                    changed = [replaced(h, by[kind], positions, share) for h, positions, by in drawn]
-                    yield (column, kind, share), [{**row, column: h} for row, h in zip(batch, changed)]
+    def variants(batch: Rows, first: int) -> Iterator[tuple[Any, Rows]]:
+        yield from leave_one_out(batch)
+        yield from corrupted(batch, features.take(donors[first : first + len(batch)]), first, scales, shares, seed)
 
-    found = predict(model, rows, variants, batch_size)
-    beta = found["both"].beta
-    corruption: dict[str, Any] = {name: {} for name in NAMES.values()}
-    for column, name in NAMES.items():
+    found = predict_variants(model, rows, variants, batch_size)
+    beta = gate_values(found["both"])
+    corruption: dict[str, Any] = {modality.name: {} for modality in MODALITIES}
+    for name, kinds in corruption.items():
         for kind in REPLACEMENTS:
-            at = [found[column, kind, share] for share in shares]
-            betas = None if beta is None else np.stack([predictions.beta for predictions in at])
-            corruption[name][kind] = {
-                "correlation": None if betas is None else corruption_correlation(betas, shares),
-                "beta_mean": [None] * len(at) if betas is None else [float(mean) for mean in betas.mean(axis=1)],
-                "UA": [accuracy(predictions, labels, label_names)["UA"] for predictions in at],
+            at = [found[name, kind, share] for share in shares]
+            betas = [gate_values(predictions) for predictions in at]
+            kinds[kind] = {
+                "correlation": None if beta is None else corruption_correlation(np.stack(betas), shares),
+                "beta_mean": [None if of_share is None else float(of_share.mean()) for of_share in betas],
+                "UA": [figures_of("both", predictions, labels, model.config)["UA"] for predictions in at],
             }
     each = np.arange(len(labels))
-    true = {name: softmax(found[name].logits, axis=1)[each, labels] for name in ("both", *ONE_LEFT)}
+    true = {name: softmax(found[name].logits, axis=1)[each, labels] for name in ("both", *HIDDEN)}
     return {
         "rows": len(rows),
         "left_out_rows": len(dataset) - len(rows),
@@ -140,12 +125,9 @@ def measure_gate_truth(
 
 
 def measure_missing(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> dict[str, dict[str, float]]:
-    """
-    WA, UA and ECE on the rows that have both modalities, by `both`, `audio only` and `text only`, which is what
-    the model is given. Arguments and errors are those of `measure_gate_truth`.
-    """
-    rows = match_labels(rows_with_both(dataset), label_names_of(model.config))
-    found = predict(model, rows, with_and_without, batch_size)
+    """`missing` of `measure_gate_truth`, whose arguments and errors it shares, without the rest."""
+    rows = rows_with_both(dataset, label_names_of(model.config))
+    found = predict_variants(model, rows, lambda batch, first: leave_one_out(batch), batch_size)
     return {name: figures_of(name, predictions, labels_of(rows), model.config) for name, predictions in found.items()}
 
 
@@ -156,46 +138,57 @@ def carrier_auc(beta: np.ndarray, carrier: Sequence[str]) -> float:
 
     Args:
         beta: `[N]`.
-        carrier: `[N]`, `audio` or `text`; rows with another value are left out.
+        carrier: `[N]`, "audio" or "text"; rows with another value are left out.
 
     Raises:
-        ValueError: no row with one of the two.
+        ValueError: no row has one of the two values.
     """
-    carrier = np.asarray(carrier, dtype=object)
-    for name in NAMES.values():
+    carrier, names = np.asarray(carrier, dtype=object), [modality.name for modality in MODALITIES]
+    for name in names:
         if name not in carrier:
             raise ValueError(f"No row has the carrier {name!r}: rows with 'audio' and rows with 'text' are compared.")
-    chosen = np.isin(carrier, list(NAMES.values()))
+    chosen = np.isin(carrier, names)
     return float(roc_auc_score(carrier[chosen] == "audio", np.asarray(beta)[chosen]))
+
+
+def carrier_figures(rows: Dataset, beta: np.ndarray | None) -> dict[str, Any] | None:
+    """`carrier` of `measure_gate_truth`."""
+    carrier = rows.with_format(None)["carrier"][:] if "carrier" in rows.column_names else []
+    counts = {f"{modality.name}_rows": carrier.count(modality.name) for modality in MODALITIES}
+    if min(counts.values()) == 0:
+        return None
+    auc = None if beta is None else carrier_auc(beta, carrier)
+    return {"auc": auc, **counts, "left_out_rows": len(carrier) - sum(counts.values())}
 
 
 def corruption_correlation(beta: np.ndarray, shares: Sequence[float]) -> float:
     """
-    The mean over N utterances of Spearman's correlation between share and beta; an utterance whose beta is the same
-    at all S shares counts 0.
+    Spearman's correlation of share and beta for each utterance, as a mean over the N utterances. It is 0 for an
+    utterance whose beta is the same at all S shares. It should be -1 where audio is replaced, and 1 where text is.
 
     Args:
         beta: `[S, N]`.
-        shares: `[S]`, what share of the modality was replaced.
+        shares: `[S]`, which share of the modality was replaced.
     """
     return float(spearman(np.broadcast_to(shares, np.shape(beta)[::-1]), np.transpose(beta)).mean())
 
 
 def occlusion_agreement(beta: np.ndarray | None, audio_drop: np.ndarray, text_drop: np.ndarray) -> dict[str, Any]:
     """
-    How far beta agrees with which modality says more: what the true class's probability loses when it is removed. The
-    difference of both drops is that of the probabilities by either modality alone; those by both have no part in it.
+    How well beta agrees with the modality that a row needs more. A row needs a modality as much as the probability of
+    the true class drops without it. So `audio_drop - text_drop` is the probability with audio only minus that with text
+    only.
 
     Args:
         beta: `[N]`, or None for a model without a gate.
-        audio_drop: `[N]`, the probability with both modalities minus that without audio.
-        text_drop: `[N]`, minus that without text.
+        audio_drop: `[N]`, the probability with both modalities minus the one without audio.
+        text_drop: `[N]`, the probability with both modalities minus the one without text.
 
     Returns:
-        `correlation`: Spearman's, over the rows, of beta and `audio_drop - text_drop`, 0 where one of them is the same
-        in all rows; `auc` of beta for "removing audio hurts more than removing text", None where no row, or every row,
-        is one of these; and how many `audio_rows` and `text_rows` are hurt more by removing that. Rows that are hurt
-        equally have no part in the `auc`.
+        - `correlation`: Spearman's, over the rows, of beta and `audio_drop - text_drop`; 0 where one of them is
+          constant.
+        - `audio_rows`, `text_rows`: how many rows need audio more, and how many text.
+        - `auc`: that of beta for the first kind of rows against the second; None where one of them has no row.
     """
     difference = np.asarray(audio_drop) - np.asarray(text_drop)
     result = {"audio_rows": int((difference > 0).sum()), "text_rows": int((difference < 0).sum())}
@@ -207,20 +200,82 @@ def occlusion_agreement(beta: np.ndarray | None, audio_drop: np.ndarray, text_dr
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """
-    Spearman's rank correlation of each row of `x [N, S]` with that of `y [N, S]`: `[N]`, equal values sharing their
-    mean rank; 0 where one side is constant.
-    """
-    x, y = (pd.DataFrame(values).rank(axis=1).to_numpy() for values in (x, y))
+    """Spearman's rank correlation `[N]` of each row of `x [N, S]` with that of `y [N, S]`; 0 where one is constant."""
+    x, y = (rankdata(values, axis=1) for values in (x, y))  # equal values share their mean rank
     x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (x, y))
     norm = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     return np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0)
 
 
-def replaced(h: np.ndarray, by: np.ndarray, order: np.ndarray, share: float) -> np.ndarray:
+def rows_with_both(dataset: Dataset, label_names: Sequence[str]) -> Dataset:
+    """The rows that have h_a and h_t, with labels in the order of `label_names`."""
+    for column in (*FEATURES, "label"):
+        if column not in dataset.column_names:
+            raise ValueError(f"The dataset has no column {column!r}: it has {', '.join(dataset.column_names)}.")
+    complete = np.flatnonzero(complete_rows(dataset))
+    if len(complete) < 2:
+        raise ValueError(f"The dataset has {len(complete)} rows with both h_a and h_t: at least 2 are needed.")
+    return match_labels(dataset.select(complete), label_names)
+
+
+def labels_of(dataset: Dataset) -> np.ndarray:
+    """The labels of a dataset as integers `[N]`."""
+    return np.asarray(dataset.with_format(None)["label"][:])
+
+
+def leave_one_out(batch: Rows) -> Iterator[tuple[str, Rows]]:
+    """The batch as it is ("both"), and without text ("audio only") and without audio ("text only")."""
+    yield "both", batch
+    for name, hidden in HIDDEN.items():
+        yield name, [{key: value for key, value in row.items() if key != hidden} for row in batch]
+
+
+def corrupted(
+    batch: Rows,
+    donors: Rows,
+    first: int,
+    scales: dict[str, tuple[np.ndarray, np.ndarray]],
+    shares: Sequence[float],
+    seed: int,
+) -> Iterator[tuple[tuple[str, str, float], Rows]]:
     """
-    `h [L, d]` with a share of it taken from `by [L, d]`: the first ones in `order`, which permutes the L positions or,
-    where L is 1, the d dimensions. The number is rounded, a half to the even neighbour.
+    The batch with a share of one modality replaced: `(modality, replacement, share)` and the changed batch, one in
+    memory at a time. See `measure_gate_truth` for what is replaced.
+
+    Args:
+        donors: for each row the one whose features the replacement "other" takes.
+        first: the place of the batch's first row in the dataset.
+        scales: mean and standard deviation `[d]` of h_a and h_t.
+    """
+    for number, modality in enumerate(MODALITIES):
+        column = modality.features
+        mean, std = scales[column]
+        drawn = []
+        for place, (row, donor) in enumerate(zip(batch, donors, strict=True), start=first):
+            h, other = features_of(row, column), features_of(donor, column)
+            rng = np.random.default_rng([seed, number, place])
+            order = rng.permutation(len(h) if len(h) > 1 else h.shape[1])
+            replacements = {
+                "noise": (mean + std * rng.standard_normal(h.shape)).astype(np.float32),
+                "mean": np.broadcast_to(mean.astype(np.float32), h.shape),
+                "other": other[np.arange(len(h)) % len(other)],
+            }
+            drawn.append((h, order, replacements))
+        for kind in REPLACEMENTS:
+            for share in shares:
+                changed = [replace_share(h, by[kind], order, share) for h, order, by in drawn]
+                yield (modality.name, kind, share), [{**row, column: h} for row, h in zip(batch, changed, strict=True)]
+
+
+def features_of(row: dict[str, Any], column: str) -> np.ndarray:
+    """The features of a row that has them, as float32 `[L, d]`."""
+    return as_features(row, column, 0).numpy().astype(np.float32)
+
+
+def replace_share(h: np.ndarray, by: np.ndarray, order: np.ndarray, share: float) -> np.ndarray:
+    """
+    A copy of `h [L, d]` with a share of it taken from `by [L, d]`: the first ones in `order`, a permutation of the L
+    positions or, where L is 1, of the d dimensions. Their number is rounded, a half to the even neighbour.
     """
     chosen = order[: round(share * len(order))]
     index = chosen if len(h) > 1 else (slice(None), chosen)
@@ -229,137 +284,72 @@ def replaced(h: np.ndarray, by: np.ndarray, order: np.ndarray, share: float) -> 
     return changed
 
 
-def with_and_without(batch: list[dict[str, Any]], start: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The batch as it is, and without either modality."""
-    yield "both", batch
-    for name, missing in ONE_LEFT.items():
-        yield name, [{key: value for key, value in row.items() if key != missing} for row in batch]
-
-
-def rows_with_both(dataset: Dataset) -> Dataset:
-    """The rows that lack neither h_a nor h_t."""
-    for column in (*NAMES, "label"):
-        if column not in dataset.column_names:
-            raise ValueError(f"The dataset has no column {column!r}: it has {', '.join(dataset.column_names)}.")
-    complete = np.flatnonzero(complete_rows(dataset))
-    if len(complete) < 2:
-        raise ValueError(f"The dataset has {len(complete)} rows with both h_a and h_t: at least 2 are needed.")
-    return dataset.select(complete)
-
-
-def labels_of(dataset: Dataset) -> np.ndarray:
-    """The labels of a dataset as integers `[N]`."""
-    return np.asarray(dataset.with_format(None)["label"][:])
-
-
-def array_of(row: dict[str, Any], column: str) -> np.ndarray:
-    """The features of a row that has them, as float32 `[L, d]`."""
-    return as_features(row, column, 0).numpy().astype(np.float32)
-
-
-def batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """The number of each batch's first row, and its rows, with what the collator takes of them but the labels."""
-    rows = FeatureRows(dataset.select_columns([name for name in ("id", *NAMES) if name in dataset.column_names]))
-    for start in range(0, len(rows), batch_size):
-        yield start, rows.take(range(start, min(start + batch_size, len(rows))))
-
-
 @torch.no_grad()
-def predict(
-    model: nn.Module,
-    rows: Dataset,
-    variants: Callable[[list[dict[str, Any]], int], Iterator[tuple[Any, list[dict[str, Any]]]]],
-    batch_size: int,
+def predict_variants(
+    model: nn.Module, rows: Dataset, variants: Callable[[Rows, int], Iterator[tuple[Any, Rows]]], batch_size: int
 ) -> dict[Any, Predictions]:
     """
-    What the model says to each variant of the rows.
+    The model's predictions for each variant of the rows, by the variant's name.
 
     Args:
-        variants: of a batch of rows and the number of its first one: names with the changed batch. One changed batch
-            is held at a time.
+        variants: from a batch, and the place of its first row, it makes names with changed batches.
+
+    Raises:
+        ValueError: beta is NaN in some rows only.
     """
     model.eval()
     device = next(model.parameters()).device
     collate = TacfnDataCollator()
+    features = FeatureRows(rows.select_columns([name for name in ("id", *FEATURES) if name in rows.column_names]))
     found = defaultdict(list)
     with tqdm(total=len(rows), desc="Predicting variants", unit="utterance") as bar:
-        for start, batch in batches(rows, batch_size):
-            for name, changed in variants(batch, start):
+        for first in range(0, len(rows), batch_size):
+            batch = features.take(range(first, min(first + batch_size, len(rows))))
+            for name, changed in variants(batch, first):
                 output = model(**{key: value.to(device) for key, value in collate(changed).items()})
-                found[name].append([values.float().cpu().numpy() for values in (output.logits, output.beta[:, 0])])
+                found[name].append([values.double().cpu().numpy() for values in (output.logits, output.beta)])
             bar.update(len(batch))
-    predictions = {}
-    for name, parts in found.items():
-        logits, beta = (np.concatenate(values).astype(np.float64) for values in zip(*parts, strict=True))
-        without = np.isnan(beta)
-        if without.any() and not without.all():
-            raise ValueError(f"beta is NaN in {without.sum()} of {len(beta)} rows: a model has a gate or has none.")
-        predictions[name] = Predictions(logits, None if without.all() else beta)
+    predictions = {name: Predictions(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}
+    for beta in (of_variant.beta for of_variant in predictions.values()):
+        without = np.isnan(beta).sum()
+        if 0 < without < len(beta):
+            raise ValueError(f"beta is NaN in {without} of {len(beta)} rows: a model has a gate or has none.")
     return predictions
 
 
-def accuracy(predictions: Predictions, labels: np.ndarray, label_names: Sequence[str]) -> dict[str, float]:
-    """WA and UA of predictions for labels `[N]`, as fractions."""
-    result = EmotionMetric(keep_in_memory=True).compute(
-        predictions=predictions.logits.argmax(axis=-1), references=labels, label_names=list(label_names)
-    )
-    return {name: result[name] for name in ("WA", "UA")}
+def gate_values(predictions: Predictions) -> np.ndarray | None:
+    """beta `[N]`, or None where the model has no gate."""
+    return None if np.isnan(predictions.beta).any() else predictions.beta[:, 0]
 
 
 def figures_of(name: str, predictions: Predictions, labels: np.ndarray, config: TacfnConfig) -> dict[str, float]:
-    """`missing` of `measure_gate_truth`, of one name in it."""
-    # As beta would have it, but by what is there: a model without a gate has no beta.
+    """WA, UA and ECE as fractions, from predictions for "both" modalities, "audio only" or "text only"."""
     temperature = config.temperature_of(name != "text only", name != "audio only")
-    scores = class_scores(predictions.logits, temperature)
-    error = expected_calibration_error(scores, labels)
-    return {**accuracy(predictions, labels, label_names_of(config)), "ECE": error}
-
-
-def carrier_figures(rows: Dataset, beta: np.ndarray | None) -> dict[str, Any] | None:
-    """`carrier` of `measure_gate_truth`."""
-    if "carrier" not in rows.column_names:
-        return None
-    carrier = rows.with_format(None)["carrier"][:]
-    counts = {f"{name}_rows": carrier.count(name) for name in NAMES.values()}
-    if min(counts.values()) == 0:
-        return None
-    auc = None if beta is None else carrier_auc(beta, carrier)
-    return {"auc": auc, **counts, "left_out_rows": len(carrier) - sum(counts.values())}
+    result = full_metrics(*predictions, labels, label_names_of(config), temperature)
+    return {figure: result[figure] for figure in ("WA", "UA", "ECE")}
 
 
 def summarize_gate_truth(results: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """
-    The figures of one or several results of `measure_gate_truth` by short names, as means over the results: AUCs and
-    UA and ECE as fractions, rank correlations. None where a result has none.
+    Means of the figures of one or several results of `measure_gate_truth`, by short names ("audio, noise", "UA text
+    only", ...): AUCs, rank correlations, UA and ECE as fractions. None where a result has none.
     """
-    rows = []
+    found: dict[str, list[float | None]] = defaultdict(list)
     for result in results:
-        rows.append(
-            {
-                "carrier AUC": None if result["carrier"] is None else result["carrier"]["auc"],
-                **{
-                    f"{name}, {kind}": result["corruption"][name][kind]["correlation"]
-                    for kind in REPLACEMENTS
-                    for name in NAMES.values()
-                },
-                "occlusion AUC": result["occlusion"]["auc"],
-                "occlusion correlation": result["occlusion"]["correlation"],
-                **{
-                    f"{figure} {name}": figures[figure]
-                    for figure in ("UA", "ECE")
-                    for name, figures in result["missing"].items()
-                },
-            }
-        )
-    found = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        found[name] = None if None in values else float(np.mean(values))
-    return found
+        found["carrier AUC"].append((result["carrier"] or {}).get("auc"))
+        for kind in REPLACEMENTS:
+            for name, kinds in result["corruption"].items():
+                found[f"{name}, {kind}"].append(kinds[kind]["correlation"])
+        found["occlusion AUC"].append(result["occlusion"]["auc"])
+        found["occlusion correlation"].append(result["occlusion"]["correlation"])
+        for figure in ("UA", "ECE"):
+            for name, figures in result["missing"].items():
+                found[f"{figure} {name}"].append(figures[figure])
+    return {name: None if None in values else float(np.mean(values)) for name, values in found.items()}
 
 
 def format_gate_truth(result: dict[str, Any]) -> str:
-    """The result of `measure_gate_truth` as tables."""
+    """The result of `measure_gate_truth` as text for a terminal."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
@@ -375,9 +365,9 @@ def format_gate_truth(result: dict[str, Any]) -> str:
     ]
     if carrier is not None:
         others = f"; {carrier['left_out_rows']} rows with another carrier left out"
-        lines.append(f"against what carries the emotion: {auc(carrier)}{others}")
+        lines.append(f"against the modality that carries the emotion: {auc(carrier)}{others}")
     correlation = number(occlusion["correlation"])
-    lines += [f"against what hurts more when removed: {auc(occlusion)}, correlation {correlation}", ""]
+    lines += [f"against the modality that a row needs more: {auc(occlusion)}, correlation {correlation}", ""]
     missing = pd.DataFrame.from_dict(result["missing"], orient="index")[["WA", "UA", "ECE"]]
     lines += [missing.to_string(float_format="{:.1%}".format), ""]
     table = []

@@ -18,7 +18,7 @@ from tacfn_hf.evaluation.gate import (
     measure_gate_truth,
     measure_missing,
     occlusion_agreement,
-    replaced,
+    replace_share,
 )
 from tacfn_hf.evaluation.predictions import evaluate_split
 from tacfn_hf.training.trainer import build_trainer
@@ -152,7 +152,7 @@ def test_a_larger_share_contains_the_smaller_one(shape):
     order = rng.permutation(size)
     before = np.zeros(shape)
     for share in (0, 0.2, 0.25, 0.5, 0.9, 1):
-        now = replaced(h, by, order, share)
+        now = replace_share(h, by, order, share)
         changed = now.any(axis=1) if shape[0] > 1 else now[0]
         assert changed.sum() == round(share * size)
         if shape[0] > 1:

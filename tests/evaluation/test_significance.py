@@ -12,24 +12,36 @@ def figures(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"WA": (predictions == labels).mean(), "UA": ua}
 
 
-def test_equals_all_exchanges_of_a_small_sample():
-    generator = np.random.default_rng(0)
+@pytest.mark.parametrize("groups", [None, [5, 7, 7, 1, 1, 1, 2, 3, 3, 9]], ids=["utterances", "groups"])
+def test_equals_all_exchanges_of_a_small_sample(groups):
+    """So few exchanges are made one by one, and p is exact."""
+    generator = np.random.default_rng(1)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
-    predictions = generator.integers(0, 3, size=(2, 3, 10))  # models, seeds, utterances
-    predictions[0] = np.where(generator.random((3, 10)) < 0.6, labels, predictions[0])
-    result = paired_permutation_test(*(predictions == labels), labels, num_draws=50_000)
+    predictions = generator.integers(0, 3, size=(2, 2, 10))  # models, seeds, utterances
+    predictions[0] = np.where(generator.random((2, 10)) < 0.6, labels, predictions[0])
+    result = paired_permutation_test(*(predictions == labels), labels, groups)
 
-    first, second = (figures(p, labels) for p in predictions)
-    draws = []
-    for exchanged in itertools.product([False, True], repeat=10):
-        both = np.where(np.array(exchanged), predictions[::-1], predictions)
-        one, other = (figures(p, labels) for p in both)
-        draws.append([abs(one[name] - other[name]) for name in ("WA", "UA")])
-    for i, name in enumerate(("WA", "UA")):
-        difference = first[name] - second[name]
-        p = np.mean(np.array(draws)[:, i] >= abs(difference) - 1e-9)
-        assert np.isclose(result[name]["difference"], difference)
-        assert abs(result[name]["p"] - p) < 4 * np.sqrt(p * (1 - p) / 50_000) + 1e-4
+    units = np.unique(np.arange(10) if groups is None else groups, return_inverse=True)[1]
+    exchanges = np.array(list(itertools.product([False, True], repeat=units.max() + 1)))[:, units]
+    right = predictions == labels
+    one, other = (np.where(exchanges[:, None], right[1 - i], right[i]).mean(axis=1) for i in (0, 1))  # [draws, 10]
+    differences = {
+        "WA": (one - other).mean(axis=1),
+        "UA": np.mean([(one - other)[:, labels == label].mean(axis=1) for label in range(3)], axis=0),
+    }
+    first, second = (figures(of_model, labels) for of_model in predictions)
+    for name, drawn in differences.items():
+        assert np.isclose(drawn[0], first[name] - second[name])  # the exchange of nothing
+        assert np.isclose(result[name]["difference"], drawn[0])
+        assert np.isclose(result[name]["p"], np.mean(np.abs(drawn) >= abs(drawn[0]) - 1e-9))
+        assert 0.01 < result[name]["p"] < 0.5
+
+
+def test_draws_are_those_of_the_seed():
+    right, other = np.random.default_rng(5).random((2, 300)) < np.array([[0.72], [0.65]])
+    labels = np.arange(300) % 4
+    found = [paired_permutation_test(right, other, labels, seed=seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
 
 
 def test_p_is_even_where_the_models_are_alike():
