@@ -1,4 +1,4 @@
-"""Audio in any of its usual forms becomes one mono waveform at the rate that the encoder wants."""
+"""Audio in any of its usual forms becomes one mono waveform at the sampling rate of the encoder."""
 
 import numbers
 import os
@@ -16,7 +16,7 @@ try:
 except ImportError:
     soxr = None
 
-MAX_CHANNELS = 32  # of an array; more are rather a batch, or a spectrogram
+MAX_CHANNELS = 32  # of an array; one with more is a batch or a spectrogram
 
 
 def load_audio(
@@ -28,37 +28,38 @@ def load_audio(
     name: str = "audio",
 ) -> np.ndarray:
     """
-    Decodes audio, mixes its channels to one by their mean, and resamples it (soxr, high quality).
+    Decodes audio, averages its channels, and resamples it (soxr, high quality).
 
-    What a file is, its content says, not its name. libsndfile reads WAV, AIFF, FLAC, AU, CAF, W64, RF64, SPHERE and
-    its other formats of exact length. PyAV (FFmpeg) reads MP3, MP2, AAC, AC-3, Ogg and Opus, mp4, m4a, mov and 3gp,
-    webm and mkv, avi, AMR, WMA, MPEG, flv, APE, TTA and WavPack, to their last frame, and FLAC from a pipe.
+    The content of a file decides its format, not its name. libsndfile reads WAV, AIFF, FLAC, AU, CAF, W64, RF64, SPHERE
+    and other formats whose length is exact. PyAV (FFmpeg) reads MP3, MP2, AAC, AC-3, Ogg, Opus, mp4, m4a, mov, 3gp,
+    webm, mkv, avi, AMR, WMA, MPEG, flv, APE, TTA and WavPack up to the last frame, and FLAC from a pipe.
 
-    A codec's delay and padding are taken off where the file states them: MP3 with a LAME or Info frame, Opus, Vorbis,
-    mp4 and its relatives. Elsewhere they stay: MP3 without that frame, MP2, AAC in ADTS or mkv, AMR, AC-3.
+    The delay and padding of a codec are removed if the file states them: MP3 with a LAME or Info frame, Opus, Vorbis,
+    mp4 and its relatives. They are kept in MP3 without such a frame, MP2, AAC in ADTS or mkv, AMR and AC-3.
 
-    A file that was cut off is an error where the file states its size or its end (WAV, AIFF, FLAC, mp4, mkv, flv, avi,
-    MP3 with a Xing or Info frame, and others), or where the decoder finds half a frame (AAC, AC-3, FLAC). MP3 without
-    that frame, MP2, AMR, Ogg, MPEG, WMA, an mp4 in fragments, and what came through a pipe do not say it: they are read
-    as far as they go, and a page of Ogg, up to a second, or a block of mkv that is not whole is lost. In these, except
-    in Ogg, damage in the middle can go unnoticed too.
+    A file that was cut off is an error if it states its size or its end (WAV, AIFF, FLAC, mp4, mkv, flv, avi, MP3 with
+    a Xing or Info frame, and others), or if the decoder finds half a frame (AAC, AC-3, FLAC). The other formats do not
+    show a cut: MP3 without such a frame, MP2, AMR, Ogg, MPEG, WMA, fragmented mp4, and files from a pipe. They are read
+    as far as possible, without an incomplete last page of Ogg (up to a second) or block of mkv. Except in Ogg, damage
+    in the middle of such a file can also stay unnoticed.
 
     Args:
         audio: a path; the bytes of a file; samples as array, tensor or list, `[S]`, or 2-D with the channels on the
             shorter axis, floats within [-1, 1] or int16 / int32 / uint8; a `datasets` struct `{"bytes", "path"}` or
             `{"array", "sampling_rate"}`, or its decoder object.
         target_rate: Hz.
-        sampling_rate: Hz, of samples; a file or a struct knows its own.
-        max_seconds: longer audio is an error, or is cut with `truncation`.
-        name: what messages call it.
+        sampling_rate: Hz, of audio given as samples. Files and structs state their own.
+        max_seconds: the longest audio that is allowed; None: any.
+        truncation: cut longer audio. Without it longer audio is an error.
+        name: what messages call the audio.
 
     Returns:
         float32 `[S]` at `target_rate`.
 
     Raises:
-        AudioError: a file that is missing or can't be decoded whole; no samples, or NaN or infinite ones; channels
-            that cancel each other; too many dimensions, seconds, or no usable rate.
-        TypeError: none of the forms above, or `truncation` is no bool.
+        AudioError: the file is missing or can't be decoded completely; there are no samples, or NaN or infinite ones;
+            channels cancel each other; there are too many dimensions or seconds; the sampling rate can't be used.
+        TypeError: `audio` has none of the forms above, or `truncation` is not a bool.
         ImportError: soundfile, av or soxr is needed and not installed.
     """
     if truncation not in (True, False):
@@ -100,7 +101,7 @@ def load_audio(
 
 
 def named(audio: Any, name: str) -> str:
-    """`name` with the path of the audio, where it has one; a path of more than `MAX_PATH` characters is shortened."""
+    """`name` and the path of the audio if it has one. A path of more than `MAX_PATH` characters is shortened."""
     path = audio.get("path") if isinstance(audio, Mapping) else audio
     if not isinstance(path, str | os.PathLike):
         return name
@@ -109,7 +110,17 @@ def named(audio: Any, name: str) -> str:
 
 
 def as_samples(audio: Any, name: str) -> np.ndarray:
-    """Samples `[S]` or channels by samples, in either order, as float32 `[S]` of one channel."""
+    """
+    Samples in an array, tensor or list as float32 `[S]` of one channel.
+
+    Args:
+        audio: `[S]`, or 2-D with the channels on the shorter axis.
+        name: what messages call the audio.
+
+    Raises:
+        AudioError: the shape or the type of the numbers can't be used.
+        TypeError: `audio` does not hold numbers.
+    """
     if isinstance(audio, torch.Tensor):
         array = audio.detach().cpu().float().numpy() if audio.is_floating_point() else audio.cpu().numpy()
     elif isinstance(audio, np.ndarray) or (
@@ -149,7 +160,12 @@ def as_samples(audio: Any, name: str) -> np.ndarray:
 
 
 def check_rate(rate: Any, name: str) -> int:
-    """The sampling rate as an integer, or an error."""
+    """
+    The sampling rate in Hz as an integer.
+
+    Raises:
+        AudioError: it is not a whole number from 1000 to 768000.
+    """
     if rate is None:
         raise AudioError(f"{name} is given as samples without sampling_rate: say how many a second they are, in Hz.")
     rate = rate.item() if isinstance(rate, np.ndarray | torch.Tensor) and rate.ndim == 0 else rate

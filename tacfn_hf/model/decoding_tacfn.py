@@ -1,4 +1,4 @@
-"""The samples of an audio file: what is exact by its format by libsndfile, everything else by PyAV."""
+"""Decodes audio files: formats whose length is exact with libsndfile, all others with PyAV."""
 
 import io
 import os
@@ -18,40 +18,41 @@ try:
 except ImportError:
     av = None
 
-# From here on a size in a header means that the writer did not know it, as in a pipe.
+# A size in a header from here on means that the writer did not know the size, as in a pipe.
 UNKNOWN_SIZE = 0x7FFF0000
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's
-# libsndfile takes wav, AIFF, W64 and RF64 files that were cut off as shorter ones, and only its log tells.
+# libsndfile reads WAV, AIFF, W64 and RF64 files that were cut off as shorter files. Only its log shows the cut.
 ANNOUNCED_AND_FOUND = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-EMPTY = re.compile(r"^data : 0\n\*\*\*", re.MULTILINE)  # behind which there is what libsndfile does not understand
+EMPTY = re.compile(r"^data : 0\n\*\*\*", re.MULTILINE)  # no samples by the header, and unknown bytes behind it
 CUT_OFF = "does not match value from 'ds64'"
-# Codecs for which libsndfile only estimates how many samples there are, or which it knows in few containers.
+# Codecs whose number of samples libsndfile estimates, or which it reads in few containers only.
 LOSSY = ("MPEG_LAYER", "VORBIS", "OPUS")
-# FFmpeg's names of what it is let open. Its other formats include playlists, which open further files.
+# FFmpeg's names of the formats that it may open. Others include playlists, which open further files.
 FORMATS = "aac,ac3,amr,ape,asf,avi,caf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,wav,wv"
-# Of these, the ones whose header states when the audio ends, or, second, when the longest track does.
+# Formats whose header states the end of the audio, and those whose header states the end of the longest track.
 STATES_END = {"ape", "caf", "flac", "mov", "tta", "wav", "wv"}
 STATES_END_OF_ALL = {"flv", "matroska"}
-MAX_SHORT = 0.1  # seconds by which such a header may exceed its audio: it can count a codec's delay and padding
+MAX_SHORT = 0.1  # seconds by which such a header may exceed the audio, since it can include delay and padding
 LFS_POINTER = b"version https://git-lfs"
 LONGER = "raise that, or cut it with truncation=True."
-MAX_PATH = 200  # characters of a path that a message shows
-CANCELLED = 0.01  # of the variance that the mean of unrelated channels would have
-BLOCK = 2**20  # samples that are mixed at a time
+MAX_PATH = 200  # characters; longer paths are shortened in messages
+CANCELLED = 0.01  # share of the variance that the mean of unrelated channels has
+BLOCK = 2**20  # samples that are averaged at a time
 
 
 class AudioError(ValueError):
-    """Audio that can't be used; the message says which and why."""
+    """Audio that can't be used. The message says which audio, and why."""
 
 
 def audio_seconds(audio: str | os.PathLike | bytes | memoryview | BinaryIO, name: str = "audio") -> float:
     """
-    How long a file is, as `load_audio` would read it. Of formats that libsndfile reads, its header says so; others are
-    decoded, since their headers may estimate.
+    The duration of a file in seconds, as `load_audio` reads it.
+
+    It is taken from the header for formats that libsndfile reads. Others are decoded, since their headers may estimate.
 
     Args:
         audio: a path, the bytes of a file, or an open file.
-        name: what messages call it.
+        name: what messages call the file.
 
     Raises:
         AudioError, TypeError, ImportError: as `load_audio`.
@@ -71,7 +72,11 @@ def audio_seconds(audio: str | os.PathLike | bytes | memoryview | BinaryIO, name
 def decode(
     file: str | os.PathLike | bytes | bytearray | memoryview, max_seconds: float | None, truncation: bool, name: str
 ) -> tuple[np.ndarray, int]:
-    """Mono samples and the rate of a file or its bytes."""
+    """
+    Mono samples, float32 `[S]`, and the sampling rate in Hz of a file or its bytes.
+
+    `max_seconds`, `truncation`, `name` and the errors are those of `load_audio`.
+    """
     with open_audio(file, name) as stream:
         sound = open_exact(stream, name)
         if sound is None:
@@ -89,7 +94,13 @@ def decode(
 
 
 def open_audio(file: Any, name: str) -> BinaryIO:
-    """A file to read of a path, of bytes, or of an open file; or an error where it is none, empty or a pointer."""
+    """
+    Opens a path, bytes or an open file for reading.
+
+    Raises:
+        AudioError: there is no such file, it can't be read, it is empty, or it is a Git LFS pointer.
+        TypeError: `file` is something else.
+    """
     if isinstance(file, bytes | bytearray | memoryview):
         stream: BinaryIO = io.BytesIO(file)
     elif hasattr(file, "read"):
@@ -121,11 +132,17 @@ def open_audio(file: Any, name: str) -> BinaryIO:
 
 
 def open_exact(stream: BinaryIO, name: str) -> Any:
-    """The `SoundFile` of a file whose length is exact; None where PyAV has to read it."""
+    """
+    The `SoundFile` of a stream whose length is exact. None: PyAV has to read it.
+
+    Raises:
+        AudioError: the stream is a SPHERE file in a compressed form.
+        ImportError: soundfile is not installed.
+    """
     if soundfile is None:
         raise ImportError(f"{name} is a file to decode: pip install soundfile (and libsndfile, where it lacks one).")
     try:
-        # Not the path: where `._name` lies beside `name`, as a Mac leaves it, libsndfile takes it for another kind.
+        # The stream and not the path: beside a file `._name`, as a Mac leaves it, libsndfile mistakes the format.
         sound = soundfile.SoundFile(stream)
     except soundfile.SoundFileError as error:
         stream.seek(0)
@@ -143,7 +160,12 @@ def open_exact(stream: BinaryIO, name: str) -> Any:
 
 
 def check_whole(sound: Any, name: str) -> None:
-    """An AudioError where the header of a `SoundFile` announces more than the file holds."""
+    """
+    Checks that a `SoundFile` holds as much as its header states.
+
+    Raises:
+        AudioError: it holds less, or its header was never completed.
+    """
     if sound.frames == 0 and EMPTY.search(sound.extra_info):
         raise AudioError(
             f"{name} has a header that was never completed: it announces no audio, and more bytes follow. Write it "
@@ -155,7 +177,7 @@ def check_whole(sound: Any, name: str) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """What libsndfile says of an error."""
+    """The message of an error of libsndfile."""
     return getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
 
 
@@ -172,7 +194,11 @@ def damaged(name: str, count: int, rate: int | None) -> AudioError:
 def decode_compressed(
     stream: BinaryIO, max_seconds: float | None, truncation: bool, name: str
 ) -> tuple[np.ndarray, int]:
-    """Mono samples and the rate of what `compressed_frames` reads."""
+    """
+    Mono samples, float32 `[S]`, and the sampling rate in Hz of a stream that PyAV reads.
+
+    Frames behind `max_seconds` are not decoded. Errors are those of `compressed_frames` and `mixed`.
+    """
     rate = 1
 
     def pieces() -> Iterator[np.ndarray]:
@@ -184,7 +210,7 @@ def decode_compressed(
             for piece in to_float.resample(frame):
                 yield piece.to_ndarray()[:, :samples].T
             count += samples
-            if max_seconds is not None and count / rate > max_seconds:  # the rest can stay packed
+            if max_seconds is not None and count / rate > max_seconds:  # the rest need not be decoded
                 if not truncation:
                     raise AudioError(f"{name} is longer than max_audio_seconds {max_seconds:g}: {LONGER}")
                 return
@@ -193,7 +219,7 @@ def decode_compressed(
 
 
 class Nameless:
-    """A stream without its name, from whose suffix PyAV would guess what it is."""
+    """A stream without a name, so that PyAV does not guess the format from its suffix."""
 
     def __init__(self, stream: BinaryIO):
         self.read, self.seek, self.tell = stream.read, stream.seek, stream.tell
@@ -201,11 +227,15 @@ class Nameless:
 
 def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
     """
-    The decoded frames of the first audio track, each with how many of its samples count.
+    Decodes the first audio track of a stream.
+
+    Yields:
+        Frames of PyAV, each with the number of its samples that are audio and not padding.
 
     Raises:
-        AudioError: not one of `FORMATS`, no audio, damage that the decoder or the container reports, an earlier end
-            than a header states, a gap in Ogg, or a rate or layout that changes.
+        AudioError: the format is none of `FORMATS`; there is no audio; the decoder or the container reports damage; the
+            audio ends before the end that the header states; a page of Ogg is missing; the sampling rate or the number
+            of channels changes.
     """
     if av is None:
         raise AudioError(f"{name} can't be decoded as audio by libsndfile: for mp3, m4a and others, pip install av.")
@@ -225,7 +255,7 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
             if "avi" in kinds and stated_riff(stream) > stream_size(stream):
                 raise cut_off(name)
             vorbis = "ogg" in kinds and track.codec_context.name == "vorbis"
-            if vorbis:  # FFmpeg takes too much or too little off the end of a file of one page
+            if vorbis:  # FFmpeg removes too much or too little at the end of a file of one page
                 track.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
             for packet in container.demux() if kinds & STATES_END_OF_ALL else container.demux(track):
                 pts = packet.pts or 0
@@ -242,7 +272,7 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
                 if packet.is_corrupt:
                     raise damaged(name, count, rate)
                 for frame in packet.decode():
-                    if vorbis and packet is first:  # half of a window, which is not audio yet
+                    if vorbis and packet is first:  # half of a window, which is no audio yet
                         continue
                     if frame.is_corrupt:
                         raise damaged(name, count, rate)
@@ -276,7 +306,15 @@ def compressed_frames(stream: BinaryIO, name: str) -> Iterator[tuple[Any, int]]:
 
 
 def is_short(container: Any, track: Any, end: float, length_of_all: float) -> bool:
-    """Whether a header states more, of the track or of all together, than was found, in seconds."""
+    """
+    Whether the header of a container states more audio than was found.
+
+    Args:
+        container: PyAV's.
+        track: the audio track.
+        end: where the audio ended, in seconds.
+        length_of_all: from the start of the first to the end of the last packet of all tracks, in seconds.
+    """
     kinds = set(container.format.name.split(","))
     if kinds & STATES_END_OF_ALL:
         return length_of_all + MAX_SHORT < (container.duration or 0) / av.time_base
@@ -284,13 +322,13 @@ def is_short(container: Any, track: Any, end: float, length_of_all: float) -> bo
 
 
 def stated_riff(stream: BinaryIO) -> int:
-    """The size of an avi file in bytes by its header; 0 where its writer did not know it."""
+    """The size of an avi file in bytes that its header states. 0: its writer did not know it."""
     size = 8 + int.from_bytes(peek(stream, 4, 8), "little")
     return size if size < UNKNOWN_SIZE else 0
 
 
 def stream_size(stream: BinaryIO) -> int:
-    """The bytes of a stream, which stays where it is."""
+    """The size of a stream in bytes. The stream keeps its position."""
     place = stream.tell()
     size = stream.seek(0, os.SEEK_END)
     stream.seek(place)
@@ -298,17 +336,17 @@ def stream_size(stream: BinaryIO) -> int:
 
 
 def stated_frames(stream: BinaryIO, start: int) -> int:
-    """How many frames an MP3 file says that it has, in the Xing or Info frame that ends at byte `start`."""
+    """The number of frames of an MP3 file by the Xing or Info frame that ends at byte `start`. 0: there is none."""
     head = peek(stream, max(0, start - 2000), start)  # a frame is shorter
     place = max(head.rfind(b"Xing"), head.rfind(b"Info"))
-    # The name stands behind the frame's header and side information, whose size depends on version and channels.
+    # "Xing" or "Info" follows the header and the side information, whose size depends on version and channels.
     if not any(place >= k and head[place - k : place - k + 2] >= b"\xff\xe0" for k in (13, 21, 36)):
         return 0
     return int.from_bytes(head[place + 8 : place + 12]) if head[place + 7] & 1 else 0
 
 
 def peek(stream: BinaryIO, start: int, stop: int) -> bytes:
-    """The bytes from `start` to `stop` of a stream, which stays where it is."""
+    """The bytes from `start` to `stop` of a stream. The stream keeps its position."""
     place = stream.tell()
     stream.seek(start)
     data = stream.read(stop - start)
@@ -318,10 +356,10 @@ def peek(stream: BinaryIO, start: int, stop: int) -> bytes:
 
 def mixed(pieces: Iterable[np.ndarray], name: str) -> np.ndarray:
     """
-    The mean of the channels of pieces `[n, C]`, one behind the other: float32 `[S]`.
+    Averages the channels of consecutive pieces `[n, C]` of one recording: float32 `[S]`.
 
     Raises:
-        AudioError: channels that cancel each other, as where one is the negative of the other.
+        AudioError: channels cancel each other, as when one is the negative of the other.
     """
     means, count = [], 0
     sums: Any = 0.0
@@ -331,9 +369,9 @@ def mixed(pieces: Iterable[np.ndarray], name: str) -> np.ndarray:
             every = np.column_stack([block, means[-1]]).astype(np.float64)
             sums = sums + np.stack([every.sum(axis=0), np.square(every).sum(axis=0)])
             count += len(block)
-    if count and np.isfinite(sums).all():  # else a later check says where it is not
+    if count and np.isfinite(sums).all():  # otherwise a later check names the place
         *variances, variance = sums[1] / count - (sums[0] / count) ** 2  # of each channel, and of their mean
-        # Unrelated channels give a mean of 1/C^2 of their variance; of those that agree it is more.
+        # The mean of C unrelated channels has 1/C of their mean variance, that of similar channels has more.
         if variance < CANCELLED * sum(variances) / len(variances) ** 2:
             raise AudioError(
                 f"{name} has {len(variances)} channels that cancel each other: their mean is silent. Give one of them, "
@@ -343,7 +381,7 @@ def mixed(pieces: Iterable[np.ndarray], name: str) -> np.ndarray:
 
 
 def blocks(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Pieces `[n, C]`, joined or divided into some of about `BLOCK` samples."""
+    """Joins or divides pieces `[n, C]` so that each has about `BLOCK` samples."""
     waiting, count = [], 0
     for piece in pieces:
         for start in range(0, len(piece), BLOCK):
@@ -357,7 +395,12 @@ def blocks(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def check_seconds(samples: int, rate: int, max_seconds: float | None, truncation: bool, name: str) -> int:
-    """How many of the samples are allowed; an AudioError where that is not all, unless it may be cut."""
+    """
+    The number of samples that `max_seconds` allows.
+
+    Raises:
+        AudioError: there are more, and `truncation` is False.
+    """
     if max_seconds is None or samples / rate <= max_seconds:  # not samples <= max_seconds * rate, which is rounded
         return samples
     if not truncation:

@@ -1,12 +1,20 @@
-"""What made the features of a modality: written down with them, and compared wherever they meet a model."""
+"""The provenance of features, which encoder made them how: compared wherever features meet a model."""
 
 from typing import Any
 
 
 def check_provenance(made: dict[str, Any] | None, wanted: dict[str, Any] | None, source: str, target: str) -> None:
     """
-    Raises a ValueError that names both where the features of `source` were made by another encoder, revision, layer or
-    dtype than those that `target` was trained on. None says nothing, as for features that were imported.
+    Checks that a model gets features of the kind that it was trained on.
+
+    Args:
+        made: the provenance of the features: encoder, revision, layer, dtype. None: unknown, as for imported features.
+        wanted: the provenance of the features in training. None: unknown.
+        source: what messages call the features.
+        target: what messages call the model.
+
+    Raises:
+        ValueError: both are known and differ.
     """
     if made is not None and wanted is not None and identity(made) != identity(wanted):
         raise ValueError(
@@ -16,7 +24,7 @@ def check_provenance(made: dict[str, Any] | None, wanted: dict[str, Any] | None,
 
 
 def identity(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What has to be equal. A folder's name may differ from machine to machine, the hash of its files may not."""
+    """The part of a provenance that has to be equal. A folder may have another name on another machine."""
     by_hash = str(provenance.get("revision")).startswith("sha256:")
     return {name: value for name, value in provenance.items() if not (by_hash and name == "encoder")}
 

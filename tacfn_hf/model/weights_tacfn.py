@@ -1,4 +1,4 @@
-"""Weights are read from safetensors files of their own repository, and from nothing that a file in it names besides."""
+"""Weights are safetensors files in their own repository; other files that the repository names are refused."""
 
 import json
 import os
@@ -14,16 +14,18 @@ def check_weights(
     name: str | os.PathLike, config: PreTrainedConfig | None = None, variant: str | None = None, **where
 ) -> None:
     """
-    `use_safetensors=True` alone lets a config or an index of shards name a pickle, or a file in another folder.
+    Checks the names of weight files in a config and in an index of shards.
+
+    `use_safetensors=True` alone is not enough: both can name a pickle, or a file in another folder.
 
     Args:
         name: a Hub id or a folder.
-        config: where it is known.
+        config: the config, if it was read already.
         variant: as in `from_pretrained`.
         where: `revision`, `subfolder`, `token`, `cache_dir` and the like, of `from_pretrained`.
 
     Raises:
-        ValueError: weights that are no safetensors files beside the index.
+        ValueError: a name is not that of a safetensors file in the same folder.
     """
     named = [getattr(config, "transformers_weights", None)]
     index_name = SAFE_WEIGHTS_INDEX_NAME

@@ -242,13 +242,11 @@ def test_bad_samples(given, message):
 @pytest.mark.parametrize(
     "rate", [0, -1, -16000, 999, 16000.5, "16000", True, 10**9, float("nan"), float("inf"), [16000], 16000j]
 )
-@pytest.mark.parametrize("given", [WAVEFORM, WAVEFORM.tolist(), torch.from_numpy(WAVEFORM)], ids=["np", "list", "pt"])
-def test_bad_sampling_rates(rate, given):
-    with pytest.raises(
-        AudioError, match="The sampling_rate of audio of u7 is .*: it must be a whole number of Hz"
-    ) as e:
-        load_audio(given, RATE, sampling_rate=rate, name="audio of u7")
-    assert repr(rate) in str(e.value)
+def test_bad_sampling_rates(rate):
+    for given in (WAVEFORM, [0.0, 0.1], torch.from_numpy(WAVEFORM)):
+        with pytest.raises(AudioError, match="The sampling_rate of audio of u7 is .*: it must be a whole number") as e:
+            load_audio(given, RATE, sampling_rate=rate, name="audio of u7")
+        assert repr(rate) in str(e.value)
 
 
 def test_samples_need_a_sampling_rate():

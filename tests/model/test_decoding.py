@@ -149,7 +149,13 @@ def encoded(path: Path, samples: np.ndarray, rate: int, muxer: str, codec: str, 
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("codec", CODECS, ids=[codec[0] for codec in CODECS])
+QUICK = ("wav", "flac", "mp3", "m4a", "webm", "ogg, Opus")
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [pytest.param(codec, id=codec[0], marks=[] if codec[0] in QUICK else pytest.mark.slow) for codec in CODECS],
+)
 def test_every_codec_gives_what_went_in_and_its_cuts_are_known(tmp_path, codec):
     _, muxer, encoder, options, delay, tells = codec
     for rate in RATES.get(encoder, (16000, 44100)):
@@ -271,6 +277,7 @@ def test_audio_that_starts_late_or_pauses_is_not_cut_off(tmp_path, name, codec, 
     assert len(load_audio(tmp_path / name, rate)) == pytest.approx(rate, abs=4000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["aac", "libmp3lame"])
 @pytest.mark.parametrize("rate", [8000, 11025])
 @pytest.mark.parametrize("muxer", ["matroska", "avi"])

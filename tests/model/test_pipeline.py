@@ -100,6 +100,21 @@ def test_scores_are_those_of_the_temperatures(recognizer, folder, processor, alo
     assert used == set(settings.values())
 
 
+def test_the_temperature_goes_by_what_is_there_and_not_by_beta(folder, processor, monkeypatch):
+    """A gate may give a beta of exactly 1 to a sample that has text."""
+    model = TacfnForSequenceClassification.from_pretrained(
+        folder, temperatures={"both": 2.0, "audio": 9.0, "text": 9.0}
+    ).eval()
+    with torch.no_grad():
+        output = model(**processor(text=INPUTS[0]["text"], audio=INPUTS[0]["audio"]))
+    output.beta = torch.ones(1, 1)
+    monkeypatch.setattr(model, "forward", lambda **features: output)
+    found = pipeline(TASK, model=model, processor=processor, device="cpu")(INPUTS[0])
+    assert found["beta"] == 1.0
+    scores = {row["label"]: row["score"] for row in found["scores"]}
+    assert np.allclose([scores[label] for label in LABELS], (output.logits[0] / 2.0).softmax(-1).numpy(), atol=1e-6)
+
+
 def rate(given: dict) -> dict:
     return {name: given[name] for name in ("sampling_rate",) if name in given}
 

@@ -17,10 +17,12 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor, AutoTok
 from utterances import AUDIOS, RATE, TEXTS, assert_same, difference, features_of, waveform
 
 from tacfn_hf import TacfnProcessor
+from tacfn_hf.model import encoders_tacfn
 
 
-@pytest.mark.parametrize("special", [True, False])
-@pytest.mark.parametrize("layer", [-1, 2, 1, 0, -3, [0, 2], [1, -1], [0, 1, 2]])
+@pytest.mark.parametrize(
+    ("layer", "special"), [(-1, True), (-1, False), (1, True), (-3, True), ([0, 2], True), ([1, -1], False)]
+)
 def test_text_features_are_those_of_plain_transformers(encoders, layer, special):
     processor = TacfnProcessor.from_encoders(*encoders, text_layer=layer, add_special_tokens=special)
     tokenizer, model = AutoTokenizer.from_pretrained(encoders[0]), AutoModel.from_pretrained(encoders[0]).eval()
@@ -35,7 +37,7 @@ def test_text_features_are_those_of_plain_transformers(encoders, layer, special)
         assert (tokenizer.cls_token_id in ids[0]) == special
 
 
-@pytest.mark.parametrize("layer", [-1, 3, 2, 1, 0, -4, [0, 3], [1, -1]])
+@pytest.mark.parametrize("layer", [-1, 2, 0, [0, 3], [1, -1]])
 def test_audio_features_are_those_of_plain_transformers(encoders, layer):
     processor = TacfnProcessor.from_encoders(*encoders, audio_layer=layer)
     extractor, model = AutoFeatureExtractor.from_pretrained(encoders[1]), AutoModel.from_pretrained(encoders[1]).eval()
@@ -106,6 +108,21 @@ def test_the_weights_are_no_part_of_the_processor(encoders, processor, batch):
         assert copied.audio_encoder is processor.audio_encoder
         assert copied.text_encoder is processor.text_encoder
         assert_same(copied(text=TEXTS, audio=AUDIOS, sampling_rate=RATE), batch)
+
+
+def test_onednn_is_for_whoever_asks_and_not_saved(encoders, batch, tmp_path, monkeypatch):
+    asked = []
+    encode = encoders_tacfn.matrix_product
+    monkeypatch.setattr(encoders_tacfn, "matrix_product", lambda use: asked.append(use) or encode(use))
+    with_it = TacfnProcessor.from_encoders(*encoders, use_onednn=encoders_tacfn.has_onednn())
+    with_it.save_pretrained(tmp_path)
+    loaded = TacfnProcessor.from_pretrained(tmp_path)
+    again = TacfnProcessor.from_pretrained(tmp_path, use_onednn=encoders_tacfn.has_onednn())
+    for processor, expected in ((with_it, encoders_tacfn.has_onednn()), (loaded, False), (again, with_it.use_onednn)):
+        asked.clear()
+        found = processor(text=TEXTS, audio=AUDIOS, sampling_rate=RATE)
+        assert set(asked) == {expected}
+        assert all(difference(found[name], batch[name]) < 1e-5 for name in ("h_a", "h_t"))
 
 
 def test_a_token_is_neither_shown_nor_saved(encoders, tmp_path):
