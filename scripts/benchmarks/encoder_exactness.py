@@ -33,7 +33,7 @@ from transformers import (
     WavLMModel,
 )
 
-from tacfn_hf.model.encoders_tacfn import (
+from tacfn_hf.model.exact_encoders_tacfn import (
     PretrainedEncoder,
     SpeechEncoder,
     TextEncoder,

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import BertConfig, BertModel, HfArgumentParser, WavLMConfig, WavLMModel
 
-from tacfn_hf.model.encoders_tacfn import SpeechEncoder, TextEncoder, has_onednn, matrix_product
+from tacfn_hf.model.exact_encoders_tacfn import SpeechEncoder, TextEncoder, has_onednn, matrix_product
 
 
 RATE = 16_000

@@ -40,8 +40,9 @@ from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelle
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
 from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
+from tacfn_hf.training.objective import balanced_class_weights
 from tacfn_hf.training.run import calibrate
-from tacfn_hf.training.setup import balanced_class_weights, build_model, set_statistics
+from tacfn_hf.training.setup import build_model, set_statistics
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 from tacfn_hf.writing import write_json

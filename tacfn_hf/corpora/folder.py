@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 from datasets import DatasetDict, Features
 
-from ..similar_paths import find_alike, one_form
 from .corpus_files import check_no_archive, check_root, inside, lookup
 from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import AUDIO_SUFFIXES, SPLITS, build_corpus
+from .similar_paths import find_alike, one_form
 from .tables import ENCODING, TABLE_SUFFIXES, read_table
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..similar_paths import one_form
+from .similar_paths import one_form
 
 
 # Words that other programs write into a cell without a value. Here they are words: only an empty cell has no value.

@@ -10,7 +10,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Featu
 from tqdm.auto import tqdm
 
 from ..model.decoding_tacfn import AudioError, audio_seconds
-from ..similar_paths import file_near
+from .similar_paths import file_near
 from .tables import describe_counts
 
 

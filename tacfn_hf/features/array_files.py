@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from ..corpora.similar_paths import one_form
 from ..corpora.tables import NO_PICKLE, PICKLE_SUFFIXES
-from ..similar_paths import one_form
 
 
 ARRAY_SUFFIXES = {".safetensors", ".npy", ".npz"}

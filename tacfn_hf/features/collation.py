@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..model.feature_padding_tacfn import pad_features
 from ..model.modalities_tacfn import MODALITIES
-from ..model.padding_tacfn import pad_features
 
 
 @dataclass

@@ -13,8 +13,8 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from ..corpora.label_spelling import check_case, plain_label, warn_of_one_label, warn_of_words_for_nothing
+from ..corpora.similar_paths import file_near
 from ..corpora.tables import ENCODING, as_text, check_column, describe_counts, read_table
-from ..similar_paths import file_near
 from .array_files import ARRAY_SUFFIXES, FolderOfArrays, TableArray, open_source
 from .arrow_layout import feature_of, nested_array
 

@@ -18,7 +18,7 @@ from transformers.safetensors_conversion import get_conversion_pr_reference
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, is_env_variable_true
 from transformers.utils.hub import cached_file, extract_commit_hash, has_file
 
-from .encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder
+from .exact_encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder
 from .weights_tacfn import check_weights
 
 

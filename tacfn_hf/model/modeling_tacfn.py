@@ -14,7 +14,7 @@ from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalTransformer
 from .distance_tacfn import FeatureDistance
 from .inputs_tacfn import check_keywords, check_tensor, complete_inputs
-from .losses_tacfn import check_labels, count_labels, problem_type_of, sample_losses
+from .label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from .outputs_tacfn import TacfnClassifierOutput, TacfnModelOutput
 from .pipeline_tacfn import CUSTOM_PIPELINES
 from .standardization_tacfn import FeatureStandardizer

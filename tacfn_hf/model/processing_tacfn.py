@@ -15,7 +15,8 @@ from transformers.utils.hub import cached_file
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
-from .encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
+from .exact_encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
+from .feature_padding_tacfn import pad_features
 from .loading_tacfn import (
     DTYPES,
     ENCODER_FOLDERS,
@@ -27,7 +28,6 @@ from .loading_tacfn import (
     load_part,
     resolve_layer,
 )
-from .padding_tacfn import pad_features
 from .utterances_tacfn import as_audio_list, as_list, is_blank
 
 

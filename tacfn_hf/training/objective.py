@@ -1,15 +1,34 @@
-"""What training minimises: the classifier's loss, the losses of one modality, and the gate's."""
+"""What training minimises: the classifier's loss, the losses of one modality, the gate's, and class weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..model.inputs_tacfn import complete_inputs
-from ..model.losses_tacfn import check_labels, count_labels, problem_type_of, sample_losses
+from ..model.label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
+
+
+def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
+    """
+    A weight for each of the C classes, `N / (C * n_c)` for a class with n_c of the N labels: their mean over the labels
+    is 1.
+
+    Raises:
+        ValueError: a class without a label, by its name.
+    """
+    counts = np.bincount(labels, minlength=len(label_names))
+    absent = [name for name, count in zip(label_names, counts, strict=True) if count == 0]
+    if absent:
+        raise ValueError(
+            f"No training row has the label {', '.join(absent)}: balanced class weights need every class; give "
+            'class_weights "none", or a dataset without these names.'
+        )
+    return [float(weight) for weight in len(labels) / (len(label_names) * counts)]
 
 
 @dataclass

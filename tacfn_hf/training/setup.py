@@ -1,7 +1,6 @@
-"""What training starts from: a new network or a checkpoint, with its statistics, class weights and processor."""
+"""What training starts from: a new network or a checkpoint, with its statistics and processor."""
 
 import os
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,24 +33,6 @@ def set_statistics(model: TacfnModel, train: Dataset) -> None:
         if model.config.gate_reads_distance:
             statistics = feature_covariance(averaged, modality.features, standardizer)
             getattr(model, f"{modality.name}_distance").set_statistics(*statistics)
-
-
-def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
-    """
-    A weight for each of the C classes, `N / (C * n_c)` for a class with n_c of the N labels: their mean over the labels
-    is 1.
-
-    Raises:
-        ValueError: a class without a label, by its name.
-    """
-    counts = np.bincount(labels, minlength=len(label_names))
-    absent = [name for name, count in zip(label_names, counts, strict=True) if count == 0]
-    if absent:
-        raise ValueError(
-            f"No training row has the label {', '.join(absent)}: balanced class weights need every class; give "
-            'class_weights "none", or a dataset without these names.'
-        )
-    return [float(weight) for weight in len(labels) / (len(label_names) * counts)]
 
 
 def check_features(dataset: Dataset, config: TacfnConfig, name: str) -> None:

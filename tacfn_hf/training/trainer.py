@@ -26,8 +26,7 @@ from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification
 from .arguments import TrainingOptions
-from .objective import Objective
-from .setup import balanced_class_weights
+from .objective import Objective, balanced_class_weights
 from .training_arguments import check_arguments
 
 

@@ -2,12 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from sessions import NAMES
 from torch.profiler import profile
 
 from tacfn_hf import TacfnForSequenceClassification
-from tacfn_hf.training.objective import Objective, damage
+from tacfn_hf.training.objective import Objective, balanced_class_weights, damage
 
 
 LABELS = torch.tensor([0, 1, 2, 3, -100, 1])
@@ -176,3 +178,11 @@ def test_damage_of_a_mean_is_that_of_its_positions():
     torch.testing.assert_close(h[:, 0].mean(dim=1, keepdim=True), 2.0 * (1 - share), atol=0.2, rtol=0)
     scaled = (h[:, 0] - 2.0 * (1 - share)) / (share / 20).sqrt().clamp(min=1e-6)
     assert abs(scaled.std().item() - 1) < 0.02
+
+
+def test_balanced_class_weights():
+    weights = balanced_class_weights([0, 0, 0, 1, 2, 2], NAMES)
+    assert weights == pytest.approx([2 / 3, 2.0, 1.0])
+    assert np.mean([weights[label] for label in [0, 0, 0, 1, 2, 2]]) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="No training row has the label angry"):
+        balanced_class_weights([0, 2], NAMES)

@@ -11,18 +11,10 @@ from sessions import NAMES, make, session_parts, tiny
 from tacfn_hf import TacfnConfig
 from tacfn_hf.features.collation import as_features
 from tacfn_hf.training.arguments import ModelArguments
-from tacfn_hf.training.setup import balanced_class_weights, build_model, check_features, load_model, load_processor
+from tacfn_hf.training.setup import build_model, check_features, load_model, load_processor
 
 
 torch.set_num_threads(1)  # the models are too small for more
-
-
-def test_balanced_class_weights():
-    weights = balanced_class_weights([0, 0, 0, 1, 2, 2], NAMES)
-    assert weights == pytest.approx([2 / 3, 2.0, 1.0])
-    assert np.mean([weights[label] for label in [0, 0, 0, 1, 2, 2]]) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="No training row has the label angry"):
-        balanced_class_weights([0, 2], NAMES)
 
 
 def test_feature_sizes():

@@ -128,6 +128,18 @@ def test_flags_that_change_neither_the_loss_nor_the_rows_that_are_evaluated(tmp_
     assert trainer.evaluate()["eval_UA"] == output.metrics["test_UA"]
 
 
+def test_a_step_of_eight_rows_and_four_steps_of_two_that_are_accumulated_end_with_the_same_weights(tmp_path):
+    flags = {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
+    whole, _ = first_step(tmp_path / "whole", **flags)
+    pieces, _ = first_step(tmp_path / "pieces", **flags, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    start = tiny(session_parts()["train"], hidden_dropout_prob=0.0)
+    moved = 0
+    for name, weight in whole.model.named_parameters():
+        assert torch.allclose(weight, pieces.model.get_parameter(name), atol=1e-5), name
+        moved += not torch.allclose(weight, start.get_parameter(name), atol=1e-3)
+    assert moved > 10
+
+
 def test_label_smoothing_is_that_of_the_objective_in_training_and_evaluation(tmp_path):
     trainer, loss = first_step(tmp_path, label_smoothing_factor=0.1, train_sampling_strategy="sequential")
     parts = session_parts()

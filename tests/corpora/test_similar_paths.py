@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from tacfn_hf.similar_paths import file_near, find_alike, one_form
+from tacfn_hf.corpora.similar_paths import file_near, find_alike, one_form
 
 
 def test_a_path_that_is_there_is_itself(tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModel
 
-from tacfn_hf.model.encoders_tacfn import (
+from tacfn_hf.model.exact_encoders_tacfn import (
     EXACT_WITH_PADDING,
     OneDnnProduct,
     SpeechEncoder,
