@@ -80,7 +80,7 @@ class BetaGate(nn.Module):
                 typical features have it.
 
         Returns:
-            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, which is exactly 1 or 0 only where text or audio is missing.
+            `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, which is exactly 1 or 0 where text or audio is missing.
         """
         h_a, h_t = self.normalize(h_a, h_t, mask_a, mask_t)
         a, t = masked_mean(h_a, mask_a), masked_mean(h_t, mask_t)
@@ -91,10 +91,7 @@ class BetaGate(nn.Module):
         gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
         no_a, no_t = mask_a.all(dim=1, keepdim=True), mask_t.all(dim=1, keepdim=True)
         gate = gate.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
-        # Rounding leaves 0 and 1 to samples that lack a modality, and gives them no other value.
-        limits = torch.finfo(gate.dtype)
-        beta = gate.mean(dim=-1, keepdim=True).clamp(limits.tiny, 1 - limits.eps / 2)
-        beta = beta.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
+        beta = gate.mean(dim=-1, keepdim=True)
         return gate * a + (1 - gate) * t, gate, beta
 
     def fuse_sequences(

@@ -72,18 +72,6 @@ def test_the_gate_of_a_missing_modality_is_exact(config, modality):
     torch.testing.assert_close(fused[0][~fused_mask[0]].mean(0), h_fused[0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("sure", [-200.0, 200.0])
-def test_beta_of_both_modalities_is_not_that_of_one(config, dtype, sure):
-    gate = BetaGate(config)
-    torch.nn.init.constant_(gate.mlp[-1].bias, sure)
-    mask_a, mask_t = torch.zeros(1, 5, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)
-    h_a, h_t = torch.randn(1, 5, 16, dtype=dtype), torch.randn(1, 4, 16, dtype=dtype)
-    beta = gate.to(dtype)(h_a, h_t, mask_a, mask_t)[2].item()
-    assert 0 < beta < 1
-    assert beta == pytest.approx(float(sure > 0), abs=0.01)
-
-
 def test_masked_mean_in_half_precision_sums_in_single():
     h = torch.full((1, 5000, 2), 0.1, dtype=torch.bfloat16)
     mean = masked_mean(h, torch.zeros(1, 5000, dtype=torch.bool))
