@@ -13,16 +13,17 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.safetensors_conversion import get_conversion_pr_reference
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, is_env_variable_true
 from transformers.utils.hub import cached_file, extract_commit_hash, has_file
 
-from .exact_encoders_tacfn import PretrainedEncoder, SpeechEncoder, TextEncoder
+from .exact_speech_encoders_tacfn import SPEECH_ENCODERS
+from .exact_text_encoders_tacfn import TextEncoder
+from .pretrained_encoders_tacfn import PretrainedEncoder
 from .weights_tacfn import check_weights
 
 
-SPEECH_MODEL_TYPES = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm")
 DTYPES = ("float32", "bfloat16", "float16")
 # The folders of a saved processor that hold its encoders.
 ENCODER_FOLDERS = {"audio": "audio_encoder", "text": "text_encoder"}
@@ -156,11 +157,11 @@ def load_config(source: EncoderSource, modality: str) -> PreTrainedConfig:
             "this folder holds no model" if os.path.isdir(name) else "it is no folder here, and the Hub gave no model"
         )
         raise ValueError(f"The {modality} encoder {name!r} can't be loaded, {where}: {error}") from error
-    is_speech = config.model_type in SPEECH_MODEL_TYPES
+    is_speech = config.model_type in SPEECH_ENCODERS
     if modality == "audio" and not is_speech:
         raise ValueError(
             f"The audio encoder {name!r} is a {config.model_type} model: it must be one of "
-            f"{', '.join(SPEECH_MODEL_TYPES)}."
+            f"{', '.join(sorted(SPEECH_ENCODERS))}."
         )
     if modality == "text" and (is_speech or config.is_encoder_decoder or not hasattr(config, "vocab_size")):
         raise ValueError(f"The text encoder {name!r} is a {config.model_type} model: it must be an encoder like BERT.")
@@ -284,7 +285,8 @@ def _load_encoder(
     name = source.name_or_path
     try:
         check_weights(name, config, **source.hub_arguments())
-        model, info = AutoModel.from_pretrained(
+        encoder_class = SPEECH_ENCODERS[config.model_type] if modality == "audio" else TextEncoder
+        model, info = encoder_class.model_class.from_pretrained(
             name,
             config=config,
             dtype=getattr(torch, dtype),
@@ -301,8 +303,7 @@ def _load_encoder(
             f"The weights of the {modality} encoder {name!r} are not those of its config (missing: "
             f"{', '.join(missing) or 'none'}; of another shape: {info['mismatched_keys'] or 'none'})."
         )
-    encoder = (SpeechEncoder if modality == "audio" else TextEncoder)(model, layers)
-    return encoder.requires_grad_(False).eval().to(device)
+    return encoder_class(model, layers).requires_grad_(False).eval().to(device)
 
 
 def load_part(auto_class: Any, source: EncoderSource, modality: str) -> Any:

@@ -15,7 +15,8 @@ from transformers.utils.hub import cached_file
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
-from .exact_encoders_tacfn import SpeechEncoder, TextEncoder, min_samples
+from .exact_speech_encoders_tacfn import SPEECH_ENCODERS, SpeechEncoder
+from .exact_text_encoders_tacfn import TextEncoder
 from .feature_padding_tacfn import pad_features
 from .loading_tacfn import (
     DTYPES,
@@ -113,7 +114,7 @@ class TacfnProcessor(ProcessorMixin):
 
         Args:
             text_encoder: any BERT-like encoder.
-            audio_encoder: a WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT model.
+            audio_encoder: a WavLM, wav2vec2, HuBERT, Data2VecAudio, UniSpeech-SAT or Whisper model.
             text_revision, audio_revision: branch, tag or commit on the Hub. The processor remembers the commit.
             text_layer, audio_layer: index into the encoder's hidden states (0: the input of the first layer, -1: the
                 encoder's output), or several indices, which are averaged. Layers above it are not computed.
@@ -249,7 +250,8 @@ class TacfnProcessor(ProcessorMixin):
         """
         waveform = load_audio(audio, self.sampling_rate, sampling_rate, self.max_audio_seconds, truncation, name)
         if self._min_samples is None:
-            self._min_samples = min_samples(load_config(self._source("audio"), "audio"))
+            config = load_config(self._source("audio"), "audio")
+            self._min_samples = SPEECH_ENCODERS[config.model_type].min_samples(config)
         if len(waveform) < self._min_samples:
             raise AudioError(
                 f"{named(audio, name)} has {len(waveform)} samples at {self.sampling_rate} Hz, less than a frame: the "
@@ -259,12 +261,9 @@ class TacfnProcessor(ProcessorMixin):
 
     def encode_audio(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features `[L_i, d]`, float32 on the CPU, of waveforms `[S_i]` from `load_audio`."""
-        # One by one: in a padded batch the extractor would include the padding in mean and variance.
-        values = [
-            self.feature_extractor(w, sampling_rate=self.sampling_rate, return_tensors="pt")["input_values"][0]
-            for w in waveforms
-        ]
-        return self.audio_encoder.encode(values, self.use_onednn)
+        encoder = self.audio_encoder
+        # One by one: in a padded batch an extractor would include the padding in mean and variance.
+        return encoder.encode([encoder.prepare(w, self.feature_extractor) for w in waveforms], self.use_onednn)
 
     def encode_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None

@@ -17,7 +17,7 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor, AutoTok
 from utterances import AUDIOS, RATE, TEXTS, assert_same, difference, features_of, waveform
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.model import exact_encoders_tacfn
+from tacfn_hf.model import pretrained_encoders_tacfn
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_the_weights_are_no_part_of_the_processor(encoders, processor, batch):
 
 def test_onednn_is_for_whoever_asks_and_not_saved(encoders, batch, tmp_path, monkeypatch):
     asked = []
-    encode = exact_encoders_tacfn.matrix_product
-    monkeypatch.setattr(exact_encoders_tacfn, "matrix_product", lambda use: asked.append(use) or encode(use))
-    with_it = TacfnProcessor.from_encoders(*encoders, use_onednn=exact_encoders_tacfn.has_onednn())
+    encode = pretrained_encoders_tacfn.matrix_product
+    monkeypatch.setattr(pretrained_encoders_tacfn, "matrix_product", lambda use: asked.append(use) or encode(use))
+    with_it = TacfnProcessor.from_encoders(*encoders, use_onednn=pretrained_encoders_tacfn.has_onednn())
     with_it.save_pretrained(tmp_path)
     loaded = TacfnProcessor.from_pretrained(tmp_path)
-    again = TacfnProcessor.from_pretrained(tmp_path, use_onednn=exact_encoders_tacfn.has_onednn())
+    again = TacfnProcessor.from_pretrained(tmp_path, use_onednn=pretrained_encoders_tacfn.has_onednn())
     for processor, expected in (
-        (with_it, exact_encoders_tacfn.has_onednn()),
+        (with_it, pretrained_encoders_tacfn.has_onednn()),
         (loaded, False),
         (again, with_it.use_onednn),
     ):

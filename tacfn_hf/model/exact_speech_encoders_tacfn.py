@@ -1,0 +1,298 @@
+"""Pretrained speech encoders whose features do not depend on what an utterance is batched with."""
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig, PreTrainedModel, WhisperConfig
+from transformers.models.wavlm.modeling_wavlm import WavLMAttention
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
+
+from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, matrix_product, padding_mask
+
+
+Counts = TypeVar("Counts", int, torch.Tensor)
+
+# Padded size of one batch on an accelerator. On a CPU padding costs more than batching saves.
+BATCH_SECONDS = 120
+
+# The lengths in samples [B] and in frames [B] of the batch that is being encoded; None where nothing is padded.
+# Context variables, since threads share an encoder.
+_samples: ContextVar[torch.Tensor | None] = ContextVar("samples", default=None)
+_frames: ContextVar[torch.Tensor | None] = ContextVar("frames", default=None)
+
+
+class MaskedGroupNorm(nn.GroupNorm):
+    """
+    GroupNorm with one channel per group, whose mean and variance are taken over the valid frames of each utterance.
+
+    Checkpoints with `feat_extract_norm="group"` have one such norm, behind the first convolution. It normalises over
+    time. Plain GroupNorm includes the padding, which changes every feature of a shorter utterance in a padded batch
+    (transformers#21534, fairseq#3227, pytorch/audio#2242).
+
+    Attributes:
+        kernel_size, stride: of the convolution in front of it, which turn lengths in samples into lengths in frames.
+    """
+
+    kernel_size: int
+    stride: int
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """`[B, C, T] -> [B, C, T]`. Without padding it is plain GroupNorm."""
+        samples = _samples.get()
+        if samples is None:
+            return super().forward(h)
+        lengths = (samples - self.kernel_size) // self.stride + 1
+        mask = padding_mask(lengths, h.shape[-1]).unsqueeze(1)
+        count = lengths[:, None, None]
+        x = h.float()
+        mean = x.masked_fill(mask, 0.0).sum(-1, keepdim=True) / count
+        centred = (x - mean).masked_fill_(mask, 0.0)
+        scale = (centred.square().sum(-1, keepdim=True) / count + self.eps).rsqrt() * self.weight[:, None]
+        return (centred * scale + self.bias[:, None]).to(h.dtype)
+
+
+class SdpaWavLMAttention(WavLMAttention):
+    """
+    WavLM's attention by `scaled_dot_product_attention`.
+
+    transformers uses `F.multi_head_attention_forward`, which also returns the attention weights averaged over heads.
+    """
+
+    def torch_multi_head_self_attention(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, gated_position_bias: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        """
+        Args:
+            hidden_states: `[B, L, d]`.
+            attention_mask: `[B, L]`, 1 = keep; None: nothing is padded.
+            gated_position_bias: `[B * heads, L, L]`, added to the scores.
+
+        Returns:
+            `[B, L, d]`, and None for the attention weights.
+        """
+        query, key, value = (
+            project(hidden_states).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        bias = gated_position_bias.view(query.shape[:3] + query.shape[2:3])
+        if attention_mask is not None:
+            bias = bias.masked_fill(~attention_mask.bool()[:, None, None, :], float("-inf"))
+        dropout = self.dropout if self.training else 0.0
+        output = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout)
+        return self.out_proj(output.transpose(1, 2).flatten(2)), None
+
+
+class SpeechEncoder(PretrainedEncoder):
+    """
+    A pretrained speech encoder, by one class for each family of models; see `SPEECH_ENCODERS`.
+
+    An encoder turns a waveform into its inputs with `prepare`, and inputs into features with `encode`.
+    """
+
+    @staticmethod
+    def min_samples(config: PreTrainedConfig) -> int:
+        """The smallest number of samples from which a model of this config makes a frame."""
+        raise NotImplementedError
+
+    def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> Any:
+        """
+        The inputs of one utterance for `encode`.
+
+        Args:
+            waveform: `[S]`, at the sampling rate of the feature extractor.
+            feature_extractor: the one that belongs to the model.
+        """
+        raise NotImplementedError
+
+    def encode(self, inputs: Sequence[Any], use_onednn: bool = False) -> list[torch.Tensor]:
+        """
+        Features `[L_i, d]`, float32 on the CPU, of the inputs of each utterance.
+
+        `use_onednn`: see [`OneDnnProduct`].
+        """
+        raise NotImplementedError
+
+
+def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
+    """The number of frames that a [`WaveformEncoder`] makes of `samples`. 0 or less: too few for one frame."""
+    for kernel_size, stride in zip(config.conv_kernel, config.conv_stride):
+        samples = (samples - kernel_size) // stride + 1
+    return samples
+
+
+def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """
+    Forward pre-hook of the convolution over frames `[B, C, T]` that encodes positions: sets padded frames to 0.
+
+    The convolution itself pads with 0 behind the end, so an utterance in a batch meets the same values as alone.
+    """
+    frames = _frames.get()
+    if frames is None:
+        return args
+    return (args[0].masked_fill(padding_mask(frames, args[0].shape[-1]).unsqueeze(1), 0.0),)
+
+
+class WaveformEncoder(SpeechEncoder):
+    """
+    WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT. Features are the same alone and in any padded batch.
+
+    The model is changed in place: its adapter is removed, its GroupNorm becomes a [`MaskedGroupNorm`], WavLM's
+    attention a [`SdpaWavLMAttention`], and its position convolution gets [`zero_padding`].
+
+    Raises:
+        ValueError: the model has a GroupNorm with several channels per group.
+    """
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
+        super().__init__(model, layers)
+        config = model.config
+        model.adapter, config.add_adapter = None, False  # it is for other tasks and makes fewer frames
+        for module in model.modules():
+            if isinstance(module, nn.GroupNorm):
+                if module.num_groups != module.num_channels:
+                    raise ValueError(
+                        f"The encoder has a GroupNorm of {module.num_groups} groups for {module.num_channels} "
+                        "channels: only one group per channel is supported."
+                    )
+                module.__class__ = MaskedGroupNorm
+                module.kernel_size, module.stride = config.conv_kernel[0], config.conv_stride[0]
+            elif type(module) is WavLMAttention:
+                module.__class__ = SdpaWavLMAttention
+        for module in model.encoder.pos_conv_embed.modules():
+            if isinstance(module, nn.Conv1d):
+                module.register_forward_pre_hook(zero_padding)
+
+    @staticmethod
+    def min_samples(config: PreTrainedConfig) -> int:
+        """The smallest number of samples from which a model of this config makes a frame."""
+        samples = 1
+        for kernel_size, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
+            samples = (samples - 1) * stride + kernel_size
+        return samples
+
+    def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> torch.Tensor:
+        """A waveform `[S]`, normalised on its own where the feature extractor says so."""
+        rate = feature_extractor.sampling_rate
+        return feature_extractor(waveform, sampling_rate=rate, return_tensors="pt")["input_values"][0]
+
+    def forward(self, input_values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            input_values: waveforms `[B, S]` from the feature extractor, each normalised on its own.
+            lengths: int64 `[B]`, the number of samples of each waveform. Values behind them have no influence.
+
+        Returns:
+            float32 features `[B, L, d]`, and the number of valid frames `[B]`. Features behind them are meaningless.
+        """
+        frames = frame_counts(self.model.config, lengths)
+        padded = bool((lengths < input_values.shape[1]).any())
+        attention_mask = None
+        if padded:
+            attention_mask = (~padding_mask(lengths, input_values.shape[1])).long()
+        tokens = _samples.set(lengths if padded else None), _frames.set(frames if padded else None)
+        try:
+            output = self.model(
+                input_values.to(self.model.dtype), attention_mask=attention_mask, output_hidden_states=True
+            )
+        finally:
+            _samples.reset(tokens[0])
+            _frames.reset(tokens[1])
+        return self.select(output.hidden_states), frames
+
+    @torch.no_grad()
+    def encode(self, inputs: Sequence[torch.Tensor], use_onednn: bool = False) -> list[torch.Tensor]:
+        """See [`SpeechEncoder`]. Inputs are waveforms `[S_i]`; those of similar length share a batch."""
+        features: list[torch.Tensor] = [torch.empty(0)] * len(inputs)
+        budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * 16_000
+        for batch in batches_by_length([len(w) for w in inputs], budget):
+            lengths = torch.tensor([len(inputs[i]) for i in batch])
+            padded = nn.utils.rnn.pad_sequence([inputs[i] for i in batch], batch_first=True)
+            with matrix_product(use_onednn):
+                h, frames = self(padded.to(self.device), lengths.to(self.device))
+            for i, row, count in zip(batch, h.cpu(), frames.tolist()):
+                features[i] = row[:count].clone()
+        return features
+
+
+class WhisperWithoutDecoder(WhisperPreTrainedModel):
+    """The encoder of a Whisper checkpoint, whose decoder is not loaded. It takes 30 s of audio at a time."""
+
+    _keys_to_ignore_on_load_unexpected = [r"decoder\.", r"proj_out\."]
+
+    def __init__(self, config: WhisperConfig):
+        super().__init__(config)
+        self.encoder = WhisperEncoder(config)
+        self.post_init()
+
+    def forward(self, input_features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """All hidden states `[W, 1500, d]` of log-mel spectra `[W, mel, 3000]`."""
+        return self.encoder(input_features, output_hidden_states=True).hidden_states
+
+
+class WhisperInputs(NamedTuple):
+    """The inputs of an utterance: log-mel spectra `[W, mel, 3000]` of its W windows, and its number of frames."""
+
+    spectra: torch.Tensor
+    frames: int
+
+
+class WhisperSpeechEncoder(SpeechEncoder):
+    """
+    The encoder of Whisper, with 50 frames a second: `ceil(S / 320)` frames of S samples at 16 kHz.
+
+    Whisper was trained on windows of 30 s, which are filled up with silence; so is every window here, and the frames of
+    the silence are left out. Audio longer than 30 s is encoded in windows that start every 20 s. Neighbouring windows
+    overlap by 10 s, each of which is taken from the window whose edge is farther away.
+    """
+
+    model_class = WhisperWithoutDecoder
+    window, step, frame = 480_000, 320_000, 320  # samples
+
+    @staticmethod
+    def min_samples(config: PreTrainedConfig) -> int:
+        """See [`SpeechEncoder`]."""
+        return 1
+
+    def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> WhisperInputs:
+        """The log-mel spectra of the windows of a waveform `[S]`."""
+        starts = range(0, max(len(waveform) - self.window, 0) + self.step, self.step)
+        spectra = feature_extractor(
+            [waveform[start : start + self.window] for start in starts],
+            sampling_rate=feature_extractor.sampling_rate,
+            return_tensors="pt",
+        )["input_features"]
+        return WhisperInputs(spectra, -(-len(waveform) // self.frame))
+
+    def forward(self, spectra: torch.Tensor) -> torch.Tensor:
+        """Features, float32 `[W, 1500, d]`, of log-mel spectra `[W, mel, 3000]`."""
+        return self.select(self.model(spectra.to(self.device, self.model.dtype)))
+
+    @torch.no_grad()
+    def encode(self, inputs: Sequence[WhisperInputs], use_onednn: bool = False) -> list[torch.Tensor]:
+        """See [`SpeechEncoder`]. Windows share batches, whatever the utterance."""
+        spectra = torch.cat([utterance.spectra for utterance in inputs])
+        size = 1 if self.device.type == "cpu" else BATCH_SECONDS * 16_000 // self.window
+        with matrix_product(use_onednn):
+            windows = torch.cat([self(batch).cpu() for batch in spectra.split(size)])
+        of_utterances = windows.split([len(utterance.spectra) for utterance in inputs])
+        return [self.joined(h, utterance.frames) for h, utterance in zip(of_utterances, inputs)]
+
+    def joined(self, windows: torch.Tensor, frames: int) -> torch.Tensor:
+        """The frames `[L, d]` of an utterance from those of its windows `[W, 1500, d]`."""
+        step = self.step // self.frame
+        edge = (windows.shape[1] - step) // 2  # the frames of an overlap that are left to the other window
+        parts = [h[edge if i else 0 : edge + step] for i, h in enumerate(windows[:-1])]
+        last = windows[-1][edge if parts else 0 :]
+        return torch.cat([*parts, last])[:frames].clone()
+
+
+# The class for each type of model.
+SPEECH_ENCODERS: dict[str, type[SpeechEncoder]] = {
+    **dict.fromkeys(("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm"), WaveformEncoder),
+    "whisper": WhisperSpeechEncoder,
+}

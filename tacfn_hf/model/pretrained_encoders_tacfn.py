@@ -1,0 +1,103 @@
+"""What encoders of speech and of text share: layers, batches of similar length, and oneDNN's matrix product."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from transformers import AutoModel, PreTrainedModel
+
+
+def has_onednn() -> bool:
+    """Whether this build of torch has oneDNN's linear layer."""
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+class OneDnnProduct(TorchFunctionMode):
+    """
+    `with OneDnnProduct():` computes linear layers with oneDNN's matrix product instead of MKL's. On AMD it is faster.
+
+    It applies to float32 on a CPU, in the current thread, without gradients. The modules stay as they are.
+
+    Raises:
+        ValueError: this build of torch does not have oneDNN's linear layer.
+    """
+
+    def __init__(self):
+        super().__init__()
+        if not has_onednn():
+            raise ValueError(f"use_onednn is True: torch {torch.__version__} here was built without oneDNN.")
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """What torch calls in place of each of its functions."""
+        if function is F.linear and not kwargs and args[0].device.type == "cpu" and args[0].dtype == torch.float32:
+            h, weight, *bias = args
+            return torch.ops.mkldnn._linear_pointwise(h, weight, bias[0] if bias else None, "none", [], "")
+        return function(*args, **(kwargs or {}))
+
+
+def matrix_product(use_onednn: bool) -> AbstractContextManager:
+    """The context in which an encoder runs: oneDNN's matrix product, or torch's own choice."""
+    return OneDnnProduct() if use_onednn else nullcontext()
+
+
+def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:
+    """Boolean `[B, max_length]`, True = PAD, from int64 `lengths [B]`."""
+    return torch.arange(max_length, device=lengths.device)[None] >= lengths[:, None]
+
+
+class PretrainedEncoder(nn.Module):
+    """
+    A pretrained model of transformers, and which of its layers gives the features.
+
+    Args:
+        model: the pretrained model. It is kept, not copied. It may lack the layers above those in `layers`.
+        layers: indices into the hidden states; 0 is the input of the first layer. Several layers are averaged. The last
+            index is the model's output, after the final norm that some models have.
+    """
+
+    model_class: Any = AutoModel  # its `from_pretrained` loads the weights
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
+        super().__init__()
+        if getattr(model.config, "tie_last_hidden_states", None) is None:
+            model.config.tie_last_hidden_states = True
+        self.model = model
+        self.layers = tuple(layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    def select(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The features, float32 `[B, L, d]`: the chosen layer, or the mean of the chosen layers."""
+        chosen = [hidden_states[k].float() for k in self.layers]
+        return chosen[0] if len(chosen) == 1 else torch.stack(chosen).mean(dim=0)
+
+
+def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True) -> Iterator[list[int]]:
+    """
+    Groups inputs of similar length into batches, the longest first.
+
+    Args:
+        lengths: of the inputs.
+        budget: the largest padded size of a batch, in the units of `lengths`. A batch holds at least one input.
+        padding: whether a batch may mix lengths.
+
+    Yields:
+        Indices into `lengths`. Every index comes once.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if batch:
+            longest = lengths[batch[0]]
+            if (len(batch) + 1) * longest > budget or (lengths[i] != longest and not padding):
+                yield batch
+                batch = []
+        batch.append(i)
+    if batch:
+        yield batch
