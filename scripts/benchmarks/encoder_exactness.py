@@ -33,14 +33,9 @@ from transformers import (
     WavLMModel,
 )
 
-from tacfn_hf.model.exact_encoders_tacfn import (
-    PretrainedEncoder,
-    SpeechEncoder,
-    TextEncoder,
-    has_onednn,
-    matrix_product,
-    padding_mask,
-)
+from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
+from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
+from tacfn_hf.model.pretrained_encoders_tacfn import PretrainedEncoder, has_onednn, matrix_product, padding_mask
 
 
 LARGE = {
@@ -100,7 +95,7 @@ def run(encoder: PretrainedEncoder, inputs: list[torch.Tensor], together: bool) 
     for group in [inputs] if together else [[x] for x in inputs]:
         lengths = torch.tensor([len(x) for x in group], device=encoder.device)
         output = encoder(pad_sequence(group, batch_first=True).to(encoder.device), lengths)
-        h, counts = output if isinstance(encoder, SpeechEncoder) else (output, lengths)
+        h, counts = output if isinstance(encoder, WaveformEncoder) else (output, lengths)
         features += [row[:count].cpu() for row, count in zip(h, counts.tolist())]
     return features
 
@@ -148,14 +143,14 @@ def main() -> None:
     if args.audio_encoder or args.text_encoder:
         speech = {args.audio_encoder: lambda: AutoModel.from_pretrained(args.audio_encoder)}
         text = {args.text_encoder: lambda: AutoModel.from_pretrained(args.text_encoder)}
-    work = [(name, make, SpeechEncoder) for name, make in speech.items() if name]
+    work = [(name, make, WaveformEncoder) for name, make in speech.items() if name]
     work += [(name, make, TextEncoder) for name, make in text.items() if name]
 
     table = {}
     for name, make, encoder_class in tqdm(work, desc="Encoders"):
         torch.manual_seed(0)
         model = make()
-        if encoder_class is SpeechEncoder:  # the checkpoints with layer norm are those that want normalised audio
+        if encoder_class is WaveformEncoder:  # the checkpoints with layer norm are those that want normalised audio
             inputs = clips(model.config.feat_extract_norm == "layer")
         else:
             inputs = [torch.randint(1, model.config.vocab_size, (size,)) for size in TOKENS]

@@ -32,7 +32,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import BertConfig, BertModel, HfArgumentParser, WavLMConfig, WavLMModel
 
-from tacfn_hf.model.exact_encoders_tacfn import SpeechEncoder, TextEncoder, has_onednn, matrix_product
+from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
+from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
+from tacfn_hf.model.pretrained_encoders_tacfn import has_onednn, matrix_product
 
 
 RATE = 16_000
@@ -125,7 +127,7 @@ def flops(stock: Stock, clips: list[torch.Tensor], texts: list[list[int]]) -> in
     return counter.get_total_flops()
 
 
-def shares(speech: SpeechEncoder, text: TextEncoder, clips, texts, device: str) -> dict[str, float]:
+def shares(speech: WaveformEncoder, text: TextEncoder, clips, texts, device: str) -> dict[str, float]:
     """The share of each part in the time of one pass."""
     spent, started, handles = defaultdict(float), {}, []
 
@@ -165,7 +167,12 @@ def shares(speech: SpeechEncoder, text: TextEncoder, clips, texts, device: str) 
 
 
 def measure(
-    stock: Stock, speech: SpeechEncoder, text: TextEncoder, distribution: str, product: float, args: BenchmarkArguments
+    stock: Stock,
+    speech: WaveformEncoder,
+    text: TextEncoder,
+    distribution: str,
+    product: float,
+    args: BenchmarkArguments,
 ) -> dict[str, object]:
     """Times every way over the utterances of one distribution."""
     clips, texts = utterances(distribution, args.num_utterances, torch.Generator().manual_seed(args.seed))
@@ -204,7 +211,7 @@ def main() -> None:
     dtype = getattr(torch, args.dtype)
     models = WavLMModel(WavLMConfig()), BertModel(BertConfig())
     stock = Stock(*(model.eval().to(args.device) for model in models), args.device)
-    speech = SpeechEncoder(copy.deepcopy(stock.speech), [12]).to(dtype)
+    speech = WaveformEncoder(copy.deepcopy(stock.speech), [12]).to(dtype)
     text = TextEncoder(copy.deepcopy(stock.text), [12]).to(dtype)
     product = fastest_product(args.device, dtype)
     print(f"matrix product 2048 x 2048 in {args.dtype}: {product / 1e9:.0f} GFLOP/s")

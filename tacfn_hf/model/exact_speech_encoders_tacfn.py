@@ -243,15 +243,19 @@ class WhisperInputs(NamedTuple):
 
 class WhisperSpeechEncoder(SpeechEncoder):
     """
-    The encoder of Whisper, with 50 frames a second: `ceil(S / 320)` frames of S samples at 16 kHz.
+    The encoder of Whisper. It gives 50 frames a second: `ceil(S / 320)` frames of S samples at 16 kHz.
 
-    Whisper was trained on windows of 30 s, which are filled up with silence; so is every window here, and the frames of
-    the silence are left out. Audio longer than 30 s is encoded in windows that start every 20 s. Neighbouring windows
-    overlap by 10 s, each of which is taken from the window whose edge is farther away.
+    Whisper was trained on windows of 30 s that are filled up with silence. So is every window here, and the frames of
+    the silence are left out. Longer audio is encoded in windows that start every 20 s. Neighbouring windows overlap by
+    10 s. The first half of the overlap is taken from the first window, the second half from the second.
     """
 
     model_class = WhisperWithoutDecoder
-    window, step, frame = 480_000, 320_000, 320  # samples
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
+        super().__init__(model, layers)
+        self.window = model.config.max_source_positions  # in frames: 1500
+        self.step = self.window * 2 // 3
 
     @staticmethod
     def min_samples(config: PreTrainedConfig) -> int:
@@ -259,14 +263,26 @@ class WhisperSpeechEncoder(SpeechEncoder):
         return 1
 
     def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> WhisperInputs:
-        """The log-mel spectra of the windows of a waveform `[S]`."""
-        starts = range(0, max(len(waveform) - self.window, 0) + self.step, self.step)
+        """
+        The log-mel spectra of the windows of a waveform `[S]`.
+
+        Raises:
+            ValueError: the feature extractor has windows of another length than the model.
+        """
+        frame = 2 * feature_extractor.hop_length  # the second convolution halves the number of frames
+        if feature_extractor.n_samples != self.window * frame:
+            raise ValueError(
+                f"The feature extractor of the audio encoder has windows of {feature_extractor.n_samples} samples: the "
+                f"model takes {self.window * frame}."
+            )
+        frames = -(-len(waveform) // frame)
+        starts = range(0, max(frames - self.window, 0) + self.step, self.step)
         spectra = feature_extractor(
-            [waveform[start : start + self.window] for start in starts],
+            [waveform[start * frame : (start + self.window) * frame] for start in starts],
             sampling_rate=feature_extractor.sampling_rate,
             return_tensors="pt",
         )["input_features"]
-        return WhisperInputs(spectra, -(-len(waveform) // self.frame))
+        return WhisperInputs(spectra, frames)
 
     def forward(self, spectra: torch.Tensor) -> torch.Tensor:
         """Features, float32 `[W, 1500, d]`, of log-mel spectra `[W, mel, 3000]`."""
@@ -275,20 +291,21 @@ class WhisperSpeechEncoder(SpeechEncoder):
     @torch.no_grad()
     def encode(self, inputs: Sequence[WhisperInputs], use_onednn: bool = False) -> list[torch.Tensor]:
         """See [`SpeechEncoder`]. Windows share batches, whatever the utterance."""
-        spectra = torch.cat([utterance.spectra for utterance in inputs])
-        size = 1 if self.device.type == "cpu" else BATCH_SECONDS * 16_000 // self.window
+        size = 1 if self.device.type == "cpu" else BATCH_SECONDS // 30
         with matrix_product(use_onednn):
-            windows = torch.cat([self(batch).cpu() for batch in spectra.split(size)])
+            spectra = torch.cat([utterance.spectra for utterance in inputs]).split(size)
+            windows = torch.cat([self(batch).cpu() for batch in spectra])
         of_utterances = windows.split([len(utterance.spectra) for utterance in inputs])
         return [self.joined(h, utterance.frames) for h, utterance in zip(of_utterances, inputs)]
 
     def joined(self, windows: torch.Tensor, frames: int) -> torch.Tensor:
         """The frames `[L, d]` of an utterance from those of its windows `[W, 1500, d]`."""
-        step = self.step // self.frame
-        edge = (windows.shape[1] - step) // 2  # the frames of an overlap that are left to the other window
-        parts = [h[edge if i else 0 : edge + step] for i, h in enumerate(windows[:-1])]
-        last = windows[-1][edge if parts else 0 :]
-        return torch.cat([*parts, last])[:frames].clone()
+        left_out = (self.window - self.step) // 2  # half of an overlap
+        first, *others = windows
+        h = first
+        for number, window in enumerate(others, start=1):
+            h = torch.cat([h[: number * self.step + left_out], window[left_out:]])
+        return h[:frames].clone()
 
 
 # The class for each type of model.

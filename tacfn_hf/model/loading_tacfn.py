@@ -1,9 +1,11 @@
 """Finds pretrained encoders on the Hub, in a folder or in a saved processor, and loads each once in a process."""
 
 import hashlib
+import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -286,15 +288,16 @@ def _load_encoder(
     try:
         check_weights(name, config, **source.hub_arguments())
         encoder_class = SPEECH_ENCODERS[config.model_type] if modality == "audio" else TextEncoder
-        model, info = encoder_class.model_class.from_pretrained(
-            name,
-            config=config,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # the error below names them
-            output_loading_info=True,
-            **source.arguments(),
-        )
+        with without_warnings("transformers.modeling_utils"):  # of weights of layers above, and of heads
+            model, info = encoder_class.model_class.from_pretrained(
+                name,
+                config=config,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # the error below names them
+                output_loading_info=True,
+                **source.arguments(),
+            )
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"The weights of the {modality} encoder {name!r} can't be loaded: {error}") from error
     missing = sorted(key for key in info["missing_keys"] if not any(unused in key for unused in UNUSED_WEIGHTS))
@@ -304,6 +307,18 @@ def _load_encoder(
             f"{', '.join(missing) or 'none'}; of another shape: {info['mismatched_keys'] or 'none'})."
         )
     return encoder_class(model, layers).requires_grad_(False).eval().to(device)
+
+
+@contextmanager
+def without_warnings(name: str) -> Iterator[None]:
+    """The logger of this name gives errors alone."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def load_part(auto_class: Any, source: EncoderSource, modality: str) -> Any:

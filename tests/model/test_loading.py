@@ -1,6 +1,7 @@
 """What is loaded from a folder: no more than is used, whole or not at all, and no code."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -214,3 +215,12 @@ def test_code_in_a_folder_is_never_run(encoders, own, tmp_path, model_type):
         with pytest.raises(ValueError, match=f"The text encoder '{own[0]}' can't be loaded, this folder holds no mod"):
             TacfnProcessor.from_encoders(*own)
     assert not marker.exists()
+
+
+def test_weights_that_are_not_used_are_no_warning(own, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    level = logging.getLogger("transformers.modeling_utils").level
+    processor = TacfnProcessor.from_encoders(*own, text_layer=1, audio_layer=1)
+    assert processor.audio_encoder.layers == processor.text_encoder.layers == (1,)
+    assert not [record for record in caplog.records if record.name.startswith("transformers")]
+    assert logging.getLogger("transformers.modeling_utils").level == level
