@@ -128,12 +128,12 @@ def main() -> None:
             )
             rows = {name: len(part) for name, part in parts.items()}
             about |= {"dataset": data_args.dataset, "rows": rows, "settings": used, "made_of": made_of}
-            MethodRecord(metrics={"test": finite(result)}, **about).write(folder, {"test": table})
+            MethodRecord(metrics={"test": result}, **about).write(folder, {"test": table})
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     groups = groups_of(dataset, data_args.valid_group_column or data_args.group_column, "group_column")
     groups = dict(zip(dataset.with_format(None)["id"][:], groups, strict=True))
     report = summarize(output_dir, method_args.methods, folds, cv_args.seeds, groups)
-    write_json(output_dir / "methods.json", finite({**report, "settings": settings}))
+    write_json(output_dir / "methods.json", {**report, "settings": settings})
     print(format_methods(report))
 
 
@@ -193,15 +193,6 @@ def svm(parts: dict[str, Dataset], class_weights: str) -> tuple[dict[str, Any], 
     table = prediction_table(parts["test"].with_format(None)["id"][:], *predicted)
     about = {"num_parameters": size, "label_names": names, "temperatures": {"both": temperature}}
     return full_metrics(*predicted), table, about
-
-
-def finite(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def summarize(

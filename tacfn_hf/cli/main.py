@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(COMMANDS)}."
         print(f"tacfn: error: there is no command {name}: {hint}", file=sys.stderr)
         sys.exit(2)
+    # A Trainer asks for pinned memory unless told otherwise, and each of its loaders says that a CPU has none.
+    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator is found")
     command = import_module(f".{COMMANDS[name][0]}", __package__)
     run_command(f"tacfn {name}", command.main, argv[1:], debug)
 

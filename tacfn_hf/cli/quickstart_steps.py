@@ -1,6 +1,5 @@
 """The steps of `tacfn quickstart`."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -32,9 +31,18 @@ from ..sharing.model_card import write_card
 from ..training.arguments import ModelArguments
 from ..training.run import run_training
 from ..training.training_arguments import TacfnTrainingArguments
+from ..writing import write_json
 
 
 COMPLETE, MISSING = ("audio", "text", "both"), ("audio_only", "text_only")  # the conditions
+NAMES = {
+    "audio": "the emotion is in the sound",
+    "text": "the emotion is in the words",
+    "both": "the emotion is in both",
+    "all three": "all of these",
+    "audio_only": "there are no words",
+    "text_only": "there is no sound",
+}
 NEXT = """
 Next, with pretrained encoders (fetched from the Hub once) and a corpus of your own:
 
@@ -75,7 +83,7 @@ def go_all_the_way(folder: Path, seed: int) -> None:
     }
     summary = compare(tables, features["test"])
     print("\nUA in % on the test speakers; beta of the fused model, near 1: audio was trusted, near 0: text")
-    print(summary.to_string(float_format="{:.2f}".format, na_rep="-"))
+    print(summary.rename(NAMES).to_string(float_format="{:.2f}".format, na_rep="-"))
 
     step(4, "A checkpoint with its card, ready for the Hub; loaded again")
     write_card(checkpoint)
@@ -88,8 +96,7 @@ def go_all_the_way(folder: Path, seed: int) -> None:
     print(f"  made as: {corpus['test'].features['label'].int2str(row['label'])}, carried by {row['carrier']}")
     print(f"  the pipeline says: {recognizer({'audio': row['audio']['path'], 'text': row['text']}, top_k=2)}")
 
-    with open(folder / "quickstart.json", "w", encoding="utf-8") as file:
-        json.dump({"seed": seed, "conditions": summary.to_dict("index")}, file, indent=2)
+    write_json(folder / "quickstart.json", {"seed": seed, "conditions": summary.to_dict("index")})
     print(NEXT)
     judge(summary, same)
 

@@ -51,7 +51,7 @@ def expected_calibration_error(scores: np.ndarray, labels: np.ndarray, num_bins:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     The temperature T from 0.05 to 20 at which softmax(logits / T) has the least mean negative log likelihood (Guo et
-    al. 2017). Where every row is right, a lower one is always better: T is then at or towards the bound.
+    al. 2017). Where every row is right, a lower one is always better, and T is 1: then no temperature can be fitted.
 
     Args:
         logits: `[N, C]`.
@@ -61,6 +61,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         ValueError: no rows, shapes that do not fit each other, a label out of range, or a logit that is not finite.
     """
     logits, labels = checked(logits, labels, "logits")
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels].mean()

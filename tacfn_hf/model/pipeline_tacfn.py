@@ -142,7 +142,8 @@ class EmotionRecognitionPipeline(Pipeline):
             if all(audio.get(key) is None for key in ("bytes", "path", "array")):
                 audio = None
             if audio is None and "text" not in inputs:
-                raise ValueError(f"{which} has {', '.join(map(str, inputs))}: it needs audio, text or both.")
+                found = ", ".join(map(str, inputs)) or "nothing"
+                raise ValueError(f"{which} has {found}: it needs audio, text or both.")
         if text is not None and not isinstance(text, str):
             found = "NaN" if isinstance(text, float) and text != text else f"a {type(text).__name__}"
             raise TypeError(f"{which} has {found} as text: it must be a string, or None.")

@@ -14,6 +14,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import logging
 
 from ..corpora.dataset_opening import open_dataset
 from ..evaluation.calibration import fit_temperature
@@ -30,6 +31,9 @@ from .arguments import ModelArguments
 from .setup import build_model, check_features, load_processor
 from .trainer import build_trainer
 from .training_arguments import TacfnTrainingArguments
+
+
+logger = logging.get_logger(__name__)
 
 
 def run_training(
@@ -132,7 +136,13 @@ def calibrate(trainer: Trainer, dataset: Dataset) -> None:
 
     def fitted(rows: Dataset) -> float:
         output = trainer.predict(rows)
-        return fit_temperature(output.predictions[0], output.label_ids)
+        logits, labels = output.predictions[0], output.label_ids
+        if (logits.argmax(axis=-1) == labels).all():
+            logger.warning_once(
+                f"All {len(labels)} validation rows are predicted right: no temperature can be fitted on them, and "
+                "scores are not calibrated."
+            )
+        return fit_temperature(logits, labels)
 
     complete = complete_rows(dataset)
     temperatures = {"both": fitted(dataset.select(np.flatnonzero(complete)) if complete.any() else dataset)}
@@ -150,6 +160,6 @@ def check_output_dir(args: TrainingArguments) -> None:
     for name in sorted(os.listdir(args.output_dir)):
         if name in ("model.safetensors", RECORD) or name.startswith("checkpoint-"):
             raise ValueError(
-                f"output_dir {args.output_dir} already holds {name} of another run: choose another folder, or, to "
+                f"output_dir {args.output_dir} already holds {name} of an earlier run: choose another folder, or, to "
                 "go on with a training, give --resume_from_checkpoint."
             )

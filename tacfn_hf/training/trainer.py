@@ -157,8 +157,9 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
     check_arguments(args)
     if args.eval_strategy != "no" and "valid" not in parts:
         raise ValueError(
-            "There is no validation part to evaluate on: give one (valid_groups or valid_fraction), or train without "
-            "with --eval_strategy no --save_strategy no --load_best_model_at_end false."
+            "There is no validation part to evaluate on: give one (--valid_fraction or --valid_groups, with "
+            "--group_column), or train without with --eval_strategy no --save_strategy no --load_best_model_at_end "
+            "false."
         )
     patience = getattr(args, "early_stopping_patience", None)
     valid = parts.get("valid")

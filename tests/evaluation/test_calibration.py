@@ -94,10 +94,14 @@ def test_no_other_temperature_is_better(temperature):
 
 
 def test_the_bounds():
-    logits = np.array([[2.0, 0.0], [0.0, 1.0]])
-    assert fit_temperature(logits, np.array([0, 1])) < 0.5  # every row is right: the surer the better
-    assert fit_temperature(0.01 * logits, np.array([0, 1])) == pytest.approx(0.05, rel=1e-6)
-    assert fit_temperature(logits, np.array([1, 0])) == pytest.approx(20.0, rel=1e-6)
+    logits, labels = np.array([[2.0, 0.0], [0.0, 1.0], [0.1, 0.0]]), np.array([0, 1, 1])
+    assert fit_temperature(0.01 * logits, labels) == pytest.approx(0.05, rel=1e-6)
+    assert fit_temperature(logits, 1 - labels) == pytest.approx(20.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_rows_that_are_all_right_say_nothing_about_the_temperature(scale):
+    assert fit_temperature(scale * np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == 1.0
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
