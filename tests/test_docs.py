@@ -64,6 +64,11 @@ def make_arrays(path: Path) -> None:
     arrays = {"audio": random.normal(size=(144, 5)), "text": random.normal(size=(288, 6)), "text_offsets": offsets}
     save_file(arrays, path / "iemocap_features.safetensors")
 
+    rows = [(f"u{i}", 2 * i, six[i % 4], f"s{i % 5}", f"d{i}") for i in range(40)]
+    write_table(path / "iemocap_session1_utterances.parquet", ("id", "row", "label", "scenario", "dialogue"), rows)
+    arrays = {"audio": random.normal(size=(120, 5)), "audio_offsets": np.arange(41) * 3}
+    save_file(arrays, path / "iemocap_session1_whisper.safetensors")
+
     seven = ["neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"]
     rows = [(f"{i // 7}", f"{i % 7}", seven[i % 7]) for i in range(140)] + [("110", "7", "joy")]
     write_table(path / "meld" / "dev.parquet", ("dialogue_id", "utterance_id", "emotion"), rows)
@@ -86,6 +91,11 @@ def make_features_of_crema_d(path: Path) -> None:
 def make_imported(path: Path) -> None:
     """Features of the arrays, by the block of the documentation that imports them."""
     run_bash(next(code for _, code in BLOCKS.values() if f"tacfn import --output_dir {path} " in code))
+
+
+def make_tokens(path: Path) -> None:
+    """Tokens of some of the utterances, by the block of the documentation that joins them."""
+    run_python(next(code for _, code in BLOCKS.values() if f'"{path}")' in code))
 
 
 def make_run(path: Path) -> None:
@@ -114,6 +124,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "features/iemocap": make_imported,
     "features/iemocap6": make_imported,
     "features/meld": make_imported,
+    "session1-text.safetensors": make_tokens,
     "runs/ravdess-0": make_run,
     "runs/ravdess-1": make_run,
     "quickstart/checkpoint": make_run,
@@ -124,6 +135,7 @@ NOT_RUN = {
     "make ": "it installs, or runs these tests; .ci/run calls it",
     "pip install": "it installs; tests/cli/test_wheel.py installs a wheel",
     "accelerate launch --multi_gpu": "several processes; tests/cli/test_launch.py starts two",
+    "tacfn quickstart": "it takes minutes; .ci/run calls it",
     "tacfn push": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "user/ravdess-emotions": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "scripts/benchmarks/gpu.sh": "it takes minutes, and fetches packages",
@@ -170,6 +182,14 @@ def run_bash(code: str) -> None:
         tacfn(*arguments)
 
 
+def run_python(code: str) -> None:
+    """Runs a Python block."""
+    for name in MADE:
+        if name[0] in "/$":
+            code = code.replace(name, local(name))
+    exec(compile(code, "block", "exec"), {})
+
+
 @pytest.fixture(scope="module", autouse=True)
 def progress_bars() -> Iterator[None]:
     """`tacfn cross-validate` switches transformers' progress bars off for its process, which is that of all tests."""
@@ -183,6 +203,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("TACFN_DATA", local("$TACFN_DATA"))
         for name, make in MADE.items():
             path = Path(local(name))
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +216,7 @@ def place(made, tmp_path, monkeypatch) -> Path:
     """A copy of that folder, in which a block runs."""
     shutil.copytree(made, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TACFN_DATA", local("$TACFN_DATA"))
     return tmp_path / "here"
 
 
@@ -208,10 +230,7 @@ def test_a_python_block_runs(code, place):
     if any(name in code for name in NOT_RUN):
         compile(code, "block", "exec")
         return
-    for name in MADE:
-        if name[0] in "/$":
-            code = code.replace(name, local(name))
-    exec(compile(code, "block", "exec"), {})
+    run_python(code)
 
 
 @pytest.mark.slow
