@@ -288,7 +288,7 @@ def _load_encoder(
     try:
         check_weights(name, config, **source.hub_arguments())
         encoder_class = SPEECH_ENCODERS[config.model_type] if modality == "audio" else TextEncoder
-        with without_warnings("transformers.modeling_utils"):  # of weights of layers above, and of heads
+        with without_warnings("transformers"):  # of weights of layers above, and of heads
             model, info = encoder_class.model_class.from_pretrained(
                 name,
                 config=config,
