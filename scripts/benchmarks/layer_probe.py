@@ -1,0 +1,97 @@
+"""
+Which layer of a speech encoder knows most about the emotion: UA of a linear model on the mean over time of each layer,
+tested on groups that it was not trained on.
+
+    python scripts/benchmarks/layer_probe.py --dataset corpus.parquet --id_column file --group_column speaker \\
+        --audio_encoder openai/whisper-base
+
+The linear model is a logistic regression on standardised features, with balanced class weights; its strength of
+regularisation is chosen by folds inside of the training part. All layers come from one pass over the audio.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.metrics import recall_score
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+from transformers import AutoConfig, HfArgumentParser
+
+from tacfn_hf import TacfnProcessor
+from tacfn_hf.corpora.dataset_opening import open_dataset
+from tacfn_hf.features.extraction import prepare_rows
+
+
+@dataclass
+class ProbeArguments:
+    """Arguments of the command line."""
+
+    dataset: str = field(metadata={"help": "Audio and labels: a folder of save_to_disk, or Parquet."})
+    group_column: str = field(metadata={"help": "What must not be in training and test: the speaker, the session."})
+    audio_encoder: str = field(default="microsoft/wavlm-base-plus", metadata={"help": "A Hub id or a folder."})
+    text_encoder: str = field(default="google-bert/bert-base-uncased", metadata={"help": "Any; it is not run."})
+    id_column: str = field(default="id", metadata={"help": "Column whose values differ from row to row."})
+    num_folds: int = field(default=5, metadata={"help": "Sets of groups; each is tested once."})
+    device: str = field(default="cpu", metadata={"help": "Where the encoder runs."})
+    output: str | None = field(default=None, metadata={"help": "Also write the table to this JSON file."})
+
+
+def main() -> None:
+    """Prints the table, and writes it where `--output` says."""
+    (args,) = HfArgumentParser(ProbeArguments, description=__doc__).parse_args_into_dataclasses()
+    rows = prepare_rows({"": open_dataset(args.dataset)}, None, None, args.id_column, "label", None)[""]
+    num_layers = AutoConfig.from_pretrained(args.audio_encoder).num_hidden_layers + 1
+    processor = TacfnProcessor.from_encoders(
+        args.text_encoder, args.audio_encoder, audio_layer=list(range(num_layers))
+    ).to(args.device)
+    features = layer_means(processor, rows, num_layers)
+    labels, groups = np.asarray(rows["label"][:]), np.asarray([str(group) for group in rows[args.group_column][:]])
+    table = pd.DataFrame(
+        {"layer": layer, **linear_recall(features[:, layer], labels, groups, args.num_folds)}
+        for layer in tqdm(range(num_layers), desc="Layers")
+    )
+    print(f"UA in % of a linear model on {args.audio_encoder}, {args.num_folds} folds by {args.group_column}")
+    print(table.to_string(index=False, float_format="{:.1f}".format))
+    if args.output:
+        Path(args.output).write_text(json.dumps(table.to_dict("records"), indent=2) + "\n", encoding="utf-8")
+
+
+def layer_means(processor: TacfnProcessor, rows, num_layers: int) -> np.ndarray:
+    """Means over time `[N, num_layers, d]` of all hidden states."""
+    encoder = processor.audio_encoder
+    encoder.select = lambda hidden_states: torch.cat([h.float() for h in hidden_states], dim=-1)
+    means = []
+    for row in tqdm(rows, desc="Encoding", unit="utterance"):
+        (h,) = processor.encode_audio([processor.load_audio(row["audio"], name=row["id"])])
+        means.append(h.mean(dim=0).view(num_layers, -1).numpy())
+    return np.stack(means)
+
+
+def linear_recall(h: np.ndarray, labels: np.ndarray, groups: np.ndarray, num_folds: int) -> dict[str, float]:
+    """UA in % of all test rows together, and its standard deviation over the folds."""
+    predictions, of_folds = np.empty_like(labels), []
+    for train, test in GroupKFold(num_folds, shuffle=True, random_state=0).split(h, labels, groups):
+        inner = list(GroupKFold(3).split(h[train], labels[train], groups[train]))
+        model = LogisticRegressionCV(
+            Cs=np.logspace(-4, 0, 5), cv=inner, class_weight="balanced", scoring="balanced_accuracy", max_iter=500
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            predictions[test] = make_pipeline(StandardScaler(), model).fit(h[train], labels[train]).predict(h[test])
+        of_folds.append(recall_score(labels[test], predictions[test], average="macro"))
+    return {
+        "UA": 100 * recall_score(labels, predictions, average="macro"),
+        "folds": 100 * float(np.std(of_folds, ddof=1)),
+    }
+
+
+if __name__ == "__main__":
+    main()
