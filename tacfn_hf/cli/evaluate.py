@@ -59,8 +59,6 @@ def main(argv: list[str]) -> None:
         output_dir=eval_args.output_dir,
         per_device_eval_batch_size=eval_args.batch_size,
         use_cpu=eval_args.use_cpu,
-        remove_unused_columns=False,
-        label_names=["labels"],
         report_to="none",
     )
     check_output_dir(args)

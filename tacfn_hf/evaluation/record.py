@@ -61,7 +61,7 @@ class RunRecord:
         temperature_fitted_on: the part that the temperatures were fitted on.
         gate_truth: the result of `measure_gate_truth`, and as "part" the part that it was measured on.
         seed, split_seed: the seed of training, and the one that the parts were drawn with.
-        fingerprints: what `datasets` calls the content of each part.
+        fingerprints: those of `datasets` for each part. They change with the content, and where files are moved.
         modalities: the columns of features that were trained on, such as "h_a".
         speakers: how many speakers each part has.
         languages: the languages of all parts.

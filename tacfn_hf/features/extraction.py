@@ -352,8 +352,6 @@ class Extraction:
         """Features in float16 `[L, d]` of each text; None stays None."""
         features: list[np.ndarray | None] = [None] * len(texts)
         present = [i for i, text in enumerate(texts) if text is not None]
-        if not present:  # the text encoder need not be there
-            return features
         names = [f"The text of id {ids[i]!r}" for i in present]
         for i, h in zip(present, self.processor.encode_text([texts[i] for i in present], self.truncation, names)):
             features[i] = stored(h.numpy(), f"h_t of id {ids[i]!r}")

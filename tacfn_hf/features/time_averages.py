@@ -11,7 +11,11 @@ from .shapes import feature_size
 
 
 def mean_over_time(dataset: Dataset) -> Dataset:
-    """The dataset with the mean over time in place of each row's features, float32 `[1, d]`; null where it has none."""
+    """
+    The dataset with the mean over time in place of each row's features, float32 `[1, d]`; null where it has none.
+    Columns that its format hides are left out.
+    """
+    dataset = dataset.select_columns(dataset.format["columns"])
     sizes = {modality.features: feature_size(dataset, modality.features) for modality in MODALITIES}
     sizes = {column: size for column, size in sizes.items() if size is not None}
     others = [name for name in dataset.column_names if name not in sizes]

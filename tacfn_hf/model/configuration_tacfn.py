@@ -120,11 +120,13 @@ class TacfnConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         for names, what in (
             (OLD_TRAINING_FIELDS, "it is an argument of training"),
-            (("pool_features", "standardize_features"), "it is of an older version"),
+            (("pool_features",), "it is of an older version"),
             (OLD_TEMPERATURES, "give temperatures"),
         ):
             for name in kwargs.keys() & set(names):
                 raise TypeError(f"TacfnConfig has no {name}: {what}.")
+        if kwargs.pop("standardize_features", True) is not True:  # which a config.json says, for 0.1.0
+            raise TypeError("TacfnConfig has no standardize_features: features are always standardised.")
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if kwargs.get("num_labels") is None and self.id2label is None:
@@ -214,8 +216,9 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
         ValueError: a network that gave other answers than this one.
     """
     content = {name: value for name, value in config_dict.items() if name not in OLD_TRAINING_FIELDS}
-    has_statistics = bool(content.pop("standardize_features", False))
-    if "temperatures" in content:  # which this version always writes
+    is_old = any(name in config_dict for name in (*OLD_TRAINING_FIELDS, *OLD_TEMPERATURES, "pool_features"))
+    has_statistics = bool(content.pop("standardize_features", not is_old))
+    if not is_old:
         return content, has_statistics
     for name in ("pool_features", "gate_reads_distance"):
         if content.pop(name, False):

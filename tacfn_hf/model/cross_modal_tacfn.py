@@ -113,8 +113,9 @@ class ResidualNorm(nn.Module):
 
 def feed_forward(config: TacfnConfig) -> nn.Sequential:
     """Linear(d, `intermediate_size`), ReLU, Linear(`intermediate_size`, d): `[B, L, d] -> [B, L, d]`."""
-    inner = config.intermediate_size or 4 * config.hidden_size
-    return nn.Sequential(nn.Linear(config.hidden_size, inner), nn.ReLU(), nn.Linear(inner, config.hidden_size))
+    size = config.hidden_size
+    inner = config.intermediate_size or 4 * size
+    return nn.Sequential(nn.Linear(size, inner), nn.ReLU(), nn.Linear(inner, size))
 
 
 class CrossModalBlock(GradientCheckpointingLayer):

@@ -1,21 +1,25 @@
 """How far features lie from those of the training part, by statistics that are part of the checkpoint."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
 from .beta_gate_tacfn import masked_mean
+from .standardization_tacfn import SinglePrecision
 
 
-# What lies nearer to the mean than half of the average square is no more to be trusted, as features that are constant.
+# Smaller distances count as this one: to be nearer than typical features, as constant ones are, is no sign of quality.
 NEAREST = 0.5
 
 
-class FeatureDistance(nn.Module):
+class FeatureDistance(SinglePrecision):
     """
     `log max(1/2, |W m + b|^2 / n)` of the mean over time `m [n]` of standardised features: the logarithm of the squared
-    Mahalanobis distance to the training part's (Lee et al., 2018, A Simple Unified Framework for Detecting
-    Out-of-Distribution Samples and Adversarial Attacks). It shows what no dimension shows on its own: values that each
-    occur, and do not occur together. W of a new one is the identity and b is 0, until `set_statistics`.
+    Mahalanobis distance to the training part's, by a shrunk covariance and divided by n (Lee et al., 2018, A Simple
+    Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks). It shows what no dimension
+    shows on its own: values that each occur, and do not occur together. W of a new one is the identity and b is 0,
+    until `set_statistics`.
     """
 
     weight: torch.Tensor
@@ -43,6 +47,8 @@ class FeatureDistance(nn.Module):
 
     def forward(self, h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`h [B, L, n]` and `mask [B, L]`, True = PAD -> `[B, 1]` in float32."""
-        with torch.autocast(h.device.type, enabled=False):  # half precision overflows
+        kind = h.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            # Half precision overflows.
             whitened = nn.functional.linear(masked_mean(h.float(), mask), self.weight.float(), self.bias.float())
             return whitened.square().mean(dim=-1, keepdim=True).clamp(min=NEAREST).log()

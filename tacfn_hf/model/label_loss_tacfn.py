@@ -12,8 +12,7 @@ def problem_type_of(config: TacfnConfig, labels: torch.Tensor) -> str:
         return config.problem_type
     if config.num_labels == 1:
         return "regression"
-    is_class = labels.dtype in (torch.long, torch.int)
-    return "single_label_classification" if is_class else "multi_label_classification"
+    return "multi_label_classification" if labels.dtype.is_floating_point else "single_label_classification"
 
 
 def check_labels(config: TacfnConfig, labels: torch.Tensor) -> None:

@@ -311,7 +311,7 @@ def _load_encoder(
 
 @contextmanager
 def without_warnings(name: str) -> Iterator[None]:
-    """The logger of this name gives errors alone."""
+    """Silences the warnings of a logger."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -103,8 +103,8 @@ class TacfnPreTrainedModel(PreTrainedModel):
 class MeanProjection(nn.Linear):
     """
     Projection of features that were averaged over time. Its bias starts as large as the product with the features of
-    one position. The gate's layer norm forgets how long a vector is. Beside such a bias it shows how long the mean
-    was, which is how far the positions agree.
+    one position. The gate's layer norm takes away the norm of a vector. Beside such a bias the norm of the mean still
+    shows. It says how far the positions agree.
     """
 
 
@@ -127,6 +127,7 @@ class TacfnModel(TacfnPreTrainedModel):
         self.audio_projection = feature_projection(config.audio_feature_size, config)
         self.text_projection = feature_projection(config.text_feature_size, config)
         self.cross_modal = CrossModalTransformer(config)
+        self.gradient_checkpointing = False  # transformers wants one module to have it, also where there are no blocks
         self.beta_gate = BetaGate(config)
         if not config.has_statistics:
             self._keys_to_ignore_on_load_missing = [STATISTICS]
@@ -308,10 +309,10 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         logits = self.classifier(outputs.h_fused)
         loss = None
         if labels is not None:
-            # As transformers' own classifiers do; whoever loads the model finds it in the config.
-            self.config.problem_type = problem_type_of(self.config, labels)
             check_labels(self.config, labels)
             losses = sample_losses(self.config, logits, labels)
+            # As transformers' own classifiers do; whoever loads the model finds it in the config.
+            self.config.problem_type = problem_type_of(self.config, labels)
             loss = losses.sum() / (count_labels(labels, losses) if num_items_in_batch is None else num_items_in_batch)
         shared = {name: value for name, value in outputs.items() if name not in ("h_a_tilde", "h_t_tilde")}
         output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)

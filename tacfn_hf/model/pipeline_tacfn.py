@@ -71,9 +71,10 @@ class EmotionRecognitionPipeline(Pipeline):
         self.processor = copy.copy(processor).to(self.device)
 
     def save_pretrained(self, save_directory, **kwargs):
-        """Saves the model, the processor and the code. `kwargs` go to the model's `save_pretrained`."""
+        """Saves the model, the processor and the code. `kwargs` go to `save_pretrained` of both."""
         self.model.save_pretrained(save_directory, **kwargs)
-        self.processor.save_pretrained(save_directory)
+        push = ("push_to_hub", "repo_id", "token", "revision", "private", "commit_message", "create_pr")
+        self.processor.save_pretrained(save_directory, **{name: kwargs[name] for name in push if name in kwargs})
 
     def _sanitize_parameters(self, sampling_rate=None, truncation=None, top_k=None, **kwargs):
         if kwargs:
@@ -166,7 +167,6 @@ class EmotionRecognitionPipeline(Pipeline):
             truncation=truncation,
             numbers=as_list(model_inputs["index"]),
         )
-        features = {name: h.to(self.model.dtype) if h.is_floating_point() else h for name, h in features.items()}
         output = self.model(**features)
         return ModelOutput(logits=output.logits, beta=output.beta, has_audio=output.has_audio, has_text=output.has_text)
 
@@ -177,7 +177,7 @@ class EmotionRecognitionPipeline(Pipeline):
         has_audio, has_text = bool(model_outputs["has_audio"][0]), bool(model_outputs["has_text"][0])
         if config.problem_type == "multi_label_classification":
             scores = logits.sigmoid()
-        elif config.problem_type == "regression":
+        elif config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1):
             scores = logits
         else:
             scores = (logits / config.temperature_of(has_audio, has_text)).softmax(dim=-1)

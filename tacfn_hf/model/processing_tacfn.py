@@ -201,6 +201,11 @@ class TacfnProcessor(ProcessorMixin):
                 encoder.model.save_pretrained(Path(save_directory, folder))
         return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
 
+    def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
+        """By which transformers finds what to push: without the encoders, which are written before it looks."""
+        found = super()._get_files_timestamps(working_dir)
+        return {name: time for name, time in found.items() if name not in ENCODER_FOLDERS.values()}
+
     def to(self, device: str | torch.device) -> "TacfnProcessor":
         """Lets the encoders run on `device`. A call of the processor then returns features on this device."""
         self.device = torch.device(device)
@@ -261,6 +266,8 @@ class TacfnProcessor(ProcessorMixin):
 
     def encode_audio(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features `[L_i, d]`, float32 on the CPU, of waveforms `[S_i]` from `load_audio`."""
+        if not waveforms:
+            return []  # without loading the encoder
         encoder = self.audio_encoder
         # One by one: in a padded batch an extractor would include the padding in mean and variance.
         return encoder.encode([encoder.prepare(w, self.feature_extractor) for w in waveforms], self.use_onednn)
@@ -280,6 +287,8 @@ class TacfnProcessor(ProcessorMixin):
             TypeError: a text is not a string.
             ValueError: a text is empty or has too many tokens.
         """
+        if not texts:
+            return []
         names = [f"text {i}" for i in range(len(texts))] if names is None else names
         limit = self.text_encoder.max_tokens
         if self.tokenizer.model_max_length < 1e9:
@@ -314,6 +323,7 @@ class TacfnProcessor(ProcessorMixin):
         sampling_rate: int | None = None,
         truncation: bool = False,
         return_tensors: str = "pt",
+        padding: bool | str = True,
         numbers: Sequence[int] | None = None,
     ) -> BatchFeature:
         """
@@ -324,6 +334,7 @@ class TacfnProcessor(ProcessorMixin):
             sampling_rate: Hz, of audio given as samples. Files and structs state their own.
             truncation: cut audio at `max_audio_seconds` and text at the encoder's limit. Without it both are errors.
             return_tensors: "pt" or "np".
+            padding: True or "longest": to the longest sample, of each modality.
             numbers: the numbers of the samples in messages; by default 0, 1, ...
 
         Returns:
@@ -331,9 +342,11 @@ class TacfnProcessor(ProcessorMixin):
             has True everywhere. `h_t` and `mask_t` are the same for text. A modality that no sample has is left out.
 
         Raises:
-            ValueError: there are different numbers of texts and audios, a sample has neither, or `load_audio` or
-                `encode_text` refuses it.
+            ValueError: there are different numbers of texts and audios, a sample has neither, `load_audio` or
+                `encode_text` refuses it, or `padding` is another one.
         """
+        if padding not in (True, "longest"):
+            raise ValueError(f"padding is {padding!r}: features are padded to the longest sample, True or 'longest'.")
         texts, audios = as_list(text), as_audio_list(audio)
         if texts is None and audios is None:
             raise ValueError("The processor is given neither text nor audio: it needs at least one of them.")

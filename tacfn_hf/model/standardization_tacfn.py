@@ -4,7 +4,22 @@ import torch
 from torch import nn
 
 
-class FeatureStandardizer(nn.Module):
+class SinglePrecision(nn.Module):
+    """
+    A module whose buffers stay in float32, also where a model is cast to half precision: features may be larger than
+    that holds, and lie closer together than it tells apart.
+    """
+
+    def _apply(self, fn, recurse=True):
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            if buffer.dtype in (torch.float16, torch.bfloat16):
+                setattr(self, name, before[name].to(buffer.device))
+        return self
+
+
+class FeatureStandardizer(SinglePrecision):
     """`(h - mean) / std` per dimension of `h [..., feature_size]`. A new one changes nothing until `set_statistics`."""
 
     mean: torch.Tensor

@@ -99,12 +99,6 @@ class TrainingOptions:
     hub_strategy: str = field(
         default="end", metadata={"help": "With push_to_hub: end pushes once, when everything is there."}
     )
-    remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Without effect: the collator picks the columns."}
-    )
-    label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "Key of the labels in a batch."}
-    )
 
 
 @dataclass

@@ -185,7 +185,7 @@ def check_finished(output_dir: Path, abouts: dict[str, dict[str, Any]]) -> None:
     by_folder = {fold_folder(fold): about for fold, about in abouts.items()}
     for path in sorted(output_dir.glob(f"fold-*/seed-*/{RECORD}")):
         about = by_folder.get(path.parent.parent.name)
-        other = "of a fold that there is not now" if about is None else difference(RunRecord.read(path.parent), about)
+        other = "of a fold that no longer exists" if about is None else difference(RunRecord.read(path.parent), about)
         if other is not None:
             raise ValueError(f"{path.parent} holds a run {other}: choose another output_dir.")
 
@@ -200,7 +200,7 @@ def difference(found: RunRecord, about: dict[str, Any]) -> str | None:
         if before.get(name) != now.get(name):
             return f"with {name} {before.get(name)!r}, not {now.get(name)!r} as now"
     if found.made_of != about["made_of"]:
-        return f"with other data than {now['dataset']} holds now"
+        return f"with other data than {now['dataset']} holds now, or with files that were moved or written since"
     return None
 
 

@@ -81,6 +81,7 @@ class Objective:
         check_labels(network.config, labels)
         output = model(**inputs)
         losses = self.weighted(network.config, output.logits, labels)
+        network.config.problem_type = problem_type_of(network.config, labels)
         num_items = count_labels(labels, losses) if num_items is None else num_items
         loss = losses.sum() / num_items
         if network.training and self.unimodal_loss_weight + self.gate_loss_weight > 0:

@@ -94,6 +94,12 @@ def run_training(
     for name in ("valid", "test"):
         if name in parts:
             metrics[name], tables[name] = evaluate_split(trainer, parts[name])
+    # Blocks that are sharded over processes can be computed by all of them together alone.
+    part = next((name for name in ("test", "valid") if name in metrics), None)
+    gate_truth = None
+    if part is not None and (trainer.is_fsdp_enabled or trainer.is_world_process_zero()):
+        if complete_rows(parts[part]).sum() > 1:
+            gate_truth = {"part": part, **measure_gate_truth(model, parts[part])}
     if trainer.is_world_process_zero():
         if processor is not None:
             processor.save_pretrained(args.output_dir)
@@ -108,6 +114,7 @@ def run_training(
             num_parameters=model.num_parameters(),
             temperatures=model.config.temperatures,
             temperature_fitted_on="valid" if fitted else None,
+            gate_truth=gate_truth,
             world_size=args.world_size,
             epochs=trainer.state.epoch,
             training_loss=trained.training_loss,
@@ -120,9 +127,6 @@ def run_training(
             **describe_data(parts),
             **about,
         )
-        part = next((name for name in ("test", "valid") if name in metrics), None)
-        if part is not None and complete_rows(parts[part]).sum() > 1:
-            record.gate_truth = {"part": part, **measure_gate_truth(model, parts[part])}
         record.write(args.output_dir, tables)
     return metrics
 

@@ -65,10 +65,10 @@ class LengthSampler(LengthGroupedSampler):
 
 class FeatureTrainer(Trainer):
     """
-    transformers' `Trainer`, whose strategies of sampling by length know how long rows of features are, and which
-    evaluates all rows, in their order, whatever strategy and `dataloader_drop_last` are. Rows of a `datasets.Dataset`
-    are read by `FeatureRows`, as means over time where the network begins with these. The loss is the objective's,
-    which knows `label_smoothing_factor`. As in transformers, the loss in evaluation has it too.
+    transformers' `Trainer` for features. Its samplers by length take the lengths of features. It evaluates all rows, in
+    their order, whatever strategy and `dataloader_drop_last` are. Rows of a `datasets.Dataset` are read by
+    `FeatureRows`, as means over time where the network begins with these. The loss is the objective's, which knows
+    `label_smoothing_factor`. As in transformers, the loss in evaluation has it too.
     """
 
     def __init__(self, *args: Any, objective: Objective, **kwargs: Any):
@@ -77,6 +77,7 @@ class FeatureTrainer(Trainer):
         self.means: dict[str, Dataset] = {}
         self.label_smoother = None  # the objective's
         self.args.remove_unused_columns = False  # the collator picks the columns, and needs id for its messages
+        self.label_names = ["labels"]
 
     def compute_loss(
         self,
@@ -87,11 +88,12 @@ class FeatureTrainer(Trainer):
     ) -> Any:
         """As `Trainer.compute_loss`, by the objective."""
         features = {name: value for name, value in inputs.items() if name != "labels"}
-        network = self.accelerator.unwrap_model(model)
-        loss, output = self.objective(model, features, inputs["labels"], num_items_in_batch, network)
+        # In several processes what was compiled wraps DDP's own wrapper, which would be called again.
+        network = self.accelerator.unwrap_model(model, keep_torch_compile=self.args.world_size <= 1)
+        with self.accelerator.autocast():
+            loss, output = self.objective(model, features, inputs["labels"], num_items_in_batch, network)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            # The count is of all processes, whose gradients are averaged.
-            loss = loss * (self.accelerator.num_processes if self.args.n_gpu <= 1 else self.args.n_gpu)
+            loss = loss * self.accelerator.num_processes  # the count is of all processes, whose gradients are averaged
         return (loss, output) if return_outputs else loss
 
     def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:

@@ -69,6 +69,11 @@ def check_arguments(args: TrainingArguments) -> None:
     for name, (is_refused, reason) in REFUSED.items():
         if is_refused(values[name]):
             raise ValueError(f"{name} is {values[name]}: {reason}.")
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"There are {args.n_gpu} GPUs, and one process: choose one with --device cuda:0, or start a process for "
+            "each with accelerate launch."
+        )
     if args.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}: it must be at least 1.")
     for name in ("unimodal_loss_weight", "gate_loss_weight"):
@@ -79,6 +84,8 @@ def check_arguments(args: TrainingArguments) -> None:
     metric = args.metric_for_best_model
     if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
         raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")
+    if metric is not None and metric.removeprefix("eval_") in ("ECE", "loss") and args.greater_is_better:
+        raise ValueError(f"greater_is_better is True, but a smaller {metric} is better: give false.")
     if values["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy") and args.greater_is_better:
         if (args.lr_scheduler_kwargs or {}).get("mode") != "max":
             raise ValueError(

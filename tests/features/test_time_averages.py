@@ -27,6 +27,12 @@ def test_means_are_those_of_the_rows_and_gaps_stay(rows):
     assert {name: plain[name][:] for name in ("id", "label")} == {name: before[name][:] for name in ("id", "label")}
 
 
+def test_columns_that_the_format_hides_stay_hidden():
+    dataset = make().with_format("numpy", columns=["id", "h_t", "label"])
+    assert mean_over_time(dataset).column_names == ["id", "label", "h_t"]
+    assert mean_over_time(dataset).format["type"] == "numpy"
+
+
 def test_a_vector_is_a_sequence_of_one():
     vectors = [[1.0, 2.0], None, [3.0, 5.0]]
     dataset = Dataset.from_dict({"h_a": vectors}, features=Features({"h_a": List(Value("float32"))}))

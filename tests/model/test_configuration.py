@@ -77,6 +77,20 @@ def test_a_wrong_value_has_its_sentence(arguments, sentence):
         TacfnConfig(**arguments)
 
 
+def test_a_config_is_made_again_of_what_it_says():
+    config = TacfnConfig(hidden_size=16, num_hidden_layers=1, temperatures={"both": 2.0})
+    again = TacfnConfig(**{name: value for name, value in config.to_dict().items() if name != "model_type"})
+    assert again.to_dict() == config.to_dict()
+    with pytest.raises(TypeError, match="TacfnConfig has no standardize_features"):
+        TacfnConfig(standardize_features=False)
+
+
+def test_what_a_config_does_not_say_is_the_default_of_this_version():
+    config = TacfnConfig.from_dict({"hidden_size": 128})
+    assert config.to_dict() == TacfnConfig(hidden_size=128).to_dict()
+    assert config.has_statistics
+
+
 def older(tmp_path, **fields) -> TacfnConfig:
     """The config of a config.json that an older version wrote."""
     content = {"model_type": "tacfn", "hidden_size": 16, "num_hidden_layers": 1, "pool_features": False, **fields}

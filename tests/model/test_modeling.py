@@ -120,6 +120,38 @@ def test_half_precision_sees_features_whose_mean_is_large(config, dtype, tmp_pat
         assert torch.allclose(half(h_a=h_a).h_fused.float(), expected, atol=0.05 * expected.std().item() + 0.02)
 
 
+@pytest.mark.parametrize("cast", [lambda model: model.bfloat16(), lambda model: model.to(torch.float16)])
+def test_statistics_are_not_rounded_where_a_model_is_cast(config, cast, tmp_path):
+    config.gate_reads_distance = True
+    model = TacfnForSequenceClassification(config).eval()
+    model.model.audio_standardizer.set_statistics(torch.full((12,), 3.01), torch.full((12,), 0.02))
+    expected = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    cast(model).save_pretrained(tmp_path)
+    assert model.classifier.out_proj.weight.dtype != torch.float32
+    saved = TacfnForSequenceClassification.from_pretrained(tmp_path)
+    for name, buffer in expected.items():
+        assert torch.equal(model.get_buffer(name), buffer), name
+        assert torch.equal(saved.get_buffer(name), buffer), name
+
+
+def test_shapes_without_values(config):
+    """On the meta device, where counters of operations and of memory run a model."""
+    config.gate_reads_distance = True
+    with torch.device("meta"):
+        output = TacfnForSequenceClassification(config)(h_a=torch.empty(2, 5, 12), h_t=torch.empty(2, 3, 16))
+    assert output.logits.shape == (2, config.num_labels)
+
+
+def test_labels_that_are_refused_leave_the_config_as_it_was(config):
+    config.problem_type, config.num_labels = None, 4
+    model = TacfnForSequenceClassification(config)
+    with pytest.raises(ValueError, match="labels has shape"):
+        model(h_a=torch.randn(2, 12), labels=torch.rand(2, 3))
+    assert model.config.problem_type is None
+    assert model(h_a=torch.randn(2, 12), labels=torch.tensor([0, 3], dtype=torch.int16)).loss > 0
+    assert model.config.problem_type == "single_label_classification"
+
+
 def test_whitened_features_of_the_training_part_have_no_covariance():
     z = torch.randn(4000, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64) + 1
     distance = FeatureDistance(6)
@@ -315,6 +347,14 @@ def test_gradient_checkpointing_changes_no_gradient(model):
     assert len(calls) == 2  # forward, and once more for the backward pass
     for (name, p), q in zip(plain.named_parameters(), checkpointed.parameters()):
         torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
+def test_gradient_checkpointing_of_a_network_without_blocks(config):
+    config.num_hidden_layers = 0
+    model = TacfnForSequenceClassification(config).train()
+    model.gradient_checkpointing_enable()
+    model(h_a=torch.randn(2, 5, 12), labels=torch.tensor([0, 1])).loss.backward()
+    assert model.classifier.out_proj.weight.grad.abs().sum() > 0
 
 
 def test_attentions_and_hidden_states_by_name(config):

@@ -1,5 +1,6 @@
 """The pipeline gives what processor and model give, in any batch, and refuses features that the model doesn't know."""
 
+import copy
 import io
 
 import numpy as np
@@ -250,6 +251,29 @@ def test_scores_follow_the_problem_type(folder, processor, problem_type):
     expected = logits.sigmoid() if problem_type == "multi_label_classification" else logits
     scores = {row["label"]: row["score"] for row in found["scores"]}
     assert np.allclose([scores[label] for label in LABELS], expected.numpy(), atol=1e-6)
+
+
+def test_one_value_is_a_regression_also_where_the_config_does_not_say_so(folder, processor):
+    settings = {"problem_type": None, "num_labels": 1, "ignore_mismatched_sizes": True}
+    model = TacfnForSequenceClassification.from_pretrained(folder, **settings).eval()
+    found = pipeline(TASK, model=model, processor=processor, device="cpu")(INPUTS[2])
+    with torch.no_grad():
+        logits = model(**processor(text=INPUTS[2]["text"])).logits[0]
+    assert found["scores"][0]["score"] == pytest.approx(logits.item())
+
+
+def test_features_are_standardised_before_they_are_rounded(folder, processor):
+    """A deviation that is smaller than the steps of bfloat16 around the mean."""
+    model = TacfnForSequenceClassification.from_pretrained(folder)
+    h_t = processor(text=INPUTS[2]["text"])["h_t"][0]
+    model.model.text_standardizer.set_statistics(h_t.mean(0) + 100, torch.full_like(h_t[0], 0.01))
+    processor = copy.copy(processor)
+    encode = processor.encode_text
+    processor.encode_text = lambda *args, **kwargs: [h + 100 for h in encode(*args, **kwargs)]
+    expected = pipeline(TASK, model=model, processor=processor, device="cpu")(INPUTS[2])
+    found = pipeline(TASK, model=copy.deepcopy(model).bfloat16(), processor=processor, device="cpu")(INPUTS[2])
+    scores = [{row["label"]: row["score"] for row in answer["scores"]} for answer in (expected, found)]
+    assert all(scores[1][label] == pytest.approx(scores[0][label], abs=0.02) for label in LABELS)
 
 
 def test_another_encoder_is_refused_and_both_are_named(folder, encoders, tmp_path):

@@ -312,3 +312,11 @@ def test_audio_seconds_are_limited(encoders, seconds):
 def test_max_audio_seconds_must_be_positive(encoders, seconds):
     with pytest.raises(ValueError, match=f"max_audio_seconds is {seconds}: it must be more than 0"):
         TacfnProcessor.from_encoders(*encoders, max_audio_seconds=seconds)
+
+
+def test_padding_is_to_the_longest_sample_or_refused(processor):
+    texts = ["Hello!", "What a day, and what a night!"]
+    assert_same(processor(text=texts, padding="longest"), processor(text=texts))
+    for padding in ("max_length", False, None):
+        with pytest.raises(ValueError, match=f"padding is {padding!r}: features are padded to the longest sample"):
+            processor(text=texts, padding=padding)

@@ -146,3 +146,14 @@ def test_half_precision_stays_near(folder, encoders):
 def test_a_text_encoder_must_not_be_whisper(folder):
     with pytest.raises(ValueError, match="is a whisper model: it must be an encoder like BERT"):
         TacfnProcessor.from_encoders(folder, folder)
+
+
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_one_modality_does_not_need_the_encoder_of_the_other(folder, encoders, monkeypatch, modality):
+    processor = TacfnProcessor.from_encoders(encoders[0], folder)
+    (waveform,) = waveforms(1.0)
+    expected = processor(text=["Hello!"], audio=[waveform], sampling_rate=RATE)
+    del processor._sources["text" if modality == "audio" else "audio"]  # any use of it is an error
+    batch = processor(**({"audio": [waveform], "sampling_rate": RATE} if modality == "audio" else {"text": ["Hello!"]}))
+    assert len(batch) == 2
+    assert all(torch.equal(value, expected[name]) for name, value in batch.items())

@@ -108,7 +108,7 @@ PUSH = """
 import json, os, sys
 import torch
 from transformers import Trainer, TrainingArguments
-from tacfn_hf import TacfnDataCollator, TacfnForSequenceClassification, TacfnProcessor
+from tacfn_hf import EmotionRecognitionPipeline, TacfnDataCollator, TacfnForSequenceClassification, TacfnProcessor
 from tacfn_hf.sharing.hub import check_pushed, push_checkpoint
 first, second, token, work, tests = sys.argv[1:]
 sys.path.append(tests)
@@ -139,6 +139,9 @@ found["no such commit"] = attempt(first, "lab/emotions", "0" * 40, call=check_pu
 model, processor = TacfnForSequenceClassification.from_pretrained(first), TacfnProcessor.from_pretrained(first)
 model.push_to_hub("lab/both")
 processor.push_to_hub("lab/both")
+model.save_pretrained(work + "/saved", push_to_hub=True, repo_id="lab/saved")
+processor.save_pretrained(work + "/saved", push_to_hub=True, repo_id="lab/saved")
+EmotionRecognitionPipeline(model, processor).save_pretrained(work + "/piped", push_to_hub=True, repo_id="lab/piped")
 settings = TrainingArguments(
     output_dir=work, push_to_hub=True, hub_model_id="lab/trained", max_steps=1, save_strategy="no", report_to="none",
     use_cpu=True, disable_tqdm=True, remove_unused_columns=False, label_names=["labels"],
@@ -237,7 +240,7 @@ def test_training_pushes_once_and_with_its_card(pushed, hub):
     assert not {"training_args.bin", "predictions.parquet", "metrics.json"} & set(commit.files)
 
 
-@pytest.mark.parametrize("repo_id", ["lab/both", "lab/trained"])
+@pytest.mark.parametrize("repo_id", ["lab/both", "lab/trained", "lab/saved", "lab/piped"])
 def test_what_transformers_pushes_by_itself_is_complete(pushed, hub, tmp_path, repo_id):
     for name, data in hub.revisions[repo_id]["main"].files.items():
         path = tmp_path / name

@@ -186,3 +186,9 @@ def test_balanced_class_weights():
     assert np.mean([weights[label] for label in [0, 0, 0, 1, 2, 2]]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="No training row has the label angry"):
         balanced_class_weights([0, 2], NAMES)
+
+
+def test_the_kind_of_labels_stands_in_the_config_afterwards(config):
+    model = build(config, problem_type=None)
+    Objective()(model, batch(), torch.rand(6, model.config.num_labels))
+    assert model.config.problem_type == "multi_label_classification"

@@ -208,6 +208,22 @@ def test_the_best_model_has_the_smaller_loss_and_the_larger_recall(tmp_path, met
     assert given.greater_is_better is not better
 
 
+@pytest.mark.parametrize("metric", ["ECE", "eval_loss"])
+def test_a_larger_error_is_never_the_better_one(tmp_path, metric):
+    args = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, metric_for_best_model=metric, greater_is_better=True, report_to="none"
+    )
+    with pytest.raises(ValueError, match=f"greater_is_better is True, but a smaller {metric} is better"):
+        build_trainer(tiny(make()), args, session_parts())
+
+
+def test_several_gpus_in_one_process_are_refused(tmp_path):
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    args._n_gpu = 2
+    with pytest.raises(ValueError, match="There are 2 GPUs, and one process: choose one with --device cuda:0"):
+        build_trainer(tiny(make()), args, session_parts())
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
