@@ -28,7 +28,7 @@ SPLIT_ARGUMENTS = [field.name for field in fields(DataArguments)]
 # Arguments that a card does not show: places, secrets, what is printed, and what it says elsewhere.
 NOT_SHOWN = re.compile(
     r"\w+_dir|dataset|processor_name|run_name|seed|local_rank|resume_from_checkpoint|use_cpu|disable_tqdm|debug|do_\w+|"
-    r"dataloader_pin_memory|greater_is_better|push_to_hub|hub_\w+|report_to|project|trackio_\w+|log_\w+|logging_\w+"
+    r"remove_unused_columns|dataloader_pin_memory|greater_is_better|push_to_hub|hub_\w+|report_to|project|trackio_\w+|log_\w+|logging_\w+"
 )
 
 

@@ -437,10 +437,10 @@ def test_trains_with_the_trainer_and_ends_with_its_best_model(name, tmp_path):
         class_weights="none",
         load_best_model_at_end=True,
         metric_for_best_model="loss",
-        greater_is_better=True,  # so that the best is the first one, and not what the model is at the end anyhow
     )
     trainer = build_trainer(BASELINES[name](config), args, parts)
     trainer.objective = BaselineObjective()
+    trainer.args.greater_is_better = True  # so that the best is the first, and not what the model is at the end anyhow
     trainer.train()
     trainer.save_model(str(tmp_path / "best"))
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
