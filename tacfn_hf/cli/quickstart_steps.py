@@ -35,7 +35,7 @@ from ..writing import write_json
 
 
 COMPLETE, MISSING = ("audio", "text", "both"), ("audio_only", "text_only")  # the conditions
-NAMES = {
+CONDITION_NAMES = {
     "audio": "the emotion is in the sound",
     "text": "the emotion is in the words",
     "both": "the emotion is in both",
@@ -83,7 +83,7 @@ def go_all_the_way(folder: Path, seed: int) -> None:
     }
     summary = compare(tables, features["test"])
     print("\nUA in % on the test speakers; beta of the fused model, near 1: audio was trusted, near 0: text")
-    print(summary.rename(NAMES).to_string(float_format="{:.2f}".format, na_rep="-"))
+    print(summary.rename(CONDITION_NAMES).to_string(float_format="{:.2f}".format, na_rep="-"))
 
     step(4, "A checkpoint with its card, ready for the Hub; loaded again")
     write_card(checkpoint)

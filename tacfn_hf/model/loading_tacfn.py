@@ -288,7 +288,7 @@ def _load_encoder(
     try:
         check_weights(name, config, **source.hub_arguments())
         encoder_class = SPEECH_ENCODERS[config.model_type] if modality == "audio" else TextEncoder
-        with without_warnings("transformers"):  # of weights of layers above, and of heads
+        with without_warnings():
             model, info = encoder_class.model_class.from_pretrained(
                 name,
                 config=config,
@@ -310,9 +310,9 @@ def _load_encoder(
 
 
 @contextmanager
-def without_warnings(name: str) -> Iterator[None]:
-    """Silences the warnings of a logger."""
-    logger = logging.getLogger(name)
+def without_warnings() -> Iterator[None]:
+    """Silences transformers' warnings about weights that are not used: of layers above those wanted, and of heads."""
+    logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
