@@ -75,10 +75,14 @@ class MethodRecord(RunRecord):
 
 @dataclass
 class MethodArguments:
-    """Which methods are compared."""
+    """Which methods are compared, and on how many rows."""
 
     methods: list[str] = field(
         default_factory=lambda: list(METHODS), metadata={"help": f"Some of: {', '.join(METHODS)}."}
+    )
+    train_fraction: float = field(
+        default=1.0,
+        metadata={"help": "Share of the training and validation rows that are used; below 1 beta is not measured."},
     )
 
 
@@ -99,6 +103,7 @@ def main() -> None:
     folds = make_folds(dataset, data_args, cv_args.num_folds)
     settings = {**asdict(data_args), **asdict(model_args), **args.to_dict()}
     settings = {name: value for name, value in settings.items() if name not in ("output_dir", "logging_dir", "seed")}
+    settings["train_fraction"] = method_args.train_fraction
     settings = json.loads(json.dumps(settings, default=str))
 
     runs = [
@@ -114,6 +119,8 @@ def main() -> None:
             parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
             if "valid" not in parts:
                 raise ValueError("There is no validation part to calibrate on: give valid_fraction.")
+            for name in ("train", "valid"):
+                parts[name] = share_of(parts[name], method_args.train_fraction, data_args.split_seed)
             made_of = {name: part._fingerprint for name, part in parts.items()}
             used = settings if method == NETWORK else {**without_own(settings), **SIZES.get(method, {})}
             if (folder / RECORD).is_file():
@@ -124,7 +131,9 @@ def main() -> None:
             # A copy for each run, since a Trainer changes its arguments.
             of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed)
             result, table, about = (
-                svm(parts, args.class_weights) if method == SVM else train(method, parts, model_args, of_run)
+                svm(parts, args.class_weights)
+                if method == SVM
+                else train(method, parts, model_args, of_run, measured=method_args.train_fraction == 1)
             )
             rows = {name: len(part) for name, part in parts.items()}
             about |= {"dataset": data_args.dataset, "rows": rows, "settings": used, "made_of": made_of}
@@ -141,6 +150,14 @@ def run_folder(output_dir: Path, method: str, fold: str, seed: int) -> Path:
     return output_dir / method.replace(" ", "_") / fold_folder(fold) / f"seed-{seed}"
 
 
+def share_of(part: Dataset, fraction: float, seed: int) -> Dataset:
+    """A share of the rows of a part, drawn with the seed, in their order."""
+    if fraction == 1:
+        return part
+    rows = np.random.default_rng(seed).permutation(len(part))[: round(fraction * len(part))]
+    return part.select(np.sort(rows))
+
+
 def without_own(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that count for a baseline: those of the data and of transformers, and the dropouts."""
     own = {*ModelArguments.__dataclass_fields__, "unimodal_loss_weight", "gate_loss_weight", "noise_prob"}
@@ -149,9 +166,16 @@ def without_own(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(
-    method: str, parts: dict[str, Dataset], model_args: ModelArguments, args: TacfnTrainingArguments
+    method: str,
+    parts: dict[str, Dataset],
+    model_args: ModelArguments,
+    args: TacfnTrainingArguments,
+    measured: bool,
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
-    """A method trained and calibrated on its parts: figures and predictions of the test part, fields of its record."""
+    """
+    A method trained and calibrated on its parts: figures and predictions of the test part, fields of its record.
+    `measured`: also what beta is worth.
+    """
     set_seed(args.seed)
     model: nn.Module = build_model(parts["train"], model_args)
     if method != NETWORK:
@@ -168,7 +192,7 @@ def train(
     seconds = trainer.train().metrics["train_runtime"]
     calibrate(trainer, parts["valid"])
     result, table = evaluate_split(trainer, parts["test"])
-    truth = measure_gate_truth(model, parts["test"]) if method in GATED else None
+    truth = measure_gate_truth(model, parts["test"]) if method in GATED and measured else None
     about = {
         "num_parameters": sum(weight.numel() for weight in model.parameters()),
         "training_seconds": seconds,

@@ -137,8 +137,6 @@ def train(name: str, dataset: Path, output_dir: Path, seed: int) -> pd.DataFrame
     args = TacfnTrainingArguments(
         output_dir=str(output_dir),
         seed=seed,
-        save_strategy="no",
-        load_best_model_at_end=False,
         report_to="none",
         dataloader_pin_memory=False,
     )

@@ -65,6 +65,7 @@ class RunRecord:
         modalities: the columns of features that were trained on, such as "h_a".
         speakers: how many speakers each part has.
         languages: the languages of all parts.
+        best_by: the figure of the validation part whose best checkpoint was kept; None where the last one was.
         epochs, training_loss, training_seconds: how long training took, and its mean loss.
         device, world_size: the kind of device, and how many processes there were.
         changed_arguments: the arguments of training that differ from their defaults; see the function of this name.
@@ -91,6 +92,7 @@ class RunRecord:
     modalities: list[str] | None = None
     speakers: dict[str, int] | None = None
     languages: list[str] | None = None
+    best_by: str | None = None
     epochs: float | int | None = None
     training_loss: float | int | None = None
     training_seconds: float | int | None = None

@@ -31,7 +31,8 @@ def paired_permutation_test(
     Returns:
         For "WA" and "UA" the `difference` of the means over the seeds (a fraction, positive where the first is better)
         and the two-sided `p`, twice the smaller of both one-sided ones. It is exact where all exchanges are no more
-        than `num_draws`.
+        than `num_draws`. Also the `standard_error` of the difference: of a sum over groups that were drawn on their
+        own, `sqrt(G / (G - 1) sum (s_g - mean s)^2)` with the share s_g of each of G groups.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -54,5 +55,6 @@ def paired_permutation_test(
         found = permutation_test(
             (share,), np.sum, permutation_type="samples", vectorized=True, n_resamples=num_draws, batch=1000, rng=seed
         )
-        result[name] = {"difference": float(share.sum()), "p": float(found.pvalue)}
+        error = share.std(ddof=1) * len(share) ** 0.5
+        result[name] = {"difference": float(share.sum()), "standard_error": float(error), "p": float(found.pvalue)}
     return result

@@ -31,7 +31,7 @@ class TacfnConfig(PreTrainedConfig):
             Size of one audio feature vector (the hidden size of the speech encoder).
         text_feature_size (`int`, *optional*, defaults to 768):
             Size of one text feature vector (the hidden size of the text encoder).
-        hidden_size (`int`, *optional*, defaults to 768):
+        hidden_size (`int`, *optional*, defaults to 256):
             Size d of the network.
         num_hidden_layers (`int`, *optional*, defaults to 0):
             Number of cross-modal blocks. With 0 the features are averaged over time before they are projected.
@@ -39,7 +39,7 @@ class TacfnConfig(PreTrainedConfig):
             Heads of every attention; must divide `hidden_size`.
         intermediate_size (`int`, *optional*, defaults to `4 * hidden_size`):
             Inner size of the feed-forward layers.
-        gate_hidden_size (`int`, *optional*, defaults to 256):
+        gate_hidden_size (`int`, *optional*, defaults to 128):
             Inner size of the gate's MLP.
         gate_reads_distance (`bool`, *optional*, defaults to `True`):
             Whether the gate also reads how far the features of either modality lie from those of the training part, by
@@ -102,11 +102,11 @@ class TacfnConfig(PreTrainedConfig):
 
     audio_feature_size: int = 768
     text_feature_size: int = 768
-    hidden_size: int = 768
+    hidden_size: int = 256
     num_hidden_layers: int = 0
     num_attention_heads: int = 8
     intermediate_size: int | None = None
-    gate_hidden_size: int = 256
+    gate_hidden_size: int = 128
     gate_reads_distance: bool = True
     num_classifier_layers: int = 1
     hidden_dropout_prob: float | int = 0.5
@@ -232,6 +232,8 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
             "averaged over time: use the version that trained it, or train anew."
         )
     of_older = {
+        "hidden_size": 768,
+        "gate_hidden_size": 256,
         "num_hidden_layers": 2,
         "num_classifier_layers": 2,
         "gate_reads_distance": False,

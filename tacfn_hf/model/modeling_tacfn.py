@@ -171,9 +171,11 @@ class TacfnModel(TacfnPreTrainedModel):
         """
         check_keywords(self.forward, kwargs)
         return_dict = self.config.return_dict if return_dict is None else return_dict
+        both = h_a is not None and h_t is not None
         h_a, h_t, mask_a, mask_t = complete_inputs(self.config, h_a, h_t, mask_a, mask_t)
         h_a, h_t = self.standardize(h_a, h_t)
-        distances = self.distances(h_a, h_t, mask_a, mask_t)
+        # Where all samples lack a modality, the gate is a constant.
+        distances = self.distances(h_a, h_t, mask_a, mask_t) if both else None
         h_a, h_t = self.feature_dropout(h_a.mT).mT, self.feature_dropout(h_t.mT).mT
         h_a, h_t, mask_a, mask_t = self.project(h_a, h_t, mask_a, mask_t)
         options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}

@@ -63,7 +63,6 @@ def write_card(
     # They stay as they are, and the model is trained on top of them.
     if encoders := hub_encoders(config):
         data.base_model, data.base_model_relation = encoders, "adapter"
-    chosen = "valid" in results and arguments.get("load_best_model_at_end")
     return save_card(
         folder / "README.md",
         data,
@@ -76,7 +75,7 @@ def write_card(
         features_note=features,
         seeds=[record.seed],
         results=results,
-        best=arguments.get("metric_for_best_model", "UA") if chosen else None,
+        best=record.best_by if "valid" in results else None,
         part=part,
         classes=classes,
         prefix="",

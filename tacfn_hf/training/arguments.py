@@ -19,13 +19,13 @@ class ModelArguments:
             "the dataset's features, where the dataset's folder has it."
         },
     )
-    hidden_size: int | None = field(default=None, metadata={"help": "Size of the network (default: 768)."})
+    hidden_size: int | None = field(default=None, metadata={"help": "Size of the network (default: 256)."})
     num_hidden_layers: int | None = field(
         default=None, metadata={"help": "Cross-modal blocks (default: 0, features are averaged over time)."}
     )
     num_attention_heads: int | None = field(default=None, metadata={"help": "Heads of every attention (default: 8)."})
     gate_hidden_size: int | None = field(
-        default=None, metadata={"help": "Inner size of the gate's MLP (default: 256)."}
+        default=None, metadata={"help": "Inner size of the gate's MLP (default: 128)."}
     )
     hidden_dropout_prob: float | None = field(
         default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.5)."}
@@ -58,14 +58,13 @@ class TrainingOptions:
         default=1.0,
         metadata={"help": "How likely noise replaces a share of a modality where the gate's loss is taken."},
     )
-    label_smoothing_factor: float = field(
-        default=0.1, metadata={"help": "Share of a label that is spread over all labels in the loss."}
-    )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model."},
     )
-    num_train_epochs: float = field(default=15, metadata={"help": "Passes over the training part."})
+    num_train_epochs: float = field(
+        default=30, metadata={"help": "Passes over the training part; the best of them on the validation part is kept."}
+    )
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW."})
     lr_scheduler_type: str = field(
         default="cosine", metadata={"help": "How the learning rate falls after the warm-up: cosine, linear, ..."}
@@ -84,12 +83,12 @@ class TrainingOptions:
         metadata={"help": "Checkpoints to keep, and with load_best_model_at_end the best one."},
     )
     load_best_model_at_end: bool = field(
-        default=False,
+        default=True,
         metadata={"help": "End with the checkpoint that was best on the validation part, instead of the last one."},
     )
     metric_for_best_model: str | None = field(
-        default="UA",
-        metadata={"help": "Validation figure that chooses the best: UA, WA, wF1, macro_F1, ECE or loss."},
+        default="loss",
+        metadata={"help": "Validation figure that chooses the best: loss, UA, WA, wF1, macro_F1 or ECE."},
     )
     greater_is_better: bool | None = field(
         default=None,

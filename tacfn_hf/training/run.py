@@ -116,6 +116,7 @@ def run_training(
             temperature_fitted_on="valid" if fitted else None,
             gate_truth=gate_truth,
             world_size=args.world_size,
+            best_by=args.metric_for_best_model if args.load_best_model_at_end else None,
             epochs=trainer.state.epoch,
             training_loss=trained.training_loss,
             training_seconds=round(trained.metrics["train_runtime"], 1),

@@ -68,7 +68,7 @@ def test_more_seeds_are_no_more_utterances():
 def test_equal_models_and_a_better_one():
     labels = np.arange(400) % 4
     right = np.random.default_rng(3).random(400) < 0.6
-    assert paired_permutation_test(right, right, labels)["UA"] == {"difference": 0.0, "p": 1.0}
+    assert paired_permutation_test(right, right, labels)["UA"] == {"difference": 0.0, "standard_error": 0.0, "p": 1.0}
     assert paired_permutation_test(np.ones(400, dtype=bool), right, labels)["UA"]["p"] < 0.001
 
 
@@ -91,3 +91,19 @@ def test_utterances_of_a_group_are_exchanged_together():
 def test_other_utterances():
     with pytest.raises(ValueError, match="The models have 3 and 4 utterances, the labels 3"):
         paired_permutation_test(np.ones(3, bool), np.ones(4, bool), np.zeros(3))
+
+
+def test_the_standard_error_is_the_spread_over_corpora_that_are_drawn_again():
+    """Groups of unequal sizes, drawn from a population in which the first model is right more often."""
+    generator = np.random.default_rng(6)
+
+    def found() -> dict[str, float]:
+        sizes = generator.integers(1, 9, size=40)
+        chance = np.repeat(generator.random(40), sizes)  # what is easy is so for both models and a whole group
+        right = generator.random((2, len(chance))) < np.stack([0.5 + 0.5 * chance, 0.3 + 0.5 * chance])
+        groups = np.repeat(np.arange(40), sizes)
+        return paired_permutation_test(*right, np.arange(len(chance)) % 2, groups, num_draws=1)["WA"]
+
+    drawn = [found() for _ in range(400)]
+    spread = np.std([one["difference"] for one in drawn])
+    assert abs(np.mean([one["standard_error"] for one in drawn]) / spread - 1) < 0.15

@@ -10,8 +10,8 @@ from tacfn_hf import TacfnConfig
 
 def test_the_default_is_the_network_that_training_makes():
     config = TacfnConfig()
-    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 0, 8)
-    assert (config.intermediate_size, config.gate_hidden_size, config.num_classifier_layers) == (3072, 256, 1)
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (256, 0, 8)
+    assert (config.intermediate_size, config.gate_hidden_size, config.num_classifier_layers) == (1024, 128, 1)
     assert config.num_labels == 4
     assert config.temperatures == {"both": 1.0, "audio": 1.0, "text": 1.0}
 

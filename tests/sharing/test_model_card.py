@@ -114,7 +114,7 @@ def run(processor, tmp_path_factory) -> Path:
     extract_features(Dataset.from_dict(rows), processor, folder / "features" / "corpus-x")
     shutil.copy(folder / "recording-0.wav", folder / "hello.wav")
     split = {"group_column": "session", "test_groups": ["ses3"], "valid_groups": ["ses2"]}
-    chosen = {"load_best_model_at_end": True, "learning_rate": 0.02, "hub_token": SECRET}
+    chosen = {"metric_for_best_model": "UA", "learning_rate": 0.02, "hub_token": SECRET}
     return train(folder / "features" / "corpus-x", folder / "run-1", **split, **chosen)
 
 
@@ -194,7 +194,7 @@ def test_the_figures_in_the_text(run):
     assert set(arguments) == {
         "argument",
         "---",
-        *(f"`{name}`" for name in (*SIZES, "num_train_epochs", "learning_rate", "load_best_model_at_end")),
+        *(f"`{name}`" for name in (*SIZES, "num_train_epochs", "learning_rate", "metric_for_best_model")),
     }
 
 
@@ -247,6 +247,7 @@ def test_the_temperature_and_what_it_was_fitted_on(run, tmp_path):
         train(tmp_path / "features", tmp_path / "run", group_column="session", test_groups=["4"], **unchosen)
     )
     assert "softmax(logits / T), T = 1, not fitted on validation rows.\n" in text
+    assert "was kept" not in text
     assert "- Scores are not calibrated probabilities.\n" in text
     assert CARD.fullmatch(text)
 
