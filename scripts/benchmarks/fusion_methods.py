@@ -25,7 +25,7 @@ from baselines import BASELINES, BaselineObjective, svm_scores
 from datasets import Dataset
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, ProgressCallback, set_seed
+from transformers import PrinterCallback, ProgressCallback, Trainer, set_seed
 from transformers.utils import logging
 
 from tacfn_hf.cli.parsing import parse_training
@@ -87,9 +87,7 @@ class MethodArguments:
 
 
 def main() -> None:
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", message="'pin_memory' argument")
+    be_quiet()
     more = (CrossValidationArguments, MethodArguments)
     data_args, model_args, args, cv_args, method_args = parse_training(sys.argv[1:], __doc__, "fusion_methods.py", more)
     unknown = [name for name in method_args.methods if name not in METHODS]
@@ -146,6 +144,21 @@ def main() -> None:
     print(format_methods(report))
 
 
+def be_quiet() -> None:
+    """Leaves nothing on the terminal but the bar of the whole and the table."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", message="'pin_memory' argument")
+
+
+def quiet_trainer(model: nn.Module, args: TacfnTrainingArguments, parts: dict[str, Dataset]) -> Trainer:
+    """The trainer of `tacfn train`, without its bar and lines."""
+    trainer = build_trainer(model, args, parts)
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
 def run_folder(output_dir: Path, method: str, fold: str, seed: int) -> Path:
     return output_dir / method.replace(" ", "_") / fold_folder(fold) / f"seed-{seed}"
 
@@ -184,11 +197,9 @@ def train(
         set_seed(args.seed)
         model = BASELINES[method](config)
         set_statistics(model, parts["train"])
-    trainer = build_trainer(model, args, parts)
+    trainer = quiet_trainer(model, args, parts)
     if method != NETWORK:
         trainer.objective = BaselineObjective(trainer.objective.class_weights, trainer.objective.label_smoothing)
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
     seconds = trainer.train().metrics["train_runtime"]
     calibrate(trainer, parts["valid"])
     result, table = evaluate_split(trainer, parts["test"])

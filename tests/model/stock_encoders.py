@@ -1,9 +1,11 @@
 """Encoders of transformers with small random weights, inputs for them, and what transformers makes of these."""
 
+from pathlib import Path
+
 import torch
 import transformers
 from tiny import SPEECH_SIZES
-from transformers import AutoModel
+from transformers import AutoModel, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
@@ -60,6 +62,19 @@ def speech_model(name: str) -> transformers.PreTrainedModel:
     family, settings = SPEECH[name]
     config = getattr(transformers, f"{family}Config")(**{**SPEECH_SIZES, "initializer_range": 0.3, **settings})
     return with_wild_weights(getattr(transformers, f"{family}Model")(config))
+
+
+def save_whisper(folder: Path, chunk_length: int) -> Path:
+    """A complete Whisper checkpoint, decoder and all, with windows of `chunk_length` seconds."""
+    sizes = {"d_model": 32, "encoder_layers": 3, "decoder_layers": 1, "vocab_size": 50, "num_mel_bins": 20}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = WhisperConfig(
+        **sizes, **heads, **tokens, max_source_positions=50 * chunk_length, suppress_tokens=None
+    )
+    with_wild_weights(WhisperForConditionalGeneration(config)).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=20, chunk_length=chunk_length).save_pretrained(folder)
+    return folder
 
 
 def text_model(name: str) -> transformers.PreTrainedModel:

@@ -19,6 +19,7 @@ import pytest
 import torch
 from hostile import with_code
 from hub import LoopbackHub
+from stock_encoders import save_whisper
 from tiny import save_speech_encoder, save_text_encoder
 from transformers import BertModel
 
@@ -76,6 +77,9 @@ found["named"] = attempt(make, "lab/text", "lab/speech", text_revision="v2", aud
 found["converted"] = attempt(make, "lab/pickled", "lab/speech")
 if "error" not in found["converted"]:
     make("lab/pickled", "lab/speech").save_pretrained(folder + "/converted")
+whisper = make("lab/text", "lab/whisper")
+whisper.save_pretrained(folder + "/whisper", save_encoders=True)
+found["whisper"] = report(whisper)
 found["custom"] = attempt(make, "lab/custom", "lab/speech")
 found["bad"] = {
     "text id": attempt(make, "lab/nothing", "lab/speech"),
@@ -108,7 +112,9 @@ folder = sys.argv[1] + "/whole"
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
 modules = [type(processor).__module__, type(model).__module__]
-print(json.dumps({"whole": report(processor), "logits": logits_of(model, processor), "modules": modules}))
+found = {"whole": report(processor), "logits": logits_of(model, processor), "modules": modules}
+found["whisper"] = report(AutoProcessor.from_pretrained(sys.argv[1] + "/whisper", trust_remote_code=True))
+print(json.dumps(found))
 """
 
 HUB_WITHOUT_THE_PACKAGE = """
@@ -166,7 +172,7 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def hub(root) -> Iterator[LoopbackHub]:
     """
-    lab/text, with other weights at v2; lab/speech; lab/pickled, without safetensors but with the bot's pull request
+    lab/text, with other weights at v2; lab/speech; lab/whisper; lab/pickled, without safetensors but with the bot's pull request
     on its main, on which a stranger's was opened as well; lab/unconverted without; lab/impostor with the stranger's;
     lab/custom, whose config names code.
     """
@@ -176,6 +182,7 @@ def hub(root) -> Iterator[LoopbackHub]:
         hub.add("lab/text", other_text, ref="v2")
         hub.add("lab/speech", save_speech_encoder(root / "speech"))
         hub.add("lab/speech", save_speech_encoder(root / "other speech", intermediate_size=48), ref="v2")
+        hub.add("lab/whisper", save_whisper(root / "whisper on the hub", chunk_length=3))
         hub.add("lab/pickled", pickled(other_text, root / "pickled before"))
         hub.revisions["lab/pickled"]["v0"] = hub.revisions["lab/pickled"]["main"]
         for name in ("pickled", "unconverted", "impostor"):
@@ -337,6 +344,13 @@ def test_a_checkpoint_with_its_encoders_needs_no_network_no_cache_and_no_package
     assert from_folder["whole"] == made["main"]
     assert np.allclose(from_folder["logits"], made["logits"], atol=1e-5)
     assert from_folder["requests"] == []
+
+
+@pytest.mark.slow
+def test_whisper_comes_from_the_hub_and_is_saved_with_the_rest(made, from_folder, commits, root):
+    assert made["whisper"]["revisions"]["a"] == commits["whisper main"]
+    assert from_folder["whisper"] == made["whisper"]
+    assert (root / "whisper" / "audio_encoder" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

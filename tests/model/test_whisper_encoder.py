@@ -5,33 +5,20 @@ import copy
 import numpy as np
 import pytest
 import torch
-from stock_encoders import difference, with_wild_weights
-from transformers import (
-    AutoModel,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-)
+from stock_encoders import difference, save_whisper
+from transformers import AutoModel, WhisperFeatureExtractor
 
 from tacfn_hf import TacfnProcessor
 from tacfn_hf.model.exact_speech_encoders_tacfn import WhisperWithoutDecoder
 
 
 RATE = 16000
-SIZES = {"d_model": 32, "encoder_layers": 3, "decoder_layers": 1, "vocab_size": 50, "num_mel_bins": 20}
-HEADS = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
-TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
-CHUNK = 3  # seconds in a window, in place of 30
+CHUNK = 3  # seconds in a window of the encoder that the tests make, in place of 30
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A complete Whisper checkpoint, decoder and all, with windows of 3 s."""
-    folder = tmp_path_factory.mktemp("whisper")
-    config = WhisperConfig(**SIZES, **HEADS, **TOKENS, max_source_positions=50 * CHUNK, suppress_tokens=None)
-    with_wild_weights(WhisperForConditionalGeneration(config)).save_pretrained(folder)
-    WhisperFeatureExtractor(feature_size=20, chunk_length=CHUNK).save_pretrained(folder)
-    return folder
+    return save_whisper(tmp_path_factory.mktemp("whisper"), CHUNK)
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,13 @@ def test_a_plateau_is_one_of_the_metric_that_chooses_the_best(tmp_path, strategy
     parts = session_parts()
     with pytest.raises(ValueError, match=f'lr_scheduler_type is {strategy}, which .* smaller UA .*"mode": "max"'):
         trainer_for(tmp_path, parts, lr_scheduler_type=strategy, metric_for_best_model="UA")
-    trainer_for(tmp_path, parts, lr_scheduler_type=strategy, lr_scheduler_kwargs={"mode": "max"})
+    trainer_for(
+        tmp_path,
+        parts,
+        lr_scheduler_type=strategy,
+        metric_for_best_model="UA",
+        lr_scheduler_kwargs={"mode": "max"},
+    )
     trainer_for(tmp_path, parts, lr_scheduler_type=strategy, metric_for_best_model="loss", greater_is_better=False)
 
 

@@ -1,0 +1,195 @@
+"""
+What cross-modal blocks are worth: the network with 0, 1 and 2 of them, on the same folds, seeds and objective.
+
+    python scripts/benchmarks/attention.py --dataset features/session1 --group_column scenario --num_folds 5 \\
+        --valid_fraction 0.15 --valid_group_column dialogue --hidden_size 64 --num_attention_heads 4 \\
+        --gate_hidden_size 32 --seeds 0 1 2 --output_dir runs/attention-session1
+
+Options are those of `tacfn cross-validate`, and those below. Blocks start as they do in the network, or as nothing: the
+last layer of each attention and of each feed-forward is 0, so that at first they only normalise. Of the learning rates,
+the one with the smallest mean loss on the validation rows is reported, for each kind of network. A run that is there
+already is not made again. output_dir gets `attention.json`.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from fusion_methods import be_quiet, quiet_trainer
+from tqdm.auto import tqdm
+from transformers import set_seed
+
+from tacfn_hf.cli.parsing import parse_training
+from tacfn_hf.corpora.dataset_opening import open_dataset
+from tacfn_hf.evaluation.predictions import evaluate_split, read_predictions
+from tacfn_hf.evaluation.record import RECORD, RunRecord
+from tacfn_hf.features.arrow_layout import column_batches, feature_arrays, feature_of, nested_array
+from tacfn_hf.features.labels import label_names_of
+from tacfn_hf.features.splits import split_dataset, without_unlabelled
+from tacfn_hf.model.modeling_tacfn import TacfnForSequenceClassification
+from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
+from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
+from tacfn_hf.training.setup import build_model
+from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+from tacfn_hf.writing import write_json
+
+
+@dataclass
+class AttentionArguments:
+    """Which networks are compared."""
+
+    blocks: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Numbers of cross-modal blocks."})
+    starts: list[str] = field(
+        default_factory=lambda: ["as it is", "nothing"], metadata={"help": "How blocks start: as it is, nothing."}
+    )
+    learning_rates: list[float] = field(
+        default_factory=lambda: [3e-4, 1e-3], metadata={"help": "Learning rates of which the better one is reported."}
+    )
+    frames_averaged: int = field(
+        default=1, metadata={"help": "Average so many neighbouring frames of audio: 5 makes 10 a second of 50."}
+    )
+
+
+@dataclass(kw_only=True)
+class AttentionRecord(RunRecord):
+    """`valid_loss`: the loss on the validation rows of the model that was kept."""
+
+    valid_loss: float
+
+
+def main() -> None:
+    be_quiet()
+    more = (CrossValidationArguments, AttentionArguments)
+    data_args, model_args, args, cv_args, own = parse_training(sys.argv[1:], __doc__, "attention.py", more)
+    check_arguments(data_args, args, cv_args)
+    output_dir = Path(args.output_dir)
+    dataset = only_part(open_dataset(data_args.dataset))
+    if data_args.drop_unlabelled:
+        dataset = without_unlabelled(dataset, "train")
+    folds = make_folds(dataset, data_args, cv_args.num_folds)
+    dataset = with_averaged_frames(dataset, own.frames_averaged)
+    kinds = [(blocks, start) for blocks in own.blocks for start in (own.starts if blocks else own.starts[:1])]
+    runs = [
+        (kind, rate, fold, seed)
+        for seed in cv_args.seeds
+        for kind in kinds
+        for rate in own.learning_rates
+        for fold in folds
+    ]
+    for kind, rate, fold, seed in tqdm(runs, desc="Attention", unit="run"):
+        folder = run_folder(output_dir, kind, rate, fold, seed)
+        if (folder / RECORD).is_file():
+            continue
+        parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
+        of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed, learning_rate=rate)
+        train(parts, replace(model_args, num_hidden_layers=kind[0]), of_run, kind[1] == "nothing", folder)
+    table = summarize(output_dir, kinds, own.learning_rates, folds, cv_args.seeds)
+    settings = {**asdict(data_args), **asdict(model_args), **asdict(own), **args.to_dict()}
+    write_json(output_dir / "attention.json", {"kinds": table, "settings": json.loads(json.dumps(settings, default=str))})
+    print(f"Test rows of all folds together, seeds {' '.join(map(str, cv_args.seeds))}; figures in %.")
+    print(pd.DataFrame(table).to_string(index=False, float_format="{:.1f}".format))
+
+
+def run_folder(output_dir: Path, kind: tuple[int, str], rate: float, fold: str, seed: int) -> Path:
+    blocks, start = kind
+    return output_dir / f"{blocks}-{start.replace(' ', '_')}-{rate:g}" / fold_folder(fold) / f"seed-{seed}"
+
+
+def with_averaged_frames(dataset: Dataset, number: int) -> Dataset:
+    """The dataset with means of `number` neighbouring frames in `h_a`; the last mean of a row may be of fewer."""
+    if number == 1:
+        return dataset
+    rows: list[np.ndarray | None] = []
+    for batch in column_batches(dataset, "h_a"):
+        for h in feature_arrays(batch):
+            rows.append(None if h is None else averaged(h, number))
+    size = next(h.shape[1] for h in rows if h is not None)
+    return dataset.remove_columns("h_a").add_column(
+        "h_a", nested_array(rows, "float32", size), feature=feature_of("float32", size)
+    )
+
+
+def averaged(h: np.ndarray, number: int) -> np.ndarray:
+    """Means of `number` neighbouring positions of `h [L, d]`, float32 `[ceil(L / number), d]`."""
+    starts = np.arange(0, len(h), number)
+    counts = np.diff([*starts, len(h)])
+    return (np.add.reduceat(h.astype(np.float64), starts) / counts[:, None]).astype(np.float32)
+
+
+def start_as_nothing(model: TacfnForSequenceClassification) -> None:
+    """Sets the last layer of each attention and each feed-forward of the blocks to 0."""
+    for block in model.model.cross_modal.layers:
+        for name, module in block.named_modules():
+            if name.endswith("out_proj") or name in ("audio_feed_forward.2", "text_feed_forward.2"):
+                module.weight.data.zero_()
+                module.bias.data.zero_()
+
+
+def train(
+    parts: dict[str, Dataset],
+    model_args: ModelArguments,
+    args: TacfnTrainingArguments,
+    nothing: bool,
+    folder: Path,
+) -> None:
+    """Trains a network, tests it, and writes its record and predictions into the folder."""
+    set_seed(args.seed)
+    model = build_model(parts["train"], model_args)
+    if nothing:
+        start_as_nothing(model)
+    trainer = quiet_trainer(model, args, parts)
+    seconds = trainer.train().metrics["train_runtime"]
+    result, table = evaluate_split(trainer, parts["test"])
+    AttentionRecord(
+        metrics={"test": result},
+        dataset="",
+        rows={name: len(part) for name, part in parts.items()},
+        label_names=label_names_of(model.config),
+        num_parameters=model.num_parameters(),
+        temperatures=model.config.temperatures,
+        training_seconds=seconds,
+        valid_loss=trainer.state.best_metric,
+    ).write(folder, {"test": table})
+
+
+def summarize(
+    output_dir: Path,
+    kinds: list[tuple[int, str]],
+    rates: list[float],
+    folds: dict[str, list[str]],
+    seeds: list[int],
+) -> list[dict[str, Any]]:
+    """A row for each kind of network, of the learning rate with the smallest mean loss on the validation rows."""
+    rows = []
+    for kind in kinds:
+        of_rate = {}
+        for rate in rates:
+            folders = {seed: [run_folder(output_dir, kind, rate, fold, seed) for fold in folds] for seed in seeds}
+            records = [AttentionRecord.read(folder) for of_seed in folders.values() for folder in of_seed]
+            names = records[0].label_names
+            pooled = {seed: pool(pd.concat(map(read_predictions, found)), names) for seed, found in folders.items()}
+            of_rate[rate] = (float(np.mean([record.valid_loss for record in records])), records, over_seeds(pooled))
+        rate = min(of_rate, key=lambda rate: of_rate[rate][0])
+        _, records, figures = of_rate[rate]
+        blocks, start = kind
+        rows.append(
+            {
+                "blocks": blocks,
+                "start": start if blocks else "-",
+                "learning rate": f"{rate:g}",
+                "UA": 100 * figures["mean"]["UA"],
+                "deviation": None if figures["std"]["UA"] is None else 100 * figures["std"]["UA"],
+                "parameters": records[0].num_parameters,
+                "seconds": float(np.mean([record.training_seconds for record in records])),
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
