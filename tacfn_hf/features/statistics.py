@@ -33,14 +33,14 @@ def feature_statistics(dataset: Dataset, column: str) -> tuple[np.ndarray, np.nd
 
 def feature_covariance(
     dataset: Dataset, column: str, standardize: Callable[[torch.Tensor], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, int]:
     """
-    Mean `[d]` and covariance `[d, d]` of a column's positions behind `standardize`, which maps `[n, d]` to `[n, d]`.
-    Both are float64.
+    Mean `[d]` and covariance `[d, d]` of a column's positions behind `standardize`, which maps `[n, d]` to `[n, d]`,
+    both float64, and the number of these positions.
     """
     count, total, products = 0, torch.zeros(()), torch.zeros(())
     for h in positions(dataset, column):
         z = standardize(h).double()
         count, total, products = count + len(z), total + z.sum(dim=0), products + z.T @ z
     mean = total / count
-    return mean, products / count - torch.outer(mean, mean)
+    return mean, products / count - torch.outer(mean, mean), count

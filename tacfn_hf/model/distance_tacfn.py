@@ -20,6 +20,12 @@ class FeatureDistance(SinglePrecision):
     Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks). It shows what no dimension
     shows on its own: values that each occur, and do not occur together. W of a new one is the identity and b is 0,
     until `set_statistics`.
+
+    A row of the training part took part in the covariance, and is nearer to it than any new row can be. In training the
+    distance is therefore that to the other rows. With w = W m + b of the row itself, w' of what was made of it, and the
+    share k that a row has in the shrunk covariance, leaving it out turns `|w'|^2` into
+    `|w'|^2 + k (w' w)^2 / (1 - k |w|^2)` (Sherman & Morrison, 1950), apart from terms of the order of one row's share in
+    the mean. A checkpoint does not keep k: training that goes on from one has plain distances.
     """
 
     weight: torch.Tensor
@@ -29,11 +35,15 @@ class FeatureDistance(SinglePrecision):
         super().__init__()
         self.register_buffer("weight", torch.eye(feature_size))
         self.register_buffer("bias", torch.zeros(feature_size))
+        self.share_of_row = 0.0
 
-    def set_statistics(self, mean: torch.Tensor, covariance: torch.Tensor, shrinkage: float = 0.02) -> None:
+    def set_statistics(
+        self, mean: torch.Tensor, covariance: torch.Tensor, num_rows: int, shrinkage: float = 0.02
+    ) -> None:
         """
-        Mean `[n]` and covariance `[n, n]` of the training rows' means over time, standardised. A share of the
-        covariance is taken from the identity: directions in which the rows hardly vary would count for everything.
+        Mean `[n]` and covariance `[n, n]` of the training rows' means over time, standardised, and how many rows these
+        are. A share of the covariance is taken from the identity: directions in which the rows hardly vary would count
+        for everything.
         """
         covariance = covariance.double()
         identity = torch.eye(len(covariance)).to(covariance)
@@ -44,11 +54,26 @@ class FeatureDistance(SinglePrecision):
         whitening = vectors * values.rsqrt() @ vectors.T
         self.weight.copy_(whitening)
         self.bias.copy_(-whitening @ mean.double())
+        self.share_of_row = (1 - shrinkage) / num_rows
 
-    def forward(self, h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`h [B, L, n]` and `mask [B, L]`, True = PAD -> `[B, 1]` in float32."""
+    def forward(self, h: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        `h [B, L, n]` and `mask [B, L]`, True = PAD -> `[B, 1]` in float32. In training, `rows [B, L, n]` are the rows
+        of the training part that h was made of; h itself where None.
+        """
         kind = h.device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             # Half precision overflows.
-            whitened = nn.functional.linear(masked_mean(h.float(), mask), self.weight.float(), self.bias.float())
-            return whitened.square().mean(dim=-1, keepdim=True).clamp(min=NEAREST).log()
+            whitened = self.whiten(h, mask)
+            squared = whitened.square().sum(dim=-1, keepdim=True)
+            if self.training and self.share_of_row:
+                row = whitened if rows is None else self.whiten(rows, mask)
+                product = (whitened * row).sum(dim=-1, keepdim=True)
+                own = row.square().sum(dim=-1, keepdim=True)
+                left = (1 - self.share_of_row * own).clamp(min=self.share_of_row)  # of rows of another dataset too
+                squared = squared + self.share_of_row * product.square() / left
+            return (squared / h.shape[-1]).clamp(min=NEAREST).log()
+
+    def whiten(self, h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`W m + b` of the means m over time, `[B, n]`."""
+        return nn.functional.linear(masked_mean(h.float(), mask), self.weight.float(), self.bias.float())

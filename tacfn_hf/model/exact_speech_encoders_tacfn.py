@@ -118,6 +118,37 @@ class SpeechEncoder(PretrainedEncoder):
         raise NotImplementedError
 
 
+class PaddedEncoder(SpeechEncoder):
+    """An encoder whose inputs `[S]` or `[S, n]` of several utterances are padded to one length and share a batch."""
+
+    inputs_per_second: int
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            inputs: of the utterances of a batch, padded, `[B, S]` or `[B, S, n]`.
+            lengths: int64 `[B]`, how many of the S are valid. Values behind them have no influence.
+
+        Returns:
+            float32 features `[B, L, d]`, and the number of valid frames `[B]`. Features behind them are meaningless.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode(self, inputs: Sequence[torch.Tensor], use_onednn: bool = False) -> list[torch.Tensor]:
+        """See [`SpeechEncoder`]. Utterances of similar length share a batch."""
+        features: list[torch.Tensor] = [torch.empty(0)] * len(inputs)
+        budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * self.inputs_per_second
+        for batch in batches_by_length([len(x) for x in inputs], budget):
+            lengths = torch.tensor([len(inputs[i]) for i in batch])
+            padded = nn.utils.rnn.pad_sequence([inputs[i] for i in batch], batch_first=True)
+            with matrix_product(use_onednn):
+                h, frames = self(padded.to(self.device), lengths.to(self.device))
+            for i, row, count in zip(batch, h.cpu(), frames.tolist()):
+                features[i] = row[:count].clone()
+        return features
+
+
 def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
     """The number of frames that a [`WaveformEncoder`] makes of `samples`. 0 or less: too few for one frame."""
     for kernel_size, stride in zip(config.conv_kernel, config.conv_stride):
@@ -137,7 +168,7 @@ def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[tor
     return (args[0].masked_fill(padding_mask(frames, args[0].shape[-1]).unsqueeze(1), 0.0),)
 
 
-class WaveformEncoder(SpeechEncoder):
+class WaveformEncoder(PaddedEncoder):
     """
     WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT. Features are the same alone and in any padded batch.
 
@@ -147,6 +178,8 @@ class WaveformEncoder(SpeechEncoder):
     Raises:
         ValueError: the model has a GroupNorm with several channels per group.
     """
+
+    inputs_per_second = 16_000
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__(model, layers)
@@ -169,7 +202,7 @@ class WaveformEncoder(SpeechEncoder):
 
     @staticmethod
     def min_samples(config: PreTrainedConfig) -> int:
-        """The smallest number of samples from which a model of this config makes a frame."""
+        """See [`SpeechEncoder`]."""
         samples = 1
         for kernel_size, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
             samples = (samples - 1) * stride + kernel_size
@@ -181,14 +214,7 @@ class WaveformEncoder(SpeechEncoder):
         return feature_extractor(waveform, sampling_rate=rate, return_tensors="pt")["input_values"][0]
 
     def forward(self, input_values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Args:
-            input_values: waveforms `[B, S]` from the feature extractor, each normalised on its own.
-            lengths: int64 `[B]`, the number of samples of each waveform. Values behind them have no influence.
-
-        Returns:
-            float32 features `[B, L, d]`, and the number of valid frames `[B]`. Features behind them are meaningless.
-        """
+        """See [`PaddedEncoder`]: waveforms `[B, S]` from the feature extractor, each normalised on its own."""
         frames = frame_counts(self.model.config, lengths)
         padded = bool((lengths < input_values.shape[1]).any())
         attention_mask = None
@@ -204,19 +230,36 @@ class WaveformEncoder(SpeechEncoder):
             _frames.reset(tokens[1])
         return self.select(output.hidden_states), frames
 
-    @torch.no_grad()
-    def encode(self, inputs: Sequence[torch.Tensor], use_onednn: bool = False) -> list[torch.Tensor]:
-        """See [`SpeechEncoder`]. Inputs are waveforms `[S_i]`; those of similar length share a batch."""
-        features: list[torch.Tensor] = [torch.empty(0)] * len(inputs)
-        budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * 16_000
-        for batch in batches_by_length([len(w) for w in inputs], budget):
-            lengths = torch.tensor([len(inputs[i]) for i in batch])
-            padded = nn.utils.rnn.pad_sequence([inputs[i] for i in batch], batch_first=True)
-            with matrix_product(use_onednn):
-                h, frames = self(padded.to(self.device), lengths.to(self.device))
-            for i, row, count in zip(batch, h.cpu(), frames.tolist()):
-                features[i] = row[:count].clone()
-        return features
+
+class Wav2Vec2BertSpeechEncoder(PaddedEncoder):
+    """
+    Wav2Vec2-BERT. Its model is exact in a padded batch by itself: its convolutions look back only, and its attention
+    knows the mask. It reads log-mel spectra, two neighbouring columns of 10 ms at once, and gives 50 frames a second.
+    """
+
+    inputs_per_second = 50
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
+        super().__init__(model, layers)
+        model.adapter, model.config.add_adapter = None, False  # it is for other tasks and makes fewer frames
+
+    @staticmethod
+    def min_samples(config: PreTrainedConfig) -> int:
+        """See [`SpeechEncoder`]. Two columns, each of 400 samples, 160 apart."""
+        return 560
+
+    def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> torch.Tensor:
+        """The log-mel spectrum of a waveform `[S]`, `[L, 160]`. A last column without a second one is left out."""
+        rate = feature_extractor.sampling_rate
+        inputs = feature_extractor(waveform, sampling_rate=rate, return_tensors="pt")
+        return inputs["input_features"][0, : int(inputs["attention_mask"].sum())]
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`PaddedEncoder`]: spectra `[B, L, 160]`, and a frame for each position."""
+        mask = padding_mask(lengths, inputs.shape[1])
+        inputs = inputs.masked_fill(mask.unsqueeze(-1), 0.0).to(self.model.dtype)
+        output = self.model(inputs, attention_mask=(~mask).long(), output_hidden_states=True)
+        return self.select(output.hidden_states), lengths
 
 
 class WhisperWithoutDecoder(WhisperPreTrainedModel):
@@ -311,5 +354,6 @@ class WhisperSpeechEncoder(SpeechEncoder):
 # The class for each type of model.
 SPEECH_ENCODERS: dict[str, type[SpeechEncoder]] = {
     **dict.fromkeys(("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm"), WaveformEncoder),
+    "wav2vec2-bert": Wav2Vec2BertSpeechEncoder,
     "whisper": WhisperSpeechEncoder,
 }

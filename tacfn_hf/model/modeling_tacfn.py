@@ -201,12 +201,21 @@ class TacfnModel(TacfnPreTrainedModel):
         return self.audio_standardizer(h_a), self.text_standardizer(h_t)
 
     def distances(
-        self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor
+        self,
+        h_a: torch.Tensor,
+        h_t: torch.Tensor,
+        mask_a: torch.Tensor,
+        mask_t: torch.Tensor,
+        rows: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
     ) -> torch.Tensor | None:
-        """How far standardised features lie from those of the training part, `[B, 2]`; None where no gate reads it."""
+        """
+        How far standardised features lie from those of the training part, `[B, 2]`; None where no gate reads it.
+        `rows`: see [`FeatureDistance`], of audio and of text.
+        """
         if not self.config.gate_reads_distance:
             return None
-        return torch.cat([self.audio_distance(h_a, mask_a), self.text_distance(h_t, mask_t)], dim=-1)
+        of_audio = self.audio_distance(h_a, mask_a, rows[0])
+        return torch.cat([of_audio, self.text_distance(h_t, mask_t, rows[1])], dim=-1)
 
     def project(
         self, h_a: torch.Tensor, h_t: torch.Tensor, mask_a: torch.Tensor, mask_t: torch.Tensor

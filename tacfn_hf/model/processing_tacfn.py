@@ -114,7 +114,7 @@ class TacfnProcessor(ProcessorMixin):
 
         Args:
             text_encoder: any BERT-like encoder.
-            audio_encoder: a WavLM, wav2vec2, HuBERT, Data2VecAudio, UniSpeech-SAT or Whisper model.
+            audio_encoder: a WavLM, wav2vec2, Wav2Vec2-BERT, HuBERT, Data2VecAudio, UniSpeech-SAT or Whisper model.
             text_revision, audio_revision: branch, tag or commit on the Hub. The processor remembers the commit.
             text_layer, audio_layer: index into the encoder's hidden states (0: the input of the first layer, -1: the
                 encoder's output), or several indices, which are averaged. Layers above it are not computed.

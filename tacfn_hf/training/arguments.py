@@ -51,7 +51,7 @@ class TrainingOptions:
         default=1.0, metadata={"help": "Weight of the losses of audio alone and of text alone."}
     )
     gate_loss_weight: float = field(
-        default=10.0,
+        default=30.0,
         metadata={"help": "Weight of the loss that draws beta to the modality that is right and not damaged."},
     )
     noise_prob: float = field(

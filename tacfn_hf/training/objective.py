@@ -134,10 +134,10 @@ class Objective:
         """
         h_a, h_t, mask_a, mask_t = inputs
         with torch.no_grad():
-            h_a, h_t = model.standardize(h_a, h_t)
+            rows = h_a, h_t = model.standardize(h_a, h_t)
             h_a, share_a = damage(h_a, self.noise_prob, self.num_positions["audio"])
             h_t, share_t = damage(h_t, self.noise_prob, self.num_positions["text"])
-            distances = model.distances(h_a, h_t, mask_a, mask_t)
+            distances = model.distances(h_a, h_t, mask_a, mask_t, rows)
             h_a, h_t, mask_a, mask_t = model.project(h_a, h_t, mask_a, mask_t)
             h_a, h_t = model.cross_modal(h_a, h_t, mask_a, mask_t)[:2]
         _, _, beta = model.beta_gate(h_a, h_t, mask_a, mask_t, distances)

@@ -44,6 +44,7 @@ def test_covariance_is_that_of_all_positions_behind_the_map():
     dataset = make()
     rows = [row["h_t"] for row in dataset.with_format("numpy")]
     positions = np.concatenate([h for h in rows if np.ndim(h)]).astype(np.float64)
-    mean, covariance = feature_covariance(dataset, "h_t", lambda h: 2 * h - 1)
+    mean, covariance, count = feature_covariance(dataset, "h_t", lambda h: 2 * h - 1)
+    assert count == len(positions)
     np.testing.assert_allclose(mean, 2 * positions.mean(axis=0) - 1, atol=1e-6)
     np.testing.assert_allclose(covariance, 4 * np.cov(positions.T, ddof=0), atol=1e-6)

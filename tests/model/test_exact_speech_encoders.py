@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from stock_encoders import SPEECH, difference, hidden_states_of, padded, speech_model, waveforms
-from tiny import SPEECH_SIZES
+from stock_encoders import SPEECH, difference, hidden_states_of, padded, speech_model, waveforms, with_wild_weights
+from tiny import MINILM, SPEECH_SIZES
 from torch import nn
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
 
-from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder, frame_counts
+from tacfn_hf import TacfnProcessor
+from tacfn_hf.model.exact_speech_encoders_tacfn import Wav2Vec2BertSpeechEncoder, WaveformEncoder, frame_counts
 
 
 QUICK = ("wavlm-base", "wav2vec2-large")  # with a norm over time, and without one
@@ -96,3 +98,33 @@ def test_another_group_norm_is_refused():
     model.feature_extractor.conv_layers[0].layer_norm = nn.GroupNorm(2, SPEECH_SIZES["conv_dim"][0])
     with pytest.raises(ValueError, match="GroupNorm of 2 groups for 16 channels: only one group per channel"):
         WaveformEncoder(model, [1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [0, 2, 3])
+def test_frames_of_wav2vec2_bert_are_those_of_transformers_in_any_batch(layer, tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+    config = Wav2Vec2BertConfig(**sizes, output_hidden_size=32, add_adapter=True)
+    stock = with_wild_weights(Wav2Vec2BertModel(config))
+    extractor = SeamlessM4TFeatureExtractor()
+    for part in (stock, extractor):
+        part.save_pretrained(tmp_path)
+    stock.adapter = None  # behind the encoder, of no use here
+    processor = TacfnProcessor.from_encoders(MINILM, tmp_path, audio_layer=layer)
+    fewest = Wav2Vec2BertSpeechEncoder.min_samples(config)
+    clips = [torch.randn(size).numpy() for size in (fewest, fewest + 160, 16000, 5001, 33333)]
+    alone = [processor.encode_audio([clip])[0] for clip in clips]
+    for clip, h, frames in zip(clips, alone, (1, 1, 49, 14, 103), strict=True):
+        inputs = extractor(clip, sampling_rate=16000, return_tensors="pt")
+        hidden_states = stock(**inputs, output_hidden_states=True).hidden_states
+        assert difference(h, hidden_states[layer][0, :frames]) < 1e-5
+    encoder = processor.audio_encoder
+    spectra = [encoder.prepare(clip, extractor) for clip in clips]
+    batch = torch.full((5, 150, 160), float("nan"))
+    for row, spectrum in zip(batch, spectra):
+        row[: len(spectrum)] = spectrum
+    h, frames = encoder(batch, torch.tensor([len(spectrum) for spectrum in spectra]))
+    for row, count, expected in zip(h, frames, alone):
+        assert difference(row[:count], expected) < 1e-5
+    with pytest.raises(ValueError, match=f"needs at least {fewest}"):
+        processor(audio=clips[0][1:], sampling_rate=16000)

@@ -76,7 +76,7 @@ def test_standardised_features_go_the_way_of_the_formula(config, where, num_clas
         positions = torch.cat([pair[i] for pair in pairs])
         getattr(model.model, f"{name}_standardizer").set_statistics(positions.mean(dim=0), positions.std(dim=0))
         distance = getattr(model.model, f"{name}_distance")
-        distance.set_statistics(torch.full((positions.shape[1],), 0.1), positions.T.corrcoef())
+        distance.set_statistics(torch.full((positions.shape[1],), 0.1), positions.T.corrcoef(), len(positions))
     h_a, mask_a = place([a for a, _ in pairs], 37, where, float("nan"))
     h_t, mask_t = place([t for _, t in pairs], 11, where, float("nan"))
     mask_t[1] = True
@@ -155,7 +155,7 @@ def test_labels_that_are_refused_leave_the_config_as_it_was(config):
 def test_whitened_features_of_the_training_part_have_no_covariance():
     z = torch.randn(4000, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64) + 1
     distance = FeatureDistance(6)
-    distance.set_statistics(z.mean(dim=0), z.T.cov(), shrinkage=0.0)
+    distance.set_statistics(z.mean(dim=0), z.T.cov(), len(z), shrinkage=0.0)
     whitened = torch.nn.functional.linear(z.float(), distance.weight, distance.bias)
     torch.testing.assert_close(whitened.T.cov(), torch.eye(6), atol=1e-3, rtol=0)
     far, near = (
@@ -165,9 +165,35 @@ def test_whitened_features_of_the_training_part_have_no_covariance():
     assert far.mean() > near.mean()
 
 
+def test_the_distance_of_a_training_row_is_that_to_the_others():
+    """By a covariance without that row, in float64; also where the row was damaged."""
+    z = torch.randn(60, 20, dtype=torch.float64) @ torch.randn(20, 20, dtype=torch.float64)
+    damaged = 0.5 * z + 0.5 * torch.randn_like(z)
+    distance = FeatureDistance(20)
+    distance.set_statistics(z.mean(dim=0), z.T.cov(correction=0), len(z))
+    mask = torch.zeros(60, 1, dtype=torch.bool)
+
+    def expected(values: torch.Tensor) -> torch.Tensor:
+        found = []
+        for i, value in enumerate(values):
+            others = torch.cat([z[:i], z[i + 1 :]])
+            covariance = others.T.cov(correction=0)
+            shrunk = 0.98 * covariance + 0.02 * covariance.diagonal().mean() * torch.eye(20)
+            centred = value - others.mean(dim=0)
+            found.append((centred @ torch.linalg.solve(shrunk, centred) / 20).clamp(min=0.5).log())
+        return torch.stack(found)
+
+    rows = z[:, None].float()
+    new, old = distance(rows, mask)[:, 0], distance.eval()(rows, mask)[:, 0]
+    assert (new - expected(z)).abs().mean() < 0.05
+    assert (old - expected(z)).abs().mean() > 0.3
+    of_damaged = distance.train()(damaged[:, None].float(), mask, rows)[:, 0]
+    assert (of_damaged - expected(damaged)).abs().mean() < 0.05
+
+
 def test_features_that_are_the_same_in_all_rows_have_a_distance():
     distance = FeatureDistance(6)
-    distance.set_statistics(torch.zeros(6), torch.full((6, 6), -1e-18))
+    distance.set_statistics(torch.zeros(6), torch.full((6, 6), -1e-18), 9)
     assert torch.isfinite(distance(torch.randn(4, 3, 6), torch.zeros(4, 3, dtype=torch.bool))).all()
 
 
