@@ -1,6 +1,7 @@
 """The steps of `tacfn quickstart`."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -141,6 +142,8 @@ def train(name: str, dataset: Path, output_dir: Path, seed: int) -> pd.DataFrame
         dataloader_pin_memory=False,
     )
     run_training(DataArguments(dataset=str(dataset)), ModelArguments(), args, {}, quiet=True)
+    for checkpoint in output_dir.glob("checkpoint-*"):  # of the training, which does not go on
+        shutil.rmtree(checkpoint)
     table = pd.read_parquet(output_dir / "predictions.parquet")
     return table[table["split"] == "test"]
 

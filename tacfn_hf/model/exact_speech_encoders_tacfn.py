@@ -263,7 +263,7 @@ class Wav2Vec2BertSpeechEncoder(PaddedEncoder):
 
 
 class WhisperWithoutDecoder(WhisperPreTrainedModel):
-    """The encoder of a Whisper checkpoint, whose decoder is not loaded. It takes 30 s of audio at a time."""
+    """The encoder of a Whisper checkpoint, whose decoder is not loaded. It takes up to 30 s of audio at a time."""
 
     _keys_to_ignore_on_load_unexpected = [r"decoder\.", r"proj_out\."]
 
@@ -272,16 +272,29 @@ class WhisperWithoutDecoder(WhisperPreTrainedModel):
         self.encoder = WhisperEncoder(config)
         self.post_init()
 
-    def forward(self, input_features: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """All hidden states `[W, 1500, d]` of log-mel spectra `[W, mel, 3000]`."""
-        return self.encoder(input_features, output_hidden_states=True).hidden_states
+    def forward(self, input_features: torch.Tensor) -> list[torch.Tensor]:
+        """
+        All hidden states `[W, T / 2, d]` of log-mel spectra `[W, mel, T]`, as transformers computes them, whose own
+        forward takes T = 3000 alone.
+        """
+        h = F.gelu(self.encoder.conv2(F.gelu(self.encoder.conv1(input_features)))).mT
+        hidden_states = [h + self.encoder.embed_positions.weight[: h.shape[1]]]
+        for layer in self.encoder.layers:
+            hidden_states.append(layer(hidden_states[-1], None))
+        if self.config.tie_last_hidden_states:
+            hidden_states[-1] = self.encoder.layer_norm(hidden_states[-1])
+        return hidden_states
 
 
 class WhisperInputs(NamedTuple):
-    """The inputs of an utterance: log-mel spectra `[W, mel, 3000]` of its W windows, and its number of frames."""
+    """The inputs of an utterance: the log-mel spectrum `[mel, T]` of each window, and its number of frames."""
 
-    spectra: torch.Tensor
+    spectra: list[torch.Tensor]
     frames: int
+
+
+# Of the silence behind an utterance, in frames, where it is not filled up to 30 s: 0.6 s.
+FRAMES_OF_SILENCE = 30
 
 
 class WhisperSpeechEncoder(SpeechEncoder):
@@ -291,6 +304,9 @@ class WhisperSpeechEncoder(SpeechEncoder):
     Whisper was trained on windows of 30 s that are filled up with silence. So is every window here, and the frames of
     the silence are left out. Longer audio is encoded in windows that start every 20 s. Neighbouring windows overlap by
     10 s. The first half of the overlap is taken from the first window, the second half from the second.
+
+    With `pad_to_30s=False` a window that is not full gets 0.6 s of silence instead. That is not how Whisper was
+    trained: it takes a fraction of the time, and gives other features.
     """
 
     model_class = WhisperWithoutDecoder
@@ -305,7 +321,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
         """See [`SpeechEncoder`]."""
         return 1
 
-    def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> WhisperInputs:
+    def prepare(self, waveform: np.ndarray, feature_extractor: Any, pad_to_30s: bool = True) -> WhisperInputs:
         """
         The log-mel spectra of the windows of a waveform `[S]`.
 
@@ -325,28 +341,34 @@ class WhisperSpeechEncoder(SpeechEncoder):
             sampling_rate=feature_extractor.sampling_rate,
             return_tensors="pt",
         )["input_features"]
-        return WhisperInputs(spectra, frames)
+        if pad_to_30s:
+            return WhisperInputs(list(spectra), frames)
+        of_windows = (min(frames - start + FRAMES_OF_SILENCE, self.window) for start in starts)
+        return WhisperInputs([spectrum[:, : 2 * kept] for spectrum, kept in zip(spectra, of_windows)], frames)
 
     def forward(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Features, float32 `[W, 1500, d]`, of log-mel spectra `[W, mel, 3000]`."""
+        """Features, float32 `[W, T / 2, d]`, of log-mel spectra `[W, mel, T]`."""
         return self.select(self.model(spectra.to(self.device, self.model.dtype)))
 
     @torch.no_grad()
     def encode(self, inputs: Sequence[WhisperInputs], use_onednn: bool = False) -> list[torch.Tensor]:
-        """See [`SpeechEncoder`]. Windows share batches, whatever the utterance."""
-        size = 1 if self.device.type == "cpu" else BATCH_SECONDS // 30
-        with matrix_product(use_onednn):
-            spectra = torch.cat([utterance.spectra for utterance in inputs]).split(size)
-            windows = torch.cat([self(batch).cpu() for batch in spectra])
-        of_utterances = windows.split([len(utterance.spectra) for utterance in inputs])
-        return [self.joined(h, utterance.frames) for h, utterance in zip(of_utterances, inputs)]
+        """See [`SpeechEncoder`]. Windows of one length share batches, whatever the utterance."""
+        spectra = [spectrum for utterance in inputs for spectrum in utterance.spectra]
+        windows: list[torch.Tensor] = [torch.empty(0)] * len(spectra)
+        budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * 100
+        for batch in batches_by_length([spectrum.shape[1] for spectrum in spectra], budget, padding=False):
+            with matrix_product(use_onednn):
+                features = self(torch.stack([spectra[i] for i in batch])).cpu()
+            for i, h in zip(batch, features):
+                windows[i] = h
+        in_order = iter(windows)
+        return [self.joined([next(in_order) for _ in spectra], frames) for spectra, frames in inputs]
 
-    def joined(self, windows: torch.Tensor, frames: int) -> torch.Tensor:
-        """The frames `[L, d]` of an utterance from those of its windows `[W, 1500, d]`."""
+    def joined(self, windows: list[torch.Tensor], frames: int) -> torch.Tensor:
+        """The frames `[L, d]` of an utterance from those of its windows."""
         left_out = (self.window - self.step) // 2  # half of an overlap
-        first, *others = windows
-        h = first
-        for number, window in enumerate(others, start=1):
+        h = windows[0]
+        for number, window in enumerate(windows[1:], start=1):
             h = torch.cat([h[: number * self.step + left_out], window[left_out:]])
         return h[:frames].clone()
 

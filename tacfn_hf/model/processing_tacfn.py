@@ -49,7 +49,8 @@ class TacfnProcessor(ProcessorMixin):
         feature_extractor: the feature extractor of the speech encoder.
         tokenizer: the tokenizer of the text encoder.
         audio_provenance (`dict`):
-            What makes the audio features: `encoder`, `revision`, `layer`, `dtype`. It is saved with the processor and
+            What makes the audio features: `encoder`, `revision`, `layer`, `dtype`, and `pad_to_30s` where it is False.
+            It is saved with the processor and
             with extracted features, and training copies it into the model's config.
         text_provenance (`dict`):
             The same for text, with `add_special_tokens`.
@@ -103,6 +104,7 @@ class TacfnProcessor(ProcessorMixin):
         audio_layer: int | Sequence[int] = -1,
         add_special_tokens: bool = True,
         dtype: str | torch.dtype = "float32",
+        pad_to_30s: bool = True,
         max_audio_seconds: float = 60.0,
         use_onednn: bool = False,
         token: str | bool | None = None,
@@ -120,14 +122,16 @@ class TacfnProcessor(ProcessorMixin):
                 encoder's output), or several indices, which are averaged. Layers above it are not computed.
             add_special_tokens: whether the text encoder gets [CLS] and [SEP] and their features are kept.
             dtype: what the encoders compute in: "float32", "bfloat16" or "float16". Features are always float32.
+            pad_to_30s: fill audio up with silence to 30 s for Whisper, as it was trained. Without it short audio is
+                encoded several times as fast. Features then differ, and a model of the one kind refuses the other.
             max_audio_seconds: see the class.
             use_onednn: use oneDNN's matrix product in float32 on a CPU, which is faster on AMD. Features then differ
                 by the rounding of float32.
             token, cache_dir, local_files_only: as in `from_pretrained`.
 
         Raises:
-            ValueError: an encoder can't be found or is of the wrong kind, it does not have the layer, or `dtype` is
-                another one.
+            ValueError: an encoder can't be found or is of the wrong kind, it does not have the layer, `dtype` is
+                another one, or `pad_to_30s` is False and the speech encoder is no Whisper.
         """
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in DTYPES:
@@ -145,6 +149,13 @@ class TacfnProcessor(ProcessorMixin):
                 "layer": resolve_layer(layer, config.num_hidden_layers, modality),
                 "dtype": dtype,
             }
+            if modality == "audio" and not pad_to_30s:
+                if config.model_type != "whisper":
+                    raise ValueError(
+                        f"pad_to_30s is False: it is for Whisper, and the audio encoder {os.fspath(name)!r} is a "
+                        f"{config.model_type} model, which never fills audio up."
+                    )
+                provenance["audio"]["pad_to_30s"] = False
         provenance["text"]["add_special_tokens"] = add_special_tokens
         processor = cls(
             load_part(AutoFeatureExtractor, sources["audio"], "audio"),
@@ -269,8 +280,9 @@ class TacfnProcessor(ProcessorMixin):
         if not waveforms:
             return []  # without loading the encoder
         encoder = self.audio_encoder
+        own = {name: self.audio_provenance[name] for name in ("pad_to_30s",) if name in self.audio_provenance}
         # One by one: in a padded batch an extractor would include the padding in mean and variance.
-        return encoder.encode([encoder.prepare(w, self.feature_extractor) for w in waveforms], self.use_onednn)
+        return encoder.encode([encoder.prepare(w, self.feature_extractor, **own) for w in waveforms], self.use_onednn)
 
     def encode_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None

@@ -62,7 +62,7 @@ def test_batches_of_any_order_change_nothing(processor):
 def test_large_batches_change_nothing(processor):
     """As on an accelerator, where several windows share a batch."""
     encoder, clips = processor.audio_encoder, waveforms(0.5, 7.3, 1.1)
-    windows = torch.cat([encoder.prepare(clip, processor.feature_extractor).spectra for clip in clips])
+    windows = torch.stack([w for clip in clips for w in encoder.prepare(clip, processor.feature_extractor).spectra])
     with torch.no_grad():
         for window, h in zip(windows, encoder(windows), strict=True):
             assert difference(h, encoder(window[None])[0]) < 1e-5
@@ -82,6 +82,47 @@ def test_long_audio_is_encoded_in_windows_that_overlap(folder, processor, second
     for t in range(frames):
         k = next(k for k in reversed(range(len(starts))) if k == 0 or t >= starts[k] + 25)
         assert difference(h[t], of_windows[k][t - starts[k]]) < 1e-4
+
+
+@pytest.mark.parametrize("seconds", [0.02, 1.0, 2.5, 3.0, 4.3])
+def test_without_filling_up_each_window_ends_with_a_little_silence(folder, encoders, seconds):
+    """Transformers itself, with as many positions as a window has frames."""
+    processor = TacfnProcessor.from_encoders(encoders[0], folder, pad_to_30s=False)
+    (waveform,) = waveforms(seconds)
+    frames = -(-len(waveform) // 320)
+    starts = [0] if frames <= 150 else [0, 100]
+    expected = torch.empty(frames, 32)
+    for start in starts:
+        length = min(150, frames - start + 30)
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().get_encoder()
+        model.embed_positions = torch.nn.Embedding.from_pretrained(model.embed_positions.weight[:length])
+        model.config.max_source_positions = length
+        extractor = WhisperFeatureExtractor.from_pretrained(folder)
+        clip = waveform[320 * start : 320 * (start + 150)]
+        spectrum = extractor(clip, sampling_rate=RATE, return_tensors="pt")["input_features"][:, :, : 2 * length]
+        with torch.no_grad():
+            h = model(spectrum).last_hidden_state[0]
+        left_out = 25 if start else 0
+        kept = min(length, frames - start)
+        expected[start + left_out : start + kept] = h[left_out:kept]
+    (found,) = processor.encode_audio([waveform])
+    assert difference(found, expected) < 1e-5
+    clips = [*waveforms(0.5, 7.3, 1.1), waveform]
+    assert difference(processor.encode_audio(clips)[-1], found) < 1e-5
+
+
+def test_filling_up_or_not_is_part_of_what_made_the_features(folder, encoders, tmp_path):
+    processor = TacfnProcessor.from_encoders(encoders[0], folder, pad_to_30s=False)
+    assert processor.audio_provenance == {
+        **TacfnProcessor.from_encoders(encoders[0], folder).audio_provenance,
+        "pad_to_30s": False,
+    }
+    (waveform,) = waveforms(1.0)
+    processor.save_pretrained(tmp_path)
+    (found,) = TacfnProcessor.from_pretrained(tmp_path).encode_audio([waveform])
+    assert torch.equal(found, processor.encode_audio([waveform])[0])
+    with pytest.raises(ValueError, match="pad_to_30s is False: it is for Whisper, and the audio encoder"):
+        TacfnProcessor.from_encoders(*encoders, pad_to_30s=False)
 
 
 def test_the_decoder_is_neither_loaded_nor_saved(folder, processor, tmp_path):
