@@ -90,7 +90,9 @@ def main() -> None:
         train(parts, replace(model_args, num_hidden_layers=kind[0]), of_run, kind[1] == "nothing", folder)
     table = summarize(output_dir, kinds, own.learning_rates, folds, cv_args.seeds)
     settings = {**asdict(data_args), **asdict(model_args), **asdict(own), **args.to_dict()}
-    write_json(output_dir / "attention.json", {"kinds": table, "settings": json.loads(json.dumps(settings, default=str))})
+    write_json(
+        output_dir / "attention.json", {"kinds": table, "settings": json.loads(json.dumps(settings, default=str))}
+    )
     print(f"Test rows of all folds together, seeds {' '.join(map(str, cv_args.seeds))}; figures in %.")
     print(pd.DataFrame(table).to_string(index=False, float_format="{:.1f}".format))
 

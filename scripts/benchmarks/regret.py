@@ -4,8 +4,7 @@ How far the network is below the best of the simple methods, over several compar
     python scripts/benchmarks/regret.py runs/methods-iemocap runs/methods-session1 --output runs/regret.json
 
 Each folder was made by fusion_methods.py. Regret is the UA of the best of SIMPLE, minus that of the network: below 0
-the network is the best. The best one is chosen on the very rows that are reported, so regret is harder to keep down than
-against any one method.
+the network is the best. The best one is chosen on the very rows that are reported, which favours it.
 """
 
 import argparse

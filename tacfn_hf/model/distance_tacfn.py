@@ -23,9 +23,9 @@ class FeatureDistance(SinglePrecision):
 
     A row of the training part took part in the covariance, and is nearer to it than any new row can be. In training the
     distance is therefore that to the other rows. With w = W m + b of the row itself, w' of what was made of it, and the
-    share k that a row has in the shrunk covariance, leaving it out turns `|w'|^2` into
-    `|w'|^2 + k (w' w)^2 / (1 - k |w|^2)` (Sherman & Morrison, 1950), apart from terms of the order of one row's share in
-    the mean. A checkpoint does not keep k: training that goes on from one has plain distances.
+    share k that a row has in the shrunk covariance, leaving it out turns `|w'|^2` into `|w'|^2 + k (w' w)^2 /
+    (1 - k |w|^2)` (Sherman & Morrison, 1950), apart from terms of the order of one row's share in the mean. A
+    checkpoint does not keep k: training that goes on from one has plain distances.
     """
 
     weight: torch.Tensor

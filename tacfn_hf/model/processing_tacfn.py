@@ -280,7 +280,8 @@ class TacfnProcessor(ProcessorMixin):
         if not waveforms:
             return []  # without loading the encoder
         encoder = self.audio_encoder
-        own = {name: self.audio_provenance[name] for name in ("pad_to_30s",) if name in self.audio_provenance}
+        made: Any = self.audio_provenance
+        own = {name: made[name] for name in ("pad_to_30s",) if name in made}  # an option of Whisper alone
         # One by one: in a padded batch an extractor would include the padding in mean and variance.
         return encoder.encode([encoder.prepare(w, self.feature_extractor, **own) for w in waveforms], self.use_onednn)
 

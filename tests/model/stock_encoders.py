@@ -69,9 +69,7 @@ def save_whisper(folder: Path, chunk_length: int) -> Path:
     sizes = {"d_model": 32, "encoder_layers": 3, "decoder_layers": 1, "vocab_size": 50, "num_mel_bins": 20}
     heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
-    config = WhisperConfig(
-        **sizes, **heads, **tokens, max_source_positions=50 * chunk_length, suppress_tokens=None
-    )
+    config = WhisperConfig(**sizes, **heads, **tokens, max_source_positions=50 * chunk_length, suppress_tokens=None)
     with_wild_weights(WhisperForConditionalGeneration(config)).save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=20, chunk_length=chunk_length).save_pretrained(folder)
     return folder

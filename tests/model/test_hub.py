@@ -172,9 +172,9 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def hub(root) -> Iterator[LoopbackHub]:
     """
-    lab/text, with other weights at v2; lab/speech; lab/whisper; lab/pickled, without safetensors but with the bot's pull request
-    on its main, on which a stranger's was opened as well; lab/unconverted without; lab/impostor with the stranger's;
-    lab/custom, whose config names code.
+    lab/text, with other weights at v2; lab/speech; lab/whisper; lab/pickled, without safetensors but with the bot's
+    pull request on its main, on which a stranger's was opened as well; lab/unconverted without; lab/impostor with the
+    stranger's; lab/custom, whose config names code.
     """
     text, other_text = save_text_encoder(root / "text"), save_text_encoder(root / "other text", intermediate_size=40)
     with LoopbackHub() as hub:
