@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="Folders of fusion_methods.py.")
     parser.add_argument("--output", type=Path, help="Also write the table to this JSON file.")
     args = parser.parse_args()
-    rows = {folder.name: regret_of(read_json(folder / "methods.json")["methods"]) for folder in args.folders}
+    rows = {str(folder): regret_of(read_json(folder / "methods.json")["methods"]) for folder in args.folders}
     table = pd.DataFrame.from_dict(rows, orient="index")
     mean = float(np.mean(table["regret"]))
     print(table.round({"network": 1, "best UA": 1, "regret": 1, "standard error": 1, "p": 4}).to_string())

@@ -31,8 +31,9 @@ def paired_permutation_test(
     Returns:
         For "WA" and "UA" the `difference` of the means over the seeds (a fraction, positive where the first is better)
         and the two-sided `p`, twice the smaller of both one-sided ones. It is exact where all exchanges are no more
-        than `num_draws`. Also the `standard_error` of the difference: of a sum over groups that were drawn on their
-        own, `sqrt(G / (G - 1) sum (s_g - mean s)^2)` with the share s_g of each of G groups.
+        than `num_draws`. Also the `standard_error` of the difference over other groups: `sqrt(G / (G - 1) sum r_g^2)`,
+        where r_g sums, over the utterances of one of G groups, how far their gain is from its mean (for UA: from that
+        of the class), divided as in the figure itself.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -49,12 +50,19 @@ def paired_permutation_test(
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     shares = {"WA": gain / len(labels), "UA": gain / (counts[classes] * len(counts))}
     shares = {name: np.bincount(groups, weights=share) for name, share in shares.items()}
+    # A group's part in how far the difference would move with other groups: a sum over utterances, less its mean.
+    of_class = np.bincount(classes, weights=gain) / counts
+    residuals = {
+        "WA": (gain - gain.mean()) / len(labels),
+        "UA": (gain - of_class[classes]) / (counts[classes] * len(counts)),
+    }
+    residuals = {name: np.bincount(groups, weights=of_each) for name, of_each in residuals.items()}
     result = {}
     for name, share in shares.items():
         # Of one sample, scipy's exchange of paired samples is a change of signs.
         found = permutation_test(
             (share,), np.sum, permutation_type="samples", vectorized=True, n_resamples=num_draws, batch=1000, rng=seed
         )
-        error = share.std(ddof=1) * len(share) ** 0.5
+        error = residuals[name].std(ddof=1) * len(share) ** 0.5
         result[name] = {"difference": float(share.sum()), "standard_error": float(error), "p": float(found.pvalue)}
     return result

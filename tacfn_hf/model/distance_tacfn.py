@@ -54,7 +54,7 @@ class FeatureDistance(SinglePrecision):
         whitening = vectors * values.rsqrt() @ vectors.T
         self.weight.copy_(whitening)
         self.bias.copy_(-whitening @ mean.double())
-        self.share_of_row = (1 - shrinkage) / num_rows
+        self.share_of_row = (1 - shrinkage) / max(num_rows - 1, 1)
 
     def forward(self, h: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """
@@ -70,7 +70,7 @@ class FeatureDistance(SinglePrecision):
                 row = whitened if rows is None else self.whiten(rows, mask)
                 product = (whitened * row).sum(dim=-1, keepdim=True)
                 own = row.square().sum(dim=-1, keepdim=True)
-                left = (1 - self.share_of_row * own).clamp(min=self.share_of_row)  # of rows of another dataset too
+                left = (1 - self.share_of_row * own).clamp(min=1e-6)  # less: rows of another dataset
                 squared = squared + self.share_of_row * product.square() / left
             return (squared / h.shape[-1]).clamp(min=NEAREST).log()
 

@@ -116,7 +116,7 @@ def run_training(
             temperature_fitted_on="valid" if fitted else None,
             gate_truth=gate_truth,
             world_size=args.world_size,
-            best_by=args.metric_for_best_model if args.load_best_model_at_end else None,
+            best_by=args.metric_for_best_model if chose_best(trainer) else None,
             epochs=trainer.state.epoch,
             training_loss=trained.training_loss,
             training_seconds=round(trained.metrics["train_runtime"], 1),
@@ -130,6 +130,11 @@ def run_training(
         )
         record.write(args.output_dir, tables)
     return metrics
+
+
+def chose_best(trainer: Trainer) -> bool:
+    """Whether the trainer ended with the best checkpoint, and not with the last model for want of an evaluation."""
+    return trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is not None
 
 
 def calibrate(trainer: Trainer, dataset: Dataset) -> None:

@@ -102,8 +102,11 @@ def test_the_standard_error_is_the_spread_over_corpora_that_are_drawn_again():
         chance = np.repeat(generator.random(40), sizes)  # what is easy is so for both models and a whole group
         right = generator.random((2, len(chance))) < np.stack([0.5 + 0.5 * chance, 0.3 + 0.5 * chance])
         groups = np.repeat(np.arange(40), sizes)
-        return paired_permutation_test(*right, np.arange(len(chance)) % 2, groups, num_draws=1)["WA"]
+        return paired_permutation_test(*right, np.arange(len(chance)) % 2, groups, num_draws=1)
 
     drawn = [found() for _ in range(400)]
-    spread = np.std([one["difference"] for one in drawn])
-    assert abs(np.mean([one["standard_error"] for one in drawn]) / spread - 1) < 0.15
+    for name in ("WA", "UA"):
+        spread = np.std([one[name]["difference"] for one in drawn])
+        assert abs(np.mean([one[name]["standard_error"] for one in drawn]) / spread - 1) < 0.15
+    sure = paired_permutation_test(np.ones(9, bool), np.zeros(9, bool), np.arange(9) % 2, [0, 1, 1, 2, 2, 2, 2, 2, 2])
+    assert sure["UA"]["standard_error"] < 1e-9  # whatever the sizes of groups

@@ -165,13 +165,14 @@ def test_whitened_features_of_the_training_part_have_no_covariance():
     assert far.mean() > near.mean()
 
 
-def test_the_distance_of_a_training_row_is_that_to_the_others():
-    """By a covariance without that row, in float64; also where the row was damaged."""
-    z = torch.randn(60, 20, dtype=torch.float64) @ torch.randn(20, 20, dtype=torch.float64)
+@pytest.mark.parametrize("num_rows", [60, 15])
+def test_the_distance_of_a_training_row_is_that_to_the_others(num_rows):
+    """By a covariance without that row, in float64; also where the row was damaged, and with fewer rows than sizes."""
+    z = torch.randn(num_rows, 20, dtype=torch.float64) @ torch.randn(20, 20, dtype=torch.float64)
     damaged = 0.5 * z + 0.5 * torch.randn_like(z)
     distance = FeatureDistance(20)
     distance.set_statistics(z.mean(dim=0), z.T.cov(correction=0), len(z))
-    mask = torch.zeros(60, 1, dtype=torch.bool)
+    mask = torch.zeros(num_rows, 1, dtype=torch.bool)
 
     def expected(values: torch.Tensor) -> torch.Tensor:
         found = []
@@ -185,10 +186,10 @@ def test_the_distance_of_a_training_row_is_that_to_the_others():
 
     rows = z[:, None].float()
     new, old = distance(rows, mask)[:, 0], distance.eval()(rows, mask)[:, 0]
-    assert (new - expected(z)).abs().mean() < 0.05
+    assert (new - expected(z)).abs().mean() < 3 / num_rows
     assert (old - expected(z)).abs().mean() > 0.3
     of_damaged = distance.train()(damaged[:, None].float(), mask, rows)[:, 0]
-    assert (of_damaged - expected(damaged)).abs().mean() < 0.05
+    assert (of_damaged - expected(damaged)).abs().mean() < 3 / num_rows
 
 
 def test_features_that_are_the_same_in_all_rows_have_a_distance():
