@@ -12,6 +12,7 @@ already is not made again. output_dir gets `attention.json`.
 """
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,20 +21,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from fusion_methods import be_quiet, quiet_trainer
+from fusion_methods import be_quiet, open_folds, quiet_trainer
 from tqdm.auto import tqdm
 from transformers import set_seed
 
 from tacfn_hf.cli.parsing import parse_training
-from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.evaluation.predictions import evaluate_split, read_predictions
 from tacfn_hf.evaluation.record import RECORD, RunRecord
 from tacfn_hf.features.arrow_layout import column_batches, feature_arrays, feature_of, nested_array
 from tacfn_hf.features.labels import label_names_of
-from tacfn_hf.features.splits import split_dataset, without_unlabelled
+from tacfn_hf.features.splits import split_dataset
 from tacfn_hf.model.modeling_tacfn import TacfnForSequenceClassification
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
-from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
+from tacfn_hf.training.cross_validation import fold_folder, over_seeds, pool
 from tacfn_hf.training.setup import build_model
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 from tacfn_hf.writing import write_json
@@ -66,12 +66,14 @@ def main() -> None:
     be_quiet()
     more = (CrossValidationArguments, AttentionArguments)
     data_args, model_args, args, cv_args, own = parse_training(sys.argv[1:], __doc__, "attention.py", more)
-    check_arguments(data_args, args, cv_args)
+    if args.metric_for_best_model != "loss" or not args.load_best_model_at_end:
+        raise ValueError("Learning rates are compared by the smallest validation loss: keep the model that has it.")
     output_dir = Path(args.output_dir)
-    dataset = only_part(open_dataset(data_args.dataset))
-    if data_args.drop_unlabelled:
-        dataset = without_unlabelled(dataset, "train")
-    folds = make_folds(dataset, data_args, cv_args.num_folds)
+    dataset, folds = open_folds(data_args, args, cv_args)
+    settings = {**asdict(data_args), **asdict(model_args), **asdict(own), **args.to_dict()}
+    varied = ("output_dir", "logging_dir", "seed", "learning_rate", "blocks", "starts", "learning_rates")
+    settings = {name: value for name, value in settings.items() if name not in varied}
+    settings = json.loads(json.dumps(settings, default=str))
     dataset = with_averaged_frames(dataset, own.frames_averaged)
     kinds = [(blocks, start) for blocks in own.blocks for start in (own.starts if blocks else own.starts[:1])]
     runs = [
@@ -84,15 +86,15 @@ def main() -> None:
     for kind, rate, fold, seed in tqdm(runs, desc="Attention", unit="run"):
         folder = run_folder(output_dir, kind, rate, fold, seed)
         if (folder / RECORD).is_file():
+            if AttentionRecord.read(folder).settings != settings:
+                raise ValueError(f"{folder} holds a run with other arguments: choose another output_dir.")
             continue
         parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
         of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed, learning_rate=rate)
-        train(parts, replace(model_args, num_hidden_layers=kind[0]), of_run, kind[1] == "nothing", folder)
+        train(parts, replace(model_args, num_hidden_layers=kind[0]), of_run, kind[1] == "nothing", folder, settings)
+        shutil.rmtree(folder / "checkpoints")
     table = summarize(output_dir, kinds, own.learning_rates, folds, cv_args.seeds)
-    settings = {**asdict(data_args), **asdict(model_args), **asdict(own), **args.to_dict()}
-    write_json(
-        output_dir / "attention.json", {"kinds": table, "settings": json.loads(json.dumps(settings, default=str))}
-    )
+    write_json(output_dir / "attention.json", {"kinds": table, "settings": settings})
     print(f"Test rows of all folds together, seeds {' '.join(map(str, cv_args.seeds))}; figures in %.")
     print(pd.DataFrame(table).to_string(index=False, float_format="{:.1f}".format))
 
@@ -138,6 +140,7 @@ def train(
     args: TacfnTrainingArguments,
     nothing: bool,
     folder: Path,
+    settings: dict[str, Any],
 ) -> None:
     """Trains a network, tests it, and writes its record and predictions into the folder."""
     set_seed(args.seed)
@@ -149,7 +152,8 @@ def train(
     result, table = evaluate_split(trainer, parts["test"])
     AttentionRecord(
         metrics={"test": result},
-        dataset="",
+        dataset=settings["dataset"],
+        settings=settings,
         rows={name: len(part) for name, part in parts.items()},
         label_names=label_names_of(model.config),
         num_parameters=model.num_parameters(),

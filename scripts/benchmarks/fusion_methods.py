@@ -5,7 +5,8 @@ and trainer, with several seeds.
     python scripts/benchmarks/fusion_methods.py --config iemocap --dataset features/iemocap --seeds 0 1 2 3 4 \\
         --output_dir runs/methods
 
-Options are those of `tacfn cross-validate`, and --methods. All methods get the same training, standardisation and
+Options are those of `tacfn cross-validate`, --methods and
+--train_fraction. All methods get the same training, standardisation and
 dropout of features, but not what is particular to the network (losses of one modality and of the gate). Their sizes
 are SIZES. A run that is there already is not made again, so that several processes can make the methods of one
 output_dir. output_dir gets `methods.json`, and for each method, fold and seed `metrics.json` and `predictions.parquet`.
@@ -35,6 +36,7 @@ from tacfn_hf.evaluation.gate import REPLACEMENTS, measure_gate_truth, measure_m
 from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics, prediction_table, read_predictions
 from tacfn_hf.evaluation.record import RECORD, RunRecord
 from tacfn_hf.evaluation.significance import paired_permutation_test
+from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.labels import label_names_of, labels_as
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
@@ -93,12 +95,10 @@ def main() -> None:
     unknown = [name for name in method_args.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"methods names {', '.join(unknown)}: there are {', '.join(METHODS)}.")
-    check_arguments(data_args, args, cv_args)
+    if not 0 < method_args.train_fraction <= 1:
+        raise ValueError(f"train_fraction is {method_args.train_fraction}: it must be above 0, and at most 1.")
     output_dir = Path(args.output_dir)
-    dataset = only_part(open_dataset(data_args.dataset))
-    if data_args.drop_unlabelled:
-        dataset = without_unlabelled(dataset, "train")
-    folds = make_folds(dataset, data_args, cv_args.num_folds)
+    dataset, folds = open_folds(data_args, args, cv_args)
     settings = {**asdict(data_args), **asdict(model_args), **args.to_dict()}
     settings = {name: value for name, value in settings.items() if name not in ("output_dir", "logging_dir", "seed")}
     settings["train_fraction"] = method_args.train_fraction
@@ -142,6 +142,17 @@ def main() -> None:
     report = summarize(output_dir, method_args.methods, folds, cv_args.seeds, groups)
     write_json(output_dir / "methods.json", {**report, "settings": settings})
     print(format_methods(report))
+
+
+def open_folds(
+    data_args: DataArguments, args: TacfnTrainingArguments, cv_args: CrossValidationArguments
+) -> tuple[Dataset, dict[str, list[str]]]:
+    """The dataset of the arguments, as `tacfn cross-validate` opens it, and the groups that each fold tests."""
+    check_arguments(data_args, args, cv_args)
+    dataset = only_part(open_dataset(data_args.dataset))
+    if data_args.drop_unlabelled:
+        dataset = without_unlabelled(dataset, "train")
+    return dataset, make_folds(dataset, data_args, cv_args.num_folds)
 
 
 def be_quiet() -> None:

@@ -305,8 +305,8 @@ class WhisperSpeechEncoder(SpeechEncoder):
     the silence are left out. Longer audio is encoded in windows that start every 20 s. Neighbouring windows overlap by
     10 s. The first half of the overlap is taken from the first window, the second half from the second.
 
-    With `pad_to_30s=False` a window that is not full gets 0.6 s of silence instead. That is not how Whisper was
-    trained: it takes a fraction of the time, and gives other features.
+    With `pad_to_30s=False` a window that is not full gets 0.6 s of silence instead, or what is left up to 30 s. That is
+    not how Whisper was trained: it takes a fraction of the time, and gives other features.
     """
 
     model_class = WhisperWithoutDecoder

@@ -63,7 +63,7 @@ class TrainingOptions:
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model."},
     )
     num_train_epochs: float = field(
-        default=30, metadata={"help": "Passes over the training part; the best of them on the validation part is kept."}
+        default=30, metadata={"help": "Passes over the training part; see load_best_model_at_end."}
     )
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW."})
     lr_scheduler_type: str = field(

@@ -84,8 +84,13 @@ def check_arguments(args: TrainingArguments) -> None:
     metric = args.metric_for_best_model
     if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
         raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")
-    if metric is not None and metric.removeprefix("eval_") in ("ECE", "loss") and args.greater_is_better:
-        raise ValueError(f"greater_is_better is True, but a smaller {metric} is better: give false.")
+    if metric is not None:
+        greater = metric.removeprefix("eval_") not in ("ECE", "loss")
+        if bool(args.greater_is_better) is not greater:
+            better, given = ("larger", "true") if greater else ("smaller", "false")
+            raise ValueError(
+                f"greater_is_better is {args.greater_is_better}, but a {better} {metric} is better: give {given}."
+            )
     if values["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy") and args.greater_is_better:
         if (args.lr_scheduler_kwargs or {}).get("mode") != "max":
             raise ValueError(

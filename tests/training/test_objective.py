@@ -89,6 +89,33 @@ def test_only_the_gate_learns_from_the_gate_loss(config):
         assert torch.equal(gradient, gradients[1][name]) == ("beta_gate" not in name), name
 
 
+def test_the_gate_reads_how_far_damaged_rows_are_from_the_other_rows(config):
+    """By the formula of the distance, with the undamaged rows left out of the covariance."""
+    model = build(config, gate_reads_distance=True).model
+    h_a, h_t = torch.randn(6, 1, 12), torch.randn(6, 1, 16)
+    mask = torch.zeros(6, 1, dtype=torch.bool)
+    for distance, h in ((model.audio_distance, h_a), (model.text_distance, h_t)):
+        distance.set_statistics(h[:, 0].mean(dim=0), h[:, 0].T.cov(correction=0), num_rows=6)
+    losses_a, losses_t = torch.rand(6), torch.rand(6)
+    torch.manual_seed(3)
+    errors = Objective(noise_prob=1.0).gate_errors(model, (h_a, h_t, mask, mask), losses_a, losses_t)
+    torch.manual_seed(3)
+    damaged, distances, worth = [], [], []
+    for distance, h, losses in ((model.audio_distance, h_a, losses_a), (model.text_distance, h_t, losses_t)):
+        changed, share = damage(h, 1.0, 1.0)
+        w, w_row = (torch.nn.functional.linear(x[:, 0], distance.weight, distance.bias) for x in (changed, h))
+        k = 0.98 / 5
+        squared = (w**2).sum(-1) + k * (w * w_row).sum(-1) ** 2 / (1 - k * (w_row**2).sum(-1))
+        distances.append((squared / h.shape[-1]).clamp(min=0.5).log())
+        damaged.append(changed)
+        worth.append((1 - share).log() - losses)
+    with torch.no_grad():
+        states = model.project(*damaged, mask, mask)
+        states = (*model.cross_modal(*states)[:2], *states[2:])
+        beta = model.beta_gate(*states, torch.stack(distances, dim=-1))[2][:, 0]
+    assert torch.allclose(errors, (beta - torch.sigmoid(worth[0] - worth[1])) ** 2, atol=1e-4)
+
+
 def test_a_batch_has_the_same_loss_however_it_is_split(config):
     inputs, objective = batch(), Objective(WEIGHTS, 0.1, unimodal_loss_weight=0.5, gate_loss_weight=2.0)
     model = build(config)

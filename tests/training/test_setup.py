@@ -127,3 +127,4 @@ def test_a_new_model_has_the_statistics_of_the_training_part():
     weight, bias = (value.double().numpy() for value in (model.text_distance.weight, model.text_distance.bias))
     assert np.allclose(weight.T @ weight, np.linalg.inv(shrunk), rtol=1e-3, atol=1e-3)
     assert np.allclose(bias, -weight @ z.mean(axis=0), atol=1e-4)
+    assert model.text_distance.share_of_row == pytest.approx(0.98 / (len(z) - 1))
