@@ -6,8 +6,8 @@ What cross-modal blocks are worth: the network with 0, 1 and 2 of them, on the s
         --gate_hidden_size 32 --seeds 0 1 2 --output_dir runs/attention-session1
 
 Options are those of `tacfn cross-validate`, and those below. Blocks start as they do in the network, or as nothing: the
-last layer of each attention and of each feed-forward is 0, so that at first they only normalise. Of the learning rates,
-the one with the smallest mean loss on the validation rows is reported, for each kind of network. A run that is there
+last layer of each attention and of each feed-forward is 0, so that at first they only normalise. Each kind of network
+takes the learning rate whose mean loss on the validation rows is the smallest with the first seed. A run that is there
 already is not made again. output_dir gets `attention.json`.
 """
 
@@ -76,32 +76,37 @@ def main() -> None:
     settings = json.loads(json.dumps(settings, default=str))
     dataset = with_averaged_frames(dataset, own.frames_averaged)
     kinds = [(blocks, start) for blocks in own.blocks for start in (own.starts if blocks else own.starts[:1])]
-    runs = [
-        (kind, rate, fold, seed)
-        for seed in cv_args.seeds
-        for kind in kinds
-        for rate in own.learning_rates
-        for fold in folds
-    ]
-    for kind, rate, fold, seed in tqdm(runs, desc="Attention", unit="run"):
-        folder = run_folder(output_dir, kind, rate, fold, seed)
-        if (folder / RECORD).is_file():
-            if AttentionRecord.read(folder).settings != settings:
-                raise ValueError(f"{folder} holds a run with other arguments: choose another output_dir.")
-            continue
-        parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
-        of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed, learning_rate=rate)
-        train(parts, replace(model_args, num_hidden_layers=kind[0]), of_run, kind[1] == "nothing", folder, settings)
-        shutil.rmtree(folder / "checkpoints")
-    table = summarize(output_dir, kinds, own.learning_rates, folds, cv_args.seeds)
+    first, *others = cv_args.seeds
+    num_runs = len(kinds) * len(folds) * (len(own.learning_rates) + len(others))
+    table = []
+    with tqdm(total=num_runs, desc="Attention", unit="run") as progress:
+
+        def records(kind: tuple[int, str], rate: float, seed: int) -> dict[Path, AttentionRecord]:
+            """The runs of all folds, trained where they are not there yet."""
+            of_folds = {}
+            for fold in folds:
+                folder = output_dir / f"{kind[0]}-{kind[1].replace(' ', '_')}-{rate:g}" / fold_folder(fold)
+                folder = folder / f"seed-{seed}"
+                if not (folder / RECORD).is_file():
+                    parts = split_dataset(dataset, replace(data_args, test_groups=folds[fold]))
+                    of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed, learning_rate=rate)
+                    of_model = replace(model_args, num_hidden_layers=kind[0])
+                    train(parts, of_model, of_run, kind[1] == "nothing", folder, settings)
+                    shutil.rmtree(folder / "checkpoints")
+                of_folds[folder] = AttentionRecord.read(folder)
+                if of_folds[folder].settings != settings:
+                    raise ValueError(f"{folder} holds a run with other arguments: choose another output_dir.")
+                progress.update()
+            return of_folds
+
+        for kind in kinds:
+            of_rate = {rate: records(kind, rate, first) for rate in own.learning_rates}
+            rate = min(of_rate, key=lambda rate: np.mean([record.valid_loss for record in of_rate[rate].values()]))
+            of_seed = {first: of_rate[rate], **{seed: records(kind, rate, seed) for seed in others}}
+            table.append(summarize(kind, rate, of_seed))
     write_json(output_dir / "attention.json", {"kinds": table, "settings": settings})
     print(f"Test rows of all folds together, seeds {' '.join(map(str, cv_args.seeds))}; figures in %.")
     print(pd.DataFrame(table).to_string(index=False, float_format="{:.1f}".format))
-
-
-def run_folder(output_dir: Path, kind: tuple[int, str], rate: float, fold: str, seed: int) -> Path:
-    blocks, start = kind
-    return output_dir / f"{blocks}-{start.replace(' ', '_')}-{rate:g}" / fold_folder(fold) / f"seed-{seed}"
 
 
 def with_averaged_frames(dataset: Dataset, number: int) -> Dataset:
@@ -163,38 +168,22 @@ def train(
     ).write(folder, {"test": table})
 
 
-def summarize(
-    output_dir: Path,
-    kinds: list[tuple[int, str]],
-    rates: list[float],
-    folds: dict[str, list[str]],
-    seeds: list[int],
-) -> list[dict[str, Any]]:
-    """A row for each kind of network, of the learning rate with the smallest mean loss on the validation rows."""
-    rows = []
-    for kind in kinds:
-        of_rate = {}
-        for rate in rates:
-            folders = {seed: [run_folder(output_dir, kind, rate, fold, seed) for fold in folds] for seed in seeds}
-            records = [AttentionRecord.read(folder) for of_seed in folders.values() for folder in of_seed]
-            names = records[0].label_names
-            pooled = {seed: pool(pd.concat(map(read_predictions, found)), names) for seed, found in folders.items()}
-            of_rate[rate] = (float(np.mean([record.valid_loss for record in records])), records, over_seeds(pooled))
-        rate = min(of_rate, key=lambda rate: of_rate[rate][0])
-        _, records, figures = of_rate[rate]
-        blocks, start = kind
-        rows.append(
-            {
-                "blocks": blocks,
-                "start": start if blocks else "-",
-                "learning rate": f"{rate:g}",
-                "UA": 100 * figures["mean"]["UA"],
-                "deviation": None if figures["std"]["UA"] is None else 100 * figures["std"]["UA"],
-                "parameters": records[0].num_parameters,
-                "seconds": float(np.mean([record.training_seconds for record in records])),
-            }
-        )
-    return rows
+def summarize(kind: tuple[int, str], rate: float, of_seed: dict[int, dict[Path, AttentionRecord]]) -> dict[str, Any]:
+    """The row of the table of a kind of network, from its runs by seed and folder."""
+    records = [record for of_folds in of_seed.values() for record in of_folds.values()]
+    names = records[0].label_names
+    pooled = {seed: pool(pd.concat(map(read_predictions, of_folds)), names) for seed, of_folds in of_seed.items()}
+    figures = over_seeds(pooled)
+    blocks, start = kind
+    return {
+        "blocks": blocks,
+        "start": start if blocks else "-",
+        "learning rate": f"{rate:g}",
+        "UA": 100 * figures["mean"]["UA"],
+        "deviation": None if figures["std"]["UA"] is None else 100 * figures["std"]["UA"],
+        "parameters": records[0].num_parameters,
+        "seconds": float(np.mean([record.training_seconds for record in records])),
+    }
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ from .configuration_tacfn import TacfnConfig
 
 def masked_mean(h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean over time of `h [B, L, d]` where `mask [B, L]` is False; 0 for a sample without such a position. `[B, d]`"""
-    total = h.masked_fill(mask.unsqueeze(-1), 0.0).sum(dim=1, dtype=torch.promote_types(h.dtype, torch.float32))
+    h = h.masked_fill(mask.unsqueeze(-1), 0.0)
+    if h.shape[1] == 1:
+        return h[:, 0]
+    total = h.sum(dim=1, dtype=torch.promote_types(h.dtype, torch.float32))
     return (total / (~mask).sum(dim=1, keepdim=True).clamp(min=1)).to(h.dtype)
 
 
@@ -71,6 +74,7 @@ class BetaGate(nn.Module):
         mask_a: torch.Tensor,
         mask_t: torch.Tensor,
         distances: torch.Tensor | None = None,
+        both: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
@@ -78,21 +82,26 @@ class BetaGate(nn.Module):
             mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD.
             distances: `[B, 2]` of audio and of text, with `gate_reads_distance`; see [`FeatureDistance`]. None is 0, as
                 typical features have it.
+            both: False where no sample of the batch has both modalities: the gate is a constant, and nothing computes it.
 
         Returns:
             `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, which is exactly 1 or 0 where text or audio is missing.
         """
         h_a, h_t = self.normalize(h_a, h_t, mask_a, mask_t)
         a, t = masked_mean(h_a, mask_a), masked_mean(h_t, mask_t)
-        g = [a, t, (a - t).abs(), a * t]
-        if self.reads_distance:
-            distances = a.new_zeros(len(a), 2) if distances is None else distances
-            g.append(DISTANCE_SCALE * distances.to(a.dtype))
-        gate = torch.sigmoid(self.mlp(torch.cat(g, dim=-1)))
+        gate = torch.sigmoid(self.mlp(self.inputs(a, t, distances))) if both else torch.zeros_like(a)
         no_a, no_t = mask_a.all(dim=1, keepdim=True), mask_t.all(dim=1, keepdim=True)
         gate = gate.masked_fill(no_a, 0.0).masked_fill(no_t, 1.0)
         beta = gate.mean(dim=-1, keepdim=True)
         return gate * a + (1 - gate) * t, gate, beta
+
+    def inputs(self, a: torch.Tensor, t: torch.Tensor, distances: torch.Tensor | None) -> torch.Tensor:
+        """g of the means `a [B, d]` and `t [B, d]`, `[B, 4d]`, or `[B, 4d + 2]` where the gate reads distances."""
+        g = [a, t, (a - t).abs(), a * t]
+        if self.reads_distance:
+            distances = a.new_zeros(len(a), 2) if distances is None else distances
+            g.append(DISTANCE_SCALE * distances.to(a.dtype))
+        return torch.cat(g, dim=-1)
 
     def fuse_sequences(
         self,

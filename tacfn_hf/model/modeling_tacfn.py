@@ -180,7 +180,7 @@ class TacfnModel(TacfnPreTrainedModel):
         h_a, h_t, mask_a, mask_t = self.project(h_a, h_t, mask_a, mask_t)
         options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         h_a, h_t, *recorded = self.cross_modal(h_a, h_t, mask_a, mask_t, **options)
-        h_fused, gate, beta = self.beta_gate(h_a, h_t, mask_a, mask_t, distances)
+        h_fused, gate, beta = self.beta_gate(h_a, h_t, mask_a, mask_t, distances, both)
         if output_fused_sequence:
             fused = self.beta_gate.fuse_sequences(h_a, h_t, mask_a, mask_t, gate)
             recorded.append({"fused_sequence": fused[0], "fused_mask": fused[1]})

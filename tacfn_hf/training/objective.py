@@ -84,7 +84,8 @@ class Objective:
         network.config.problem_type = problem_type_of(network.config, labels)
         num_items = count_labels(labels, losses) if num_items is None else num_items
         loss = losses.sum() / num_items
-        if network.training and self.unimodal_loss_weight + self.gate_loss_weight > 0:
+        both = inputs.get("h_a") is not None and inputs.get("h_t") is not None
+        if network.training and both and self.unimodal_loss_weight + self.gate_loss_weight > 0:
             loss = loss + self.of_one_modality_and_gate(network, inputs, labels) / num_items
         return loss, output
 
