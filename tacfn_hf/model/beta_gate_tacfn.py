@@ -82,7 +82,7 @@ class BetaGate(nn.Module):
             mask_a, mask_t: boolean `[B, L_a]` and `[B, L_t]`, True = PAD.
             distances: `[B, 2]` of audio and of text, with `gate_reads_distance`; see [`FeatureDistance`]. None is 0, as
                 typical features have it.
-            both: False where no sample of the batch has both modalities: the gate is a constant, and nothing computes it.
+            both: False where no sample of the batch has both modalities: the gate is then a constant.
 
         Returns:
             `h_fused [B, d]`, `gate [B, d]`, `beta [B, 1]`, which is exactly 1 or 0 where text or audio is missing.

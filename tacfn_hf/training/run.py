@@ -11,9 +11,11 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging
 
 from ..corpora.dataset_opening import open_dataset
@@ -85,6 +87,8 @@ def run_training(
     if quiet:
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
+    if checkpoint is not None:
+        check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
     if fitted:
@@ -130,6 +134,19 @@ def run_training(
         )
         record.write(args.output_dir, tables)
     return metrics
+
+
+def check_best_metric(checkpoint: str, args: TrainingArguments) -> None:
+    """The best value so far of the checkpoint is one of `metric_for_best_model`, or a ValueError says so."""
+    state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+    if args.metric_for_best_model is None or state.best_metric is None:
+        return
+    name = "eval_" + args.metric_for_best_model.removeprefix("eval_")
+    if state.best_metric not in [entry.get(name) for entry in state.log_history]:
+        raise ValueError(
+            f"metric_for_best_model is {args.metric_for_best_model}, and the best value so far in {checkpoint}, "
+            f"{state.best_metric}, is of another metric: go on with the metric that it was trained with."
+        )
 
 
 def chose_best(trainer: Trainer) -> bool:

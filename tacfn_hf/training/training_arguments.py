@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from .arguments import TrainingOptions
 
@@ -14,6 +15,12 @@ class TacfnTrainingArguments(TrainingOptions, TrainingArguments):
     """transformers' `TrainingArguments` with the options and defaults of `TrainingOptions`."""
 
     def __post_init__(self):
+        off = [n for n in ("eval_strategy", "save_strategy") if getattr(self, n) in ("no", IntervalStrategy.NO)]
+        if self.load_best_model_at_end and len(off) == 1:
+            raise ValueError(
+                f"{off[0]} is no, and the best model can't be loaded at the end: also give "
+                "--load_best_model_at_end false, which keeps the last one."
+            )
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in ("loss", "ECE")
         super().__post_init__()

@@ -10,13 +10,14 @@ import torch
 from datasets import Dataset
 from sessions import NAMES, make
 from torch.nn.functional import cross_entropy
+from transformers import TrainerState
 
 from tacfn_hf import TacfnConfig, TacfnDataCollator, TacfnForSequenceClassification
 from tacfn_hf.evaluation.calibration import expected_calibration_error
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.collation import as_features
 from tacfn_hf.training.arguments import ModelArguments
-from tacfn_hf.training.run import calibrate, check_output_dir, run_training
+from tacfn_hf.training.run import calibrate, check_best_metric, check_output_dir, run_training
 from tacfn_hf.training.setup import load_model
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
@@ -173,6 +174,15 @@ def test_going_on_gives_a_new_temperature_or_without_validation_rows_keeps_the_o
     about = json.loads((folder / "all" / "metrics.json").read_text())["about"]
     assert load_model(str(folder / "all")).config.temperatures == about["temperatures"] == before
     assert about["temperature_fitted_on"] is None
+
+
+def test_the_best_value_so_far_is_of_the_metric_that_goes_on(tmp_path):
+    """Otherwise a loss of 0.9 would be the best UA there ever was."""
+    log_history = [{"eval_loss": 1.1, "eval_UA": 0.4}, {"loss": 1.0}, {"eval_loss": 0.9, "eval_UA": 0.5}]
+    TrainerState(best_metric=0.9, log_history=log_history).save_to_json(str(tmp_path / "trainer_state.json"))
+    check_best_metric(str(tmp_path), TacfnTrainingArguments(output_dir=str(tmp_path), metric_for_best_model="loss"))
+    with pytest.raises(ValueError, match="metric_for_best_model is UA, and the best value .* 0.9, is of another"):
+        check_best_metric(str(tmp_path), TacfnTrainingArguments(output_dir=str(tmp_path), metric_for_best_model="UA"))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoint-3", "metrics.json"])

@@ -329,6 +329,12 @@ def test_early_stopping(tmp_path):
     assert trainer.state.epoch == 3
 
 
+@pytest.mark.parametrize("name", ["eval_strategy", "save_strategy"])
+def test_the_best_model_needs_evaluation_and_checkpoints(tmp_path, name):
+    with pytest.raises(ValueError, match=f"^{name} is no, .*--load_best_model_at_end false"):
+        TacfnTrainingArguments(output_dir=str(tmp_path), **{name: "no"})
+
+
 def test_no_validation_part(tmp_path):
     parts = {"train": session_parts()["train"]}
     with pytest.raises(ValueError, match="no validation part to evaluate on"):
