@@ -13,7 +13,7 @@ from tacfn_hf import TacfnProcessor
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
 
-from layer_probe import layer_means, linear_recall  # noqa: E402
+from layer_probe import layer_means, layer_weights, linear_recall  # noqa: E402
 
 
 pytestmark = pytest.mark.slow
@@ -41,3 +41,14 @@ def test_what_only_tells_the_groups_apart_is_worth_nothing():
     rote = of_groups[groups, labels] + 0.1 * generator.normal(size=(240, 6))
     assert linear_recall(knows, labels, groups, 4)["UA"] > 95
     assert linear_recall(rote, labels, groups, 4)["UA"] < 50
+
+
+def test_the_layer_that_knows_gets_the_weight():
+    generator = np.random.default_rng(0)
+    labels = np.tile(np.arange(3), 100)
+    layers = generator.normal(size=(300, 4, 5))
+    layers[:, 2] = generator.normal(size=(3, 5))[labels] + 0.5 * layers[:, 2]
+    assert layer_weights(layers, labels, 1.0)[2] > 0.8
+    groups = np.repeat(np.arange(10), 30)
+    of_mean = linear_recall(layers.mean(axis=1), labels, groups, 5)["UA"]
+    assert linear_recall(layers, labels, groups, 5)["UA"] > of_mean + 5
