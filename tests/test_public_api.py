@@ -18,6 +18,8 @@ NAMES = {
     "EmotionRecognitionPipeline",
     "TacfnConfig",
     "TacfnDataCollator",
+    "TacfnDualEncoderConfig",
+    "TacfnDualEncoderForSequenceClassification",
     "TacfnForSequenceClassification",
     "TacfnModel",
     "TacfnPreTrainedModel",

@@ -15,8 +15,10 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .beta_gate_tacfn import BetaGate
+from .configuration_dual_encoder_tacfn import TacfnDualEncoderConfig
 from .configuration_tacfn import TacfnConfig
 from .cross_modal_tacfn import CrossModalBlock, CrossModalTransformer
+from .modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from .modeling_tacfn import TacfnForSequenceClassification, TacfnModel, TacfnPreTrainedModel
 from .pipeline_tacfn import EmotionRecognitionPipeline
 from .processing_tacfn import TacfnProcessor
@@ -28,6 +30,8 @@ __all__ = [
     "CrossModalTransformer",
     "EmotionRecognitionPipeline",
     "TacfnConfig",
+    "TacfnDualEncoderConfig",
+    "TacfnDualEncoderForSequenceClassification",
     "TacfnForSequenceClassification",
     "TacfnModel",
     "TacfnPreTrainedModel",
@@ -40,6 +44,10 @@ AutoModel.register(TacfnConfig, (TacfnModel, TacfnForSequenceClassification), ex
 AutoModelForSequenceClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
 AutoModelForAudioClassification.register(TacfnConfig, TacfnForSequenceClassification, exist_ok=True)
 AutoProcessor.register(TacfnConfig, TacfnProcessor, exist_ok=True)
+AutoConfig.register(TacfnDualEncoderConfig.model_type, TacfnDualEncoderConfig, exist_ok=True)
+for auto_class in (AutoModel, AutoModelForSequenceClassification, AutoModelForAudioClassification):
+    auto_class.register(TacfnDualEncoderConfig, TacfnDualEncoderForSequenceClassification, exist_ok=True)
+AutoProcessor.register(TacfnDualEncoderConfig, TacfnProcessor, exist_ok=True)
 if "multimodal-emotion-recognition" not in PIPELINE_REGISTRY.get_supported_tasks():
     PIPELINE_REGISTRY.register_pipeline(
         "multimodal-emotion-recognition",

@@ -143,7 +143,7 @@ class TacfnConfig(PreTrainedConfig):
         if not __name__.startswith("transformers_modules."):
             # The installed package needs no code from a checkpoint, for which transformers would ask for trust.
             kwargs.pop("custom_pipelines", None)
-            kwargs["auto_map"] = {"AutoConfig": "configuration_tacfn.TacfnConfig"}
+            kwargs["auto_map"] = {"AutoConfig": place_of(type(self))}
         super().__post_init__(**kwargs)
 
     @classmethod
@@ -205,6 +205,11 @@ class TacfnConfig(PreTrainedConfig):
         both = has_audio & has_text
         of_one = (has_audio ^ both) * given.get("audio", of_both) + (has_text ^ both) * given.get("text", of_both)
         return both * of_both + of_one
+
+
+def place_of(config_class: type[PreTrainedConfig]) -> str:
+    """What an `auto_map` names: the file, in one flat folder, and the class in it."""
+    return f"{config_class.__module__.rsplit('.', 1)[-1]}.{config_class.__name__}"
 
 
 def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -76,4 +76,4 @@ class FeatureDistance(SinglePrecision):
 
     def whiten(self, h: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`W m + b` of the means m over time, `[B, n]`."""
-        return nn.functional.linear(masked_mean(h.float(), mask), self.weight.float(), self.bias.float())
+        return nn.functional.linear(masked_mean(h.to(self.weight.dtype), mask), self.weight, self.bias)

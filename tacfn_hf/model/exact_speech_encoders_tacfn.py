@@ -49,7 +49,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         lengths = (samples - self.kernel_size) // self.stride + 1
         mask = padding_mask(lengths, h.shape[-1]).unsqueeze(1)
         count = lengths[:, None, None]
-        x = h.float()
+        x = h.to(torch.promote_types(h.dtype, torch.float32))
         mean = x.masked_fill(mask, 0.0).sum(-1, keepdim=True) / count
         centred = (x - mean).masked_fill_(mask, 0.0)
         scale = (centred.square().sum(-1, keepdim=True) / count + self.eps).rsqrt() * self.weight[:, None]
@@ -91,8 +91,11 @@ class SpeechEncoder(PretrainedEncoder):
     """
     A pretrained speech encoder, by one class for each family of models; see `SPEECH_ENCODERS`.
 
-    An encoder turns a waveform into its inputs with `prepare`, and inputs into features with `encode`.
+    An encoder turns a waveform into its inputs with `prepare`, the inputs of several utterances into a padded batch
+    with `collate`, and that into features with `forward`. `encode` does so for any number of utterances.
     """
+
+    inputs_per_second: int
 
     @staticmethod
     def min_samples(config: PreTrainedConfig) -> int:
@@ -101,7 +104,7 @@ class SpeechEncoder(PretrainedEncoder):
 
     def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> Any:
         """
-        The inputs of one utterance for `encode`.
+        The inputs of one utterance for `collate`.
 
         Args:
             waveform: `[S]`, at the sampling rate of the feature extractor.
@@ -109,39 +112,37 @@ class SpeechEncoder(PretrainedEncoder):
         """
         raise NotImplementedError
 
-    def encode(self, inputs: Sequence[Any], use_onednn: bool = False) -> list[torch.Tensor]:
-        """
-        Features `[L_i, d]`, float32 on the CPU, of the inputs of each utterance.
+    def size_of(self, inputs: Any) -> int:
+        """How much of a batch the inputs of one utterance take, `inputs_per_second` for each second."""
+        return len(inputs)
 
-        `use_onednn`: see [`OneDnnProduct`].
-        """
-        raise NotImplementedError
-
-
-class PaddedEncoder(SpeechEncoder):
-    """An encoder whose inputs `[S]` or `[S, n]` of several utterances are padded to one length and share a batch."""
-
-    inputs_per_second: int
+    def collate(self, inputs: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The inputs of several utterances as one tensor `[B, ...]`, padded behind the end, and lengths int64 `[B]`."""
+        lengths = torch.tensor([len(x) for x in inputs])
+        return nn.utils.rnn.pad_sequence(list(inputs), batch_first=True), lengths
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
-            inputs: of the utterances of a batch, padded, `[B, S]` or `[B, S, n]`.
-            lengths: int64 `[B]`, how many of the S are valid. Values behind them have no influence.
+            inputs, lengths: from `collate`. Values behind the lengths have no influence.
 
         Returns:
-            float32 features `[B, L, d]`, and the number of valid frames `[B]`. Features behind them are meaningless.
+            Features `[B, L, d]`, float32 at least, and the number of valid frames `[B]`. Features behind them are
+            meaningless.
         """
         raise NotImplementedError
 
     @torch.no_grad()
-    def encode(self, inputs: Sequence[torch.Tensor], use_onednn: bool = False) -> list[torch.Tensor]:
-        """See [`SpeechEncoder`]. Utterances of similar length share a batch."""
+    def encode(self, inputs: Sequence[Any], use_onednn: bool = False) -> list[torch.Tensor]:
+        """
+        Features `[L_i, d]`, float32 on the CPU, of the inputs of each utterance. Those of similar length share a batch.
+
+        `use_onednn`: see [`OneDnnProduct`].
+        """
         features: list[torch.Tensor] = [torch.empty(0)] * len(inputs)
         budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * self.inputs_per_second
-        for batch in batches_by_length([len(x) for x in inputs], budget):
-            lengths = torch.tensor([len(inputs[i]) for i in batch])
-            padded = nn.utils.rnn.pad_sequence([inputs[i] for i in batch], batch_first=True)
+        for batch in batches_by_length([self.size_of(x) for x in inputs], budget):
+            padded, lengths = self.collate([inputs[i] for i in batch])
             with matrix_product(use_onednn):
                 h, frames = self(padded.to(self.device), lengths.to(self.device))
             for i, row, count in zip(batch, h.cpu(), frames.tolist()):
@@ -168,7 +169,7 @@ def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[tor
     return (args[0].masked_fill(padding_mask(frames, args[0].shape[-1]).unsqueeze(1), 0.0),)
 
 
-class WaveformEncoder(PaddedEncoder):
+class WaveformEncoder(SpeechEncoder):
     """
     WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT. Features are the same alone and in any padded batch.
 
@@ -214,7 +215,7 @@ class WaveformEncoder(PaddedEncoder):
         return feature_extractor(waveform, sampling_rate=rate, return_tensors="pt")["input_values"][0]
 
     def forward(self, input_values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See [`PaddedEncoder`]: waveforms `[B, S]` from the feature extractor, each normalised on its own."""
+        """See [`SpeechEncoder`]: waveforms `[B, S]` from the feature extractor, each normalised on its own."""
         frames = frame_counts(self.model.config, lengths)
         padded = bool((lengths < input_values.shape[1]).any())
         attention_mask = None
@@ -231,7 +232,7 @@ class WaveformEncoder(PaddedEncoder):
         return self.select(output.hidden_states), frames
 
 
-class Wav2Vec2BertSpeechEncoder(PaddedEncoder):
+class Wav2Vec2BertSpeechEncoder(SpeechEncoder):
     """
     Wav2Vec2-BERT. Its model is exact in a padded batch by itself: its convolutions look back only, and its attention
     knows the mask. It reads log-mel spectra, two neighbouring columns of 10 ms at once, and gives 50 frames a second.
@@ -255,7 +256,7 @@ class Wav2Vec2BertSpeechEncoder(PaddedEncoder):
         return inputs["input_features"][0, : int(inputs["attention_mask"].sum())]
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See [`PaddedEncoder`]: spectra `[B, L, 160]`, and a frame for each position."""
+        """See [`SpeechEncoder`]: spectra `[B, L, 160]`, and a frame for each position."""
         mask = padding_mask(lengths, inputs.shape[1])
         inputs = inputs.masked_fill(mask.unsqueeze(-1), 0.0).to(self.model.dtype)
         output = self.model(inputs, attention_mask=(~mask).long(), output_hidden_states=True)
@@ -272,15 +273,19 @@ class WhisperWithoutDecoder(WhisperPreTrainedModel):
         self.encoder = WhisperEncoder(config)
         self.post_init()
 
-    def forward(self, input_features: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, input_features: torch.Tensor, mask: torch.Tensor | None = None) -> list[torch.Tensor]:
         """
-        All hidden states `[W, T / 2, d]` of log-mel spectra `[W, mel, T]`, as transformers computes them, whose own
-        forward takes T = 3000 alone.
+        All hidden states `[W, L, d]` of log-mel spectra `[W, mel, 2 * L]`, as transformers computes them, whose own
+        forward takes L = 1500 alone. `mask` `[W, L]`, True = PAD: behind it the spectra are 0.
         """
         h = F.gelu(self.encoder.conv2(F.gelu(self.encoder.conv1(input_features)))).mT
         hidden_states = [h + self.encoder.embed_positions.weight[: h.shape[1]]]
+        attention_mask = None
+        if mask is not None:
+            attention_mask = torch.zeros_like(mask, dtype=h.dtype).masked_fill(mask, torch.finfo(h.dtype).min)
+            attention_mask = attention_mask[:, None, None].expand(-1, 1, h.shape[1], -1)
         for layer in self.encoder.layers:
-            hidden_states.append(layer(hidden_states[-1], None))
+            hidden_states.append(layer(hidden_states[-1], attention_mask))
         if self.config.tie_last_hidden_states:
             hidden_states[-1] = self.encoder.layer_norm(hidden_states[-1])
         return hidden_states
@@ -310,18 +315,20 @@ class WhisperSpeechEncoder(SpeechEncoder):
     """
 
     model_class = WhisperWithoutDecoder
+    inputs_per_second = 100
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int], pad_to_30s: bool = True):
         super().__init__(model, layers)
         self.window = model.config.max_source_positions  # in frames: 1500
         self.step = self.window * 2 // 3
+        self.pad_to_30s = pad_to_30s
 
     @staticmethod
     def min_samples(config: PreTrainedConfig) -> int:
         """See [`SpeechEncoder`]."""
         return 1
 
-    def prepare(self, waveform: np.ndarray, feature_extractor: Any, pad_to_30s: bool = True) -> WhisperInputs:
+    def prepare(self, waveform: np.ndarray, feature_extractor: Any) -> WhisperInputs:
         """
         The log-mel spectra of the windows of a waveform `[S]`.
 
@@ -335,42 +342,55 @@ class WhisperSpeechEncoder(SpeechEncoder):
                 f"model takes {self.window * frame}."
             )
         frames = -(-len(waveform) // frame)
-        starts = range(0, max(frames - self.window, 0) + self.step, self.step)
+        starts = self.starts(frames)
         spectra = feature_extractor(
             [waveform[start * frame : (start + self.window) * frame] for start in starts],
             sampling_rate=feature_extractor.sampling_rate,
             return_tensors="pt",
         )["input_features"]
-        if pad_to_30s:
-            return WhisperInputs(list(spectra), frames)
-        of_windows = (min(frames - start + FRAMES_OF_SILENCE, self.window) for start in starts)
-        return WhisperInputs([spectrum[:, : 2 * kept] for spectrum, kept in zip(spectra, of_windows)], frames)
+        return WhisperInputs([s[:, : 2 * self.length(frames, start)] for s, start in zip(spectra, starts)], frames)
 
-    def forward(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Features, float32 `[W, T / 2, d]`, of log-mel spectra `[W, mel, T]`."""
-        return self.select(self.model(spectra.to(self.device, self.model.dtype)))
+    def starts(self, frames: int) -> range:
+        """The first frame of each window of an utterance."""
+        return range(0, max(frames - self.window, 0) + self.step, self.step)
 
-    @torch.no_grad()
-    def encode(self, inputs: Sequence[WhisperInputs], use_onednn: bool = False) -> list[torch.Tensor]:
-        """See [`SpeechEncoder`]. Windows of one length share batches, whatever the utterance."""
-        spectra = [spectrum for utterance in inputs for spectrum in utterance.spectra]
-        windows: list[torch.Tensor] = [torch.empty(0)] * len(spectra)
-        budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * 100
-        for batch in batches_by_length([spectrum.shape[1] for spectrum in spectra], budget, padding=False):
-            with matrix_product(use_onednn):
-                features = self(torch.stack([spectra[i] for i in batch])).cpu()
-            for i, h in zip(batch, features):
-                windows[i] = h
-        in_order = iter(windows)
-        return [self.joined([next(in_order) for _ in spectra], frames) for spectra, frames in inputs]
+    def length(self, frames: int, start: int) -> int:
+        """How many frames of a window the model sees, with those of the silence behind the utterance."""
+        return self.window if self.pad_to_30s else min(frames - start + FRAMES_OF_SILENCE, self.window)
 
-    def joined(self, windows: list[torch.Tensor], frames: int) -> torch.Tensor:
-        """The frames `[L, d]` of an utterance from those of its windows."""
+    def size_of(self, inputs: WhisperInputs) -> int:
+        """See [`SpeechEncoder`]."""
+        return sum(spectrum.shape[1] for spectrum in inputs.spectra)
+
+    def collate(self, inputs: Sequence[WhisperInputs]) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`SpeechEncoder`]: spectra `[B, W, mel, T]` of the windows, 0 behind the last one; numbers of frames."""
+        num_windows = max(len(x.spectra) for x in inputs)
+        length = max(spectrum.shape[1] for x in inputs for spectrum in x.spectra)
+        padded = torch.zeros(len(inputs), num_windows, len(inputs[0].spectra[0]), length)
+        for place, (spectra, _) in zip(padded, inputs):
+            for window, spectrum in zip(place, spectra):
+                window[:, : spectrum.shape[1]] = spectrum
+        return padded, torch.tensor([x.frames for x in inputs])
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`SpeechEncoder`]. Windows that an utterance does not have are not computed."""
+        frames = lengths.tolist()
+        starts = [self.starts(count) for count in frames]
+        spectra = torch.cat([windows[: len(of_one)] for windows, of_one in zip(inputs, starts)])
+        seen = [self.length(count, start) for count, of_one in zip(frames, starts) for start in of_one]
+        mask = padding_mask(torch.tensor(seen, device=inputs.device), inputs.shape[-1] // 2)
+        hidden_states = self.model(spectra.to(self.model.dtype), mask if min(seen) < mask.shape[1] else None)
+        windows = self.select(hidden_states).split([len(of_one) for of_one in starts])
+        joined = [self.joined(of_one, count) for of_one, count in zip(windows, frames)]
+        return nn.utils.rnn.pad_sequence(joined, batch_first=True), lengths
+
+    def joined(self, windows: torch.Tensor, frames: int) -> torch.Tensor:
+        """The frames `[L, d]` of an utterance from those of its windows, `[W, window, d]`."""
         left_out = (self.window - self.step) // 2  # half of an overlap
         h = windows[0]
         for number, window in enumerate(windows[1:], start=1):
             h = torch.cat([h[: number * self.step + left_out], window[left_out:]])
-        return h[:frames].clone()
+        return h[:frames]
 
 
 # The class for each type of model.

@@ -47,18 +47,18 @@ class TextEncoder(PretrainedEncoder):
                 limit -= module.padding_idx + 1  # RoBERTa and its relatives count positions from there
         self.max_tokens = limit if limit > 0 else None
 
-    def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
             input_ids: int64 `[B, L]`.
             lengths: int64 `[B]`, the number of tokens of each text.
 
         Returns:
-            float32 features `[B, L, d]`. Features behind the lengths are meaningless.
+            float32 features `[B, L, d]`, and the lengths. Features behind them are meaningless.
         """
         attention_mask = (~padding_mask(lengths, input_ids.shape[1])).long()
         output = self.model(input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        return self.select(output.hidden_states)
+        return self.select(output.hidden_states), lengths
 
     @torch.no_grad()
     def encode(self, token_ids: Sequence[Sequence[int]], use_onednn: bool = False) -> list[torch.Tensor]:
@@ -76,7 +76,7 @@ class TextEncoder(PretrainedEncoder):
                 [torch.tensor(token_ids[i]) for i in batch], batch_first=True, padding_value=pad
             )
             with matrix_product(use_onednn):
-                h = self(padded.to(self.device), lengths.to(self.device))
+                h, _ = self(padded.to(self.device), lengths.to(self.device))
             for i, row, count in zip(batch, h.cpu(), lengths.tolist()):
                 features[i] = row[:count].clone()
         return features

@@ -250,8 +250,18 @@ def resolve_layer(layer: int | Sequence[int], num_hidden_layers: int, modality: 
     return layers[0] if isinstance(layer, int) else layers
 
 
+def encoder_options(provenance: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of an encoder's class that are part of what made features."""
+    return {name: value for name, value in (provenance or {}).items() if name == "pad_to_30s"}  # of Whisper alone
+
+
 def load_encoder(
-    modality: str, source: EncoderSource, layer: int | Sequence[int], dtype: str, device: str | torch.device
+    modality: str,
+    source: EncoderSource,
+    layer: int | Sequence[int],
+    dtype: str,
+    device: str | torch.device,
+    **options: bool,
 ) -> PretrainedEncoder:
     """
     A frozen encoder in evaluation mode. Equal arguments give the same object throughout this process.
@@ -262,12 +272,14 @@ def load_encoder(
         layer: from `resolve_layer`. Layers above it are not loaded.
         dtype: one of DTYPES.
         device: where the encoder runs.
+        options: of the class of the encoder.
 
     Raises:
         ValueError: the weights can't be loaded, or some are missing. Only safetensors are read.
     """
     with _lock:
-        return _load_encoder(modality, source, layer if isinstance(layer, int) else tuple(layer), dtype, str(device))
+        layer = layer if isinstance(layer, int) else tuple(layer)
+        return _load_encoder(modality, source, layer, dtype, str(device), **options)
 
 
 _lock = threading.Lock()
@@ -275,7 +287,7 @@ _lock = threading.Lock()
 
 @lru_cache(maxsize=8)  # the encoders of four processors; older ones are loaded again when they are used
 def _load_encoder(
-    modality: str, source: EncoderSource, layer: int | tuple[int, ...], dtype: str, device: str
+    modality: str, source: EncoderSource, layer: int | tuple[int, ...], dtype: str, device: str, **options: bool
 ) -> PretrainedEncoder:
     layers = [layer] if isinstance(layer, int) else list(layer)
     config = load_config(source, modality)
@@ -306,7 +318,7 @@ def _load_encoder(
             f"The weights of the {modality} encoder {name!r} are not those of its config (missing: "
             f"{', '.join(missing) or 'none'}; of another shape: {info['mismatched_keys'] or 'none'})."
         )
-    return encoder_class(model, layers).requires_grad_(False).eval().to(device)
+    return encoder_class(model, layers, **options).requires_grad_(False).eval().to(device)
 
 
 @contextmanager

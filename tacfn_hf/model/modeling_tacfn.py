@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .beta_gate_tacfn import BetaGate, masked_mean
-from .configuration_tacfn import TacfnConfig
+from .configuration_tacfn import TacfnConfig, place_of
 from .cross_modal_tacfn import CrossModalTransformer
 from .distance_tacfn import FeatureDistance
 from .inputs_tacfn import check_keywords, check_tensor, complete_inputs
@@ -95,7 +95,7 @@ class TacfnPreTrainedModel(PreTrainedModel):
         `auto_map` and `custom_pipelines` in its config.json name.
         """
         # The config may be shared with a model of another class, or come from another repository.
-        self.config.auto_map = {"AutoConfig": "configuration_tacfn.TacfnConfig", **self._auto_map}
+        self.config.auto_map = {"AutoConfig": place_of(type(self.config)), **self._auto_map}
         self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, **kwargs)
 

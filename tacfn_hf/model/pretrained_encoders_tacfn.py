@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 
 def has_onednn() -> bool:
@@ -68,14 +68,21 @@ class PretrainedEncoder(nn.Module):
         self.model = model
         self.layers = tuple(layers)
 
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, layers: Sequence[int], **options: bool) -> "PretrainedEncoder":
+        """An encoder whose weights are new; `options` are those of its class."""
+        make = getattr(cls.model_class, "from_config", None) or cls.model_class._from_config
+        return cls(make(config), layers, **options)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
 
     def select(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The features, float32 `[B, L, d]`: the chosen layer, or the mean of the chosen layers."""
-        chosen = [hidden_states[k].float() for k in self.layers]
+        """The features `[B, L, d]`, float32 at least: the chosen layer, or the mean of the chosen layers."""
+        chosen = [hidden_states[k] for k in self.layers]
+        chosen = [h.to(torch.promote_types(h.dtype, torch.float32)) for h in chosen]
         return chosen[0] if len(chosen) == 1 else torch.stack(chosen).mean(dim=0)
 
 

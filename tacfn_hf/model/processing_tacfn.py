@@ -22,6 +22,7 @@ from .loading_tacfn import (
     DTYPES,
     ENCODER_FOLDERS,
     EncoderSource,
+    encoder_options,
     find_encoder,
     find_saved_encoder,
     load_config,
@@ -234,7 +235,8 @@ class TacfnProcessor(ProcessorMixin):
 
     def _load_encoder(self, modality: str):
         source, provenance = self._source(modality), getattr(self, f"{modality}_provenance")
-        return load_encoder(modality, source, provenance["layer"], provenance["dtype"], device=self.device)
+        layer, dtype = provenance["layer"], provenance["dtype"]
+        return load_encoder(modality, source, layer, dtype, self.device, **encoder_options(provenance))
 
     def _source(self, modality: str) -> EncoderSource:
         if modality not in self._sources:
@@ -280,10 +282,8 @@ class TacfnProcessor(ProcessorMixin):
         if not waveforms:
             return []  # without loading the encoder
         encoder = self.audio_encoder
-        made: Any = self.audio_provenance
-        own = {name: made[name] for name in ("pad_to_30s",) if name in made}  # an option of Whisper alone
         # One by one: in a padded batch an extractor would include the padding in mean and variance.
-        return encoder.encode([encoder.prepare(w, self.feature_extractor, **own) for w in waveforms], self.use_onednn)
+        return encoder.encode([encoder.prepare(w, self.feature_extractor) for w in waveforms], self.use_onednn)
 
     def encode_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None

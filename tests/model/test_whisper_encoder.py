@@ -59,13 +59,15 @@ def test_batches_of_any_order_change_nothing(processor):
             assert difference(h, alone[i]) < 1e-5
 
 
-def test_large_batches_change_nothing(processor):
-    """As on an accelerator, where several windows share a batch."""
+@pytest.mark.parametrize("pad_to_30s", [True, False])
+def test_large_batches_change_nothing(folder, encoders, pad_to_30s):
+    """As on an accelerator, where several utterances share a batch."""
+    processor = TacfnProcessor.from_encoders(encoders[0], folder, pad_to_30s=pad_to_30s)
     encoder, clips = processor.audio_encoder, waveforms(0.5, 7.3, 1.1)
-    windows = torch.stack([w for clip in clips for w in encoder.prepare(clip, processor.feature_extractor).spectra])
+    inputs = [encoder.prepare(clip, processor.feature_extractor) for clip in clips]
     with torch.no_grad():
-        for window, h in zip(windows, encoder(windows), strict=True):
-            assert difference(h, encoder(window[None])[0]) < 1e-5
+        for clip, h, count in zip(clips, *encoder(*encoder.collate(inputs)), strict=True):
+            assert difference(h[:count], processor.encode_audio([clip])[0]) < 1e-5
 
 
 @pytest.mark.parametrize("seconds", [3.02, 5.0, 5.02, 7.0, 8.9])

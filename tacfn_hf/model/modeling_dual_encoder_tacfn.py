@@ -1,0 +1,205 @@
+"""The fusion network with its encoders in one model, which trains them together."""
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedConfig
+
+from .configuration_dual_encoder_tacfn import TacfnDualEncoderConfig
+from .configuration_tacfn import TacfnConfig
+from .exact_speech_encoders_tacfn import SPEECH_ENCODERS
+from .exact_text_encoders_tacfn import EXACT_WITH_PADDING, TextEncoder
+from .loading_tacfn import encoder_options, resolve_layer
+from .modeling_tacfn import TacfnForSequenceClassification
+from .outputs_tacfn import TacfnClassifierOutput
+from .pretrained_encoders_tacfn import PretrainedEncoder, padding_mask
+from .processing_tacfn import TacfnProcessor
+
+
+class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
+    """
+    A speech encoder, a text encoder and the fusion network on their features, in one model.
+
+    It takes waveforms and tokens. Neither the logits of an utterance nor their gradients depend on its batch, but for
+    dropout. The encoders are those of [`TacfnProcessor`].
+
+    Make one with [`from_encoders`](TacfnDualEncoderForSequenceClassification.from_encoders), or of a trained fusion
+    network with [`from_fusion`](TacfnDualEncoderForSequenceClassification.from_fusion).
+    """
+
+    config: TacfnDualEncoderConfig
+    main_input_name = "input_values"
+    _auto_map = dict.fromkeys(
+        ("AutoModel", "AutoModelForSequenceClassification", "AutoModelForAudioClassification"),
+        "modeling_dual_encoder_tacfn.TacfnDualEncoderForSequenceClassification",
+    )
+
+    def __init__(self, config: TacfnDualEncoderConfig):
+        super().__init__(config)
+        for modality in ("audio", "text"):
+            if getattr(config, f"{modality}_config") is None:
+                raise ValueError(f"{modality}_config is None: give the configuration of the {modality} encoder.")
+        if config.text_config.model_type not in EXACT_WITH_PADDING:
+            raise ValueError(
+                f"The text encoder is a {config.text_config.model_type} model, which mixes padding into a batch: here "
+                f"it must be one of {', '.join(EXACT_WITH_PADDING)}."
+            )
+        self.audio_encoder = SPEECH_ENCODERS[config.audio_config.model_type].from_config(
+            config.audio_config,
+            layers_of(config.audio_layer, config.audio_config, "audio"),
+            **encoder_options(config.audio_provenance),
+        )
+        self.text_encoder = TextEncoder.from_config(
+            config.text_config, layers_of(config.text_layer, config.text_config, "text")
+        )
+        self.post_init()
+
+    @classmethod
+    def from_encoders(
+        cls,
+        audio_encoder: str | os.PathLike,
+        text_encoder: str | os.PathLike,
+        *,
+        audio_layer: int | Sequence[int] = -1,
+        text_layer: int | Sequence[int] = -1,
+        **fusion: Any,
+    ) -> "TacfnDualEncoderForSequenceClassification":
+        """
+        Pretrained encoders with a new fusion network.
+
+        Args:
+            audio_encoder, text_encoder, audio_layer, text_layer: as in [`TacfnProcessor.from_encoders`].
+            fusion: arguments of [`TacfnConfig`], such as `id2label`.
+
+        Raises:
+            ValueError: as `TacfnProcessor.from_encoders`.
+        """
+        processor = TacfnProcessor.from_encoders(
+            text_encoder, audio_encoder, audio_layer=audio_layer, text_layer=text_layer
+        )
+        config = TacfnConfig(
+            audio_feature_size=processor.audio_encoder.model.config.hidden_size,
+            text_feature_size=processor.text_encoder.model.config.hidden_size,
+            audio_provenance=processor.audio_provenance,
+            text_provenance=processor.text_provenance,
+            **fusion,
+        )
+        return cls.from_fusion(TacfnForSequenceClassification(config), processor)
+
+    @classmethod
+    def from_fusion(
+        cls, model: TacfnForSequenceClassification, processor: TacfnProcessor
+    ) -> "TacfnDualEncoderForSequenceClassification":
+        """A copy of a fusion network with copies of the encoders of its processor. It gives the same logits."""
+        encoders = {"audio": processor.audio_encoder, "text": processor.text_encoder}
+        content = model.config.to_dict()
+        for name in ("model_type", "architectures", "auto_map", "custom_pipelines", "standardize_features"):
+            content.pop(name, None)
+        config = TacfnDualEncoderConfig(
+            **content,
+            **{f"{name}_config": copy.deepcopy(encoder.model.config) for name, encoder in encoders.items()},
+            **{f"{name}_layer": list(encoder.layers) for name, encoder in encoders.items()},
+        )
+        composite = cls(config)
+        composite.load_state_dict(model.state_dict(), strict=False)
+        for name, encoder in encoders.items():
+            getattr(composite, f"{name}_encoder").load_state_dict(encoder.state_dict())
+        return composite.train(model.training)
+
+    def _set_gradient_checkpointing(self, enable=True, gradient_checkpointing_func=checkpoint, **kwargs):
+        # Encoders find the lengths of the batch in context variables.
+        super()._set_gradient_checkpointing(enable, in_its_own_context(gradient_checkpointing_func), **kwargs)
+
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        input_lengths: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> TacfnClassifierOutput | tuple:
+        r"""
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, samples)`, *optional*):
+                Waveforms as the feature extractor makes them, padded behind the end. None: no audio.
+            input_lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                How many samples of each waveform are valid; 0: this sample has no audio. None: all of them.
+            input_ids (`torch.LongTensor` of shape `(batch_size, tokens)`, *optional*):
+                Tokens, padded behind the end. None: no text.
+            attention_mask (`torch.LongTensor` of shape `(batch_size, tokens)`, *optional*):
+                **1 = token, 0 = PAD**, as tokenizers give it. A row of 0: this sample has no text. None: no padding.
+            labels, and everything else:
+                As in [`TacfnForSequenceClassification.forward`].
+
+        Raises:
+            ValueError: as there, or an attention mask that is not 1 up to a length and 0 behind it.
+        """
+        h_a, mask_a = self.encode_audio(input_values, input_lengths)
+        h_t, mask_t = self.encode_text(input_ids, attention_mask)
+        return super().forward(h_a, h_t, mask_a, mask_t, labels, **kwargs)
+
+    def encode_audio(
+        self, input_values: torch.Tensor | None, input_lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """`h_a [B, L, d]` and `mask_a [B, L]`, True = PAD, of waveforms; None where there are none."""
+        if input_values is None:
+            return None, None
+        if input_lengths is None:
+            input_lengths = torch.full(input_values.shape[:1], input_values.shape[1], device=input_values.device)
+        return encoded(self.audio_encoder, input_values, input_lengths)
+
+    def encode_text(
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """`h_t [B, L, d]` and `mask_t [B, L]`, True = PAD, of tokens; None where there are none."""
+        if input_ids is None:
+            return None, None
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        lengths = attention_mask.sum(dim=1)
+        if not torch.equal(attention_mask == 0, padding_mask(lengths, input_ids.shape[1])):
+            raise ValueError(
+                "attention_mask must be 1 up to the length of each text and 0 behind it: pad on the right."
+            )
+        return encoded(self.text_encoder, input_ids, lengths)
+
+
+def in_its_own_context(checkpoint: Callable) -> Callable:
+    """A `checkpoint` whose function finds the context variables of its first run when it is run again."""
+
+    def with_context(function: Callable, *args: Any, **kwargs: Any) -> Any:
+        context = copy_context()
+        return checkpoint(lambda *inputs: context.copy().run(function, *inputs), *args, **kwargs)
+
+    return with_context
+
+
+def layers_of(layer: int | Sequence[int], config: PreTrainedConfig, modality: str) -> list[int]:
+    """The indices from 0 of one layer or of several."""
+    found = resolve_layer(layer, config.num_hidden_layers, modality)
+    return [found] if isinstance(found, int) else found
+
+
+def encoded(
+    encoder: PretrainedEncoder, inputs: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """
+    Features `[B, L, d]` and their mask `[B, L]`, True = PAD, of padded inputs, of those that have a length. The others
+    are masked throughout. None where none has a length.
+    """
+    there = (lengths > 0).nonzero()[:, 0]
+    if not len(there):
+        return None, None
+    h, frames = encoder(inputs[there], lengths[there])
+    mask = padding_mask(frames, h.shape[1])
+    if len(there) == len(lengths):
+        return h, mask
+    all_h = h.new_zeros(len(lengths), *h.shape[1:]).index_copy(0, there, h)
+    all_masks = torch.ones(len(lengths), h.shape[1], dtype=torch.bool, device=h.device).index_copy(0, there, mask)
+    return all_h, all_masks

@@ -1,0 +1,155 @@
+"""The network with its encoders: its logits are those of its parts, and gradients do not depend on the batch."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from stock_encoders import save_whisper, speech_model, text_model, token_ids
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, WhisperFeatureExtractor
+
+from tacfn_hf import TacfnConfig, TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification
+from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder, WhisperSpeechEncoder, WhisperWithoutDecoder
+from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
+from tacfn_hf.model.feature_padding_tacfn import pad_features
+
+
+torch.set_num_threads(1)
+
+SIZES = {"audio_feature_size": 32, "text_feature_size": 24, "hidden_size": 16, "num_attention_heads": 2}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "feature_dropout_prob": 0.0}
+
+
+def parts_of(speech: str, text: str, folder, **settings):
+    """A fusion network, and the two encoders of its processor with their inputs of four utterances."""
+    generator = np.random.default_rng(0)
+    waveforms = [generator.normal(size=size).astype(np.float32) for size in (5001, 16000, 1600, 24319)]
+    if speech.startswith("whisper"):
+        model = WhisperWithoutDecoder.from_pretrained(save_whisper(folder / "whisper", 3)).eval()
+        settings["audio_provenance"] = {"pad_to_30s": speech == "whisper"}
+        audio = WhisperSpeechEncoder(model, [1, 3], **settings["audio_provenance"])
+        extractor = WhisperFeatureExtractor.from_pretrained(folder / "whisper")
+        waveforms[3] = np.tile(waveforms[3], 3)  # longer than a window
+        inputs = [audio.prepare(waveform, extractor) for waveform in waveforms]
+    else:
+        audio = WaveformEncoder(speech_model(speech), [1, 3])
+        inputs = [torch.tensor(waveform) for waveform in waveforms]
+    torch.manual_seed(0)
+    config = TacfnConfig(**SIZES, gate_hidden_size=8, num_labels=3, initializer_range=0.5, **settings)
+    fusion = TacfnForSequenceClassification(config).eval()
+    return fusion, SimpleNamespace(audio_encoder=audio, text_encoder=TextEncoder(text_model(text), [2])), inputs
+
+
+def batch_of(encoder, inputs: list, texts: list) -> dict[str, torch.Tensor]:
+    """What the model takes; None in a list: this utterance lacks the modality."""
+    batch = {}
+    there = [x for x in inputs if x is not None]
+    if there:
+        values, lengths = encoder.collate([there[0] if x is None else x for x in inputs])
+        lengths = torch.where(torch.tensor([x is None for x in inputs]), 0, lengths)
+        batch |= {"input_values": values, "input_lengths": lengths}
+    if any(texts):
+        ids = pad_sequence([torch.tensor(x or [], dtype=torch.long) for x in texts], batch_first=True)
+        lengths = torch.tensor([len(x or []) for x in texts])
+        batch |= {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("speech", "text"),
+    [
+        ("wavlm-base", "bert"),
+        ("wavlm-large", "roberta"),
+        ("wav2vec2-base", "distilbert"),
+        ("hubert-base", "bert"),
+        ("whisper", "bert"),
+        ("whisper, not padded", "bert"),
+    ],
+)
+@torch.no_grad()
+def test_logits_are_those_of_frozen_encoders_and_the_fusion_network(speech, text, tmp_path):
+    fusion, processor, inputs = parts_of(speech, text, tmp_path, num_hidden_layers=1)
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+    texts = token_ids()[:4]
+    for without_audio, without_text in (([], []), ([1], [2]), ([0, 1, 2, 3], []), ([], [0, 1, 2, 3])):
+        heard = [None if i in without_audio else x for i, x in enumerate(inputs)]
+        read = [None if i in without_text else x for i, x in enumerate(texts)]
+        features = {}
+        for name, encoder, items in (("a", processor.audio_encoder, heard), ("t", processor.text_encoder, read)):
+            there = [x for x in items if x is not None]
+            if there:
+                of_items = iter(encoder.encode(there))
+                rows = [None if x is None else next(of_items) for x in items]
+                features[f"h_{name}"], features[f"mask_{name}"] = pad_features(rows)
+        expected = fusion(**features)
+        found = model(**batch_of(processor.audio_encoder, heard, read))
+        assert (found.logits - expected.logits).abs().max() < 1e-5 * expected.logits.abs().max()
+        assert (found.beta - expected.beta).abs().max() < 1e-5
+
+
+def switch_dropout_off(model: torch.nn.Module) -> None:
+    """All that draws numbers in training."""
+    for config in (model.config.audio_config, model.config.text_config):
+        for name, value in vars(config).items():
+            if ("drop" in name or name == "apply_spec_augment") and value:
+                setattr(config, name, type(value)(0))
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(module, torch.nn.Dropout))):
+                setattr(module, name, 0.0)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("speech", ["wavlm-base", "wav2vec2-large", "hubert-base", "whisper, not padded"])
+def test_gradients_of_an_utterance_do_not_depend_on_its_batch(speech, checkpointing, tmp_path):
+    fusion, processor, inputs = parts_of(speech, "bert", tmp_path, num_hidden_layers=1, **NO_DROPOUT)
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor).double()
+    switch_dropout_off(model)
+    model.train()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    texts = token_ids()[:4]
+
+    def gradients(chosen: list[int]) -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        batch = batch_of(processor.audio_encoder, [inputs[i] for i in chosen], [texts[i] for i in chosen])
+        if "input_values" in batch:
+            batch["input_values"] = batch["input_values"].double()
+        model(**batch).logits[0].square().sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    alone, together = gradients([0]), gradients([0, 1, 2, 3])
+    assert alone.keys() == together.keys()
+    assert sum(gradient.abs().max() > 1e-9 for gradient in alone.values()) > 0.8 * len(alone)
+    largest = max(gradient.abs().max() for gradient in alone.values())
+    for name, gradient in alone.items():
+        assert (gradient - together[name]).abs().max() < 1e-8 * largest, name
+
+
+@torch.no_grad()
+def test_saved_and_loaded_by_the_auto_classes(tmp_path):
+    fusion, processor, inputs = parts_of("wavlm-base", "bert", tmp_path)
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+    model.save_pretrained(tmp_path / "model")
+    batch = batch_of(processor.audio_encoder, inputs, token_ids()[:4])
+    expected = model(**batch).logits
+    assert AutoConfig.from_pretrained(tmp_path / "model").audio_config.model_type == "wavlm"
+    for auto_class in (AutoModel, AutoModelForSequenceClassification):
+        loaded = auto_class.from_pretrained(tmp_path / "model")
+        assert type(loaded) is TacfnDualEncoderForSequenceClassification
+        assert torch.equal(loaded(**batch).logits, expected)
+
+
+def test_tokens_that_are_padded_in_front_are_refused(tmp_path):
+    fusion, processor, _ = parts_of("wavlm-base", "bert", tmp_path)
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+    with pytest.raises(ValueError, match="attention_mask must be 1 up to the length"):
+        model(input_ids=torch.ones(1, 3, dtype=torch.long), attention_mask=torch.tensor([[0, 1, 1]]))
+
+
+def test_a_text_encoder_that_mixes_padding_is_refused(tmp_path):
+    fusion, processor, _ = parts_of("wavlm-base", "bert", tmp_path)
+    processor.text_encoder = TextEncoder(text_model("fnet"), [2])
+    with pytest.raises(ValueError, match="The text encoder is a fnet model, which mixes padding"):
+        TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
