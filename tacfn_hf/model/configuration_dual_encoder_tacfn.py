@@ -3,7 +3,7 @@
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 
 from .configuration_tacfn import TacfnConfig
 
@@ -34,10 +34,10 @@ class TacfnDualEncoderConfig(TacfnConfig):
     model_type = "tacfn-dual-encoder"
     sub_configs = {"audio_config": AutoConfig, "text_config": AutoConfig}
 
-    audio_feature_size: int | None = None
-    text_feature_size: int | None = None
-    audio_config: PreTrainedConfig | dict[str, Any] | None = None
-    text_config: PreTrainedConfig | dict[str, Any] | None = None
+    audio_feature_size: int | None = None  # type: ignore[assignment]  # a number after __post_init__
+    text_feature_size: int | None = None  # type: ignore[assignment]
+    audio_config: Any = None
+    text_config: Any = None
     audio_layer: int | list[int] = -1
     text_layer: int | list[int] = -1
 

@@ -115,7 +115,7 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
         # Encoders find the lengths of the batch in context variables.
         super()._set_gradient_checkpointing(enable, in_its_own_context(gradient_checkpointing_func), **kwargs)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         input_values: torch.Tensor | None = None,
         input_lengths: torch.Tensor | None = None,
@@ -135,14 +135,17 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
             attention_mask (`torch.LongTensor` of shape `(batch_size, tokens)`, *optional*):
                 **1 = token, 0 = PAD**, as tokenizers give it. A row of 0: this sample has no text. None: no padding.
             labels, and everything else:
-                As in [`TacfnForSequenceClassification.forward`].
+                As in [`TacfnForSequenceClassification.forward`], which takes the features `h_a`, `h_t` with their masks
+                in place of what the encoders make them of.
 
         Raises:
             ValueError: as there, or an attention mask that is not 1 up to a length and 0 behind it.
         """
+        if input_values is None and input_ids is None:
+            return super().forward(labels=labels, **kwargs)
         h_a, mask_a = self.encode_audio(input_values, input_lengths)
         h_t, mask_t = self.encode_text(input_ids, attention_mask)
-        return super().forward(h_a, h_t, mask_a, mask_t, labels, **kwargs)
+        return super().forward(h_a, h_t, mask_a, mask_t, labels=labels, **kwargs)
 
     def encode_audio(
         self, input_values: torch.Tensor | None, input_lengths: torch.Tensor | None
