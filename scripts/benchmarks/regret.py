@@ -53,13 +53,19 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="Folders of fusion_methods.py.")
     parser.add_argument("--output", type=Path, help="Also write the table to this JSON file.")
     args = parser.parse_args()
-    rows = {str(folder): regret_of(read_json(folder / "methods.json")["methods"]) for folder in args.folders}
+    found = {str(folder): read_json(folder / "methods.json")["methods"] for folder in args.folders}
+    rows = {folder: regret_of(methods) for folder, methods in found.items()}
+    means = {
+        name: float(np.mean([100 * methods[name]["mean"]["UA"] for methods in found.values()]))
+        for name in (NETWORK, *SIMPLE)
+    }
     table = pd.DataFrame.from_dict(rows, orient="index")
     mean = float(np.mean(table["regret"]))
     print(table.round({"network": 1, "best UA": 1, "regret": 1, "standard error": 1, "p": 4}).to_string())
     print(f"Mean regret: {mean:+.2f} points of UA.")
+    print("Mean UA of each method: " + ", ".join(f"{name} {ua:.1f}" for name, ua in means.items()) + ".")
     if args.output:
-        write_json(args.output, {"comparisons": rows, "mean": mean})
+        write_json(args.output, {"comparisons": rows, "mean": mean, "mean UA": means})
 
 
 if __name__ == "__main__":

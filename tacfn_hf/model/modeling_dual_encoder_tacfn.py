@@ -100,6 +100,8 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
         content = model.config.to_dict()
         for name in ("model_type", "architectures", "auto_map", "custom_pipelines", "standardize_features"):
             content.pop(name, None)
+        for name in ("audio_provenance", "text_provenance"):
+            content[name] = {**(content.get(name) or {}), "in_model": True}
         config = TacfnDualEncoderConfig(
             **content,
             **{f"{name}_config": copy.deepcopy(encoder.model.config) for name, encoder in encoders.items()},

@@ -66,6 +66,8 @@ class EmotionRecognitionPipeline(Pipeline):
         super().__init__(model=model, processor=processor, **kwargs)
         # Without a tokenizer, transformers collates a batch into plain lists, which the processor takes.
         self.tokenizer = None
+        if hasattr(model, "audio_encoder"):
+            processor = processor.from_model(model)
         for name in ("audio_provenance", "text_provenance"):
             check_provenance(getattr(processor, name), getattr(model.config, name), "the processor", "the model")
         self.processor = copy.copy(processor).to(self.device)

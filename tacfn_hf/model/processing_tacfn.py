@@ -1,5 +1,6 @@
 """The processor: turns audio and text into the features that the network takes, with frozen pretrained encoders."""
 
+import copy
 import json
 import os
 import threading
@@ -91,6 +92,7 @@ class TacfnProcessor(ProcessorMixin):
         self.device = torch.device("cpu")
         self.use_onednn = False
         self._sources: dict[str, EncoderSource] = {}
+        self._encoders: dict[str, Any] = {}  # those of a model, in place of what the sources name
         self._min_samples: int | None = None
 
     @classmethod
@@ -188,11 +190,25 @@ class TacfnProcessor(ProcessorMixin):
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         for modality in ENCODER_FOLDERS:
             provenance = getattr(processor, f"{modality}_provenance") or {}
+            if provenance.get("in_model"):
+                continue  # until `from_model`
             processor._sources[modality] = find_saved_encoder(
                 os.fspath(pretrained_model_name_or_path), modality, provenance, **kwargs
             )
         processor.use_onednn = use_onednn
         return processor
+
+    def from_model(self, model: Any) -> "TacfnProcessor":
+        """
+        This processor with the encoders of a [`TacfnDualEncoderForSequenceClassification`], as they are now. They are
+        not copied. The features are those that the model makes itself.
+        """
+        processor = copy.copy(self)
+        processor._encoders = {"audio": model.audio_encoder, "text": model.text_encoder}
+        processor._sources = {}
+        processor.audio_provenance = model.config.audio_provenance
+        processor.text_provenance = model.config.text_provenance
+        return processor.to(model.device)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, save_encoders: bool = False, **kwargs
@@ -234,11 +250,17 @@ class TacfnProcessor(ProcessorMixin):
         return self._load_encoder("text")
 
     def _load_encoder(self, modality: str):
+        if modality in self._encoders:
+            return self._encoders[modality]
         source, provenance = self._source(modality), getattr(self, f"{modality}_provenance")
         layer, dtype = provenance["layer"], provenance["dtype"]
         return load_encoder(modality, source, layer, dtype, self.device, **encoder_options(provenance))
 
     def _source(self, modality: str) -> EncoderSource:
+        if modality not in self._sources and (getattr(self, f"{modality}_provenance") or {}).get("in_model"):
+            raise ValueError(
+                f"The {modality} encoder of this processor is part of its model: take processor.from_model(model)."
+            )
         if modality not in self._sources:
             raise ValueError(
                 f"This processor does not know its {modality} encoder: make it with from_encoders or from_pretrained."
@@ -268,7 +290,10 @@ class TacfnProcessor(ProcessorMixin):
         """
         waveform = load_audio(audio, self.sampling_rate, sampling_rate, self.max_audio_seconds, truncation, name)
         if self._min_samples is None:
-            config = load_config(self._source("audio"), "audio")
+            if "audio" in self._encoders:
+                config = self._encoders["audio"].model.config
+            else:
+                config = load_config(self._source("audio"), "audio")
             self._min_samples = SPEECH_ENCODERS[config.model_type].min_samples(config)
         if len(waveform) < self._min_samples:
             raise AudioError(

@@ -1,15 +1,22 @@
 """The network with its encoders: its logits are those of its parts, and gradients do not depend on the batch."""
 
+from operator import itemgetter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from stock_encoders import save_whisper, speech_model, text_model, token_ids
+from tiny import config_for
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, WhisperFeatureExtractor
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, WhisperFeatureExtractor, pipeline
 
-from tacfn_hf import TacfnConfig, TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification
+from tacfn_hf import (
+    TacfnConfig,
+    TacfnDualEncoderForSequenceClassification,
+    TacfnForSequenceClassification,
+    TacfnProcessor,
+)
 from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder, WhisperSpeechEncoder, WhisperWithoutDecoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
 from tacfn_hf.model.feature_padding_tacfn import pad_features
@@ -153,3 +160,55 @@ def test_a_text_encoder_that_mixes_padding_is_refused(tmp_path):
     processor.text_encoder = TextEncoder(text_model("fnet"), [2])
     with pytest.raises(ValueError, match="The text encoder is a fnet model, which mixes padding"):
         TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+
+
+@pytest.fixture(scope="module")
+def made(encoders, tmp_path_factory):
+    """A model with its encoders, and the fusion network and the processor that it was made of, each in a folder."""
+    text, audio = encoders
+    processor = TacfnProcessor.from_encoders(text, audio, audio_layer=2)
+    fusion = TacfnForSequenceClassification(config_for(processor)).eval()
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+    folders = tmp_path_factory.mktemp("made")
+    fusion.save_pretrained(folders / "fusion")
+    processor.save_pretrained(folders / "fusion")
+    model.save_pretrained(folders / "model")
+    processor.from_model(model).save_pretrained(folders / "model")
+    return folders
+
+
+def test_the_pipeline_opens_both_and_the_model_runs_its_own_encoders(made):
+    waveform = np.random.default_rng(0).normal(size=9000).astype(np.float32)
+    inputs = [{"audio": waveform, "text": "Hello there!"}, {"text": "Never."}, {"audio": waveform[:4000]}]
+    of_parts = pipeline("multimodal-emotion-recognition", model=str(made / "fusion"), trust_remote_code=True)
+    of_model = pipeline("multimodal-emotion-recognition", model=str(made / "model"), trust_remote_code=True)
+    assert not (made / "model" / "audio_encoder").exists()
+
+    def scores(recognizer) -> np.ndarray:
+        found = recognizer(inputs, sampling_rate=16000)
+        return np.array([[row["score"] for row in sorted(one["scores"], key=itemgetter("label"))] for one in found])
+
+    expected = scores(of_parts)
+    assert np.abs(scores(of_model) - expected).max() < 1e-5
+    with torch.no_grad():
+        of_model.model.audio_encoder.model.feature_projection.projection.weight.mul_(-3)
+    moved = np.abs(scores(of_model) - expected).max(axis=1)
+    assert moved[[0, 2]].min() > 1e-4 > 1e-5 > moved[1]
+
+
+def test_a_processor_whose_encoders_are_in_the_model_says_so(made):
+    processor = TacfnProcessor.from_pretrained(made / "model")
+    with pytest.raises(ValueError, match=r"text encoder of this processor is part of its model: take processor.from_m"):
+        processor(text="Hello!")
+    model = TacfnDualEncoderForSequenceClassification.from_pretrained(made / "model")
+    h_t = processor.from_model(model)(text="Hello!")["h_t"]
+    assert torch.equal(h_t, TacfnProcessor.from_pretrained(made / "fusion")(text="Hello!")["h_t"])
+
+
+def test_from_encoders(encoders):
+    text, audio = encoders
+    torch.manual_seed(0)
+    model = TacfnDualEncoderForSequenceClassification.from_encoders(audio, text, audio_layer=[1, 2], num_labels=5)
+    assert (model.config.num_labels, model.config.audio_layer, model.config.text_layer) == (5, [1, 2], [2])
+    assert len(model.audio_encoder.model.encoder.layers) == 2
+    assert all(parameter.requires_grad for parameter in model.parameters())
