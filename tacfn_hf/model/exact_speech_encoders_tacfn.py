@@ -117,9 +117,13 @@ class SpeechEncoder(PretrainedEncoder):
         return len(inputs)
 
     def collate(self, inputs: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The inputs of several utterances as one tensor `[B, ...]`, padded behind the end, and lengths int64 `[B]`."""
-        lengths = torch.tensor([len(x) for x in inputs])
-        return nn.utils.rnn.pad_sequence(list(inputs), batch_first=True), lengths
+        """
+        The inputs of several utterances as one tensor `[B, ...]`, padded behind the end, and lengths int64 `[B]`. None:
+        this one has no audio, and length 0. At least one has.
+        """
+        some = next(x for x in inputs if x is not None)
+        rows = [some[:0] if x is None else x for x in inputs]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -186,6 +190,7 @@ class WaveformEncoder(SpeechEncoder):
         super().__init__(model, layers)
         config = model.config
         model.adapter, config.add_adapter = None, False  # it is for other tasks and makes fewer frames
+        config.layerdrop = 0.0  # a layer that is skipped in training leaves no hidden state
         for module in model.modules():
             if isinstance(module, nn.GroupNorm):
                 if module.num_groups != module.num_channels:
@@ -222,11 +227,16 @@ class WaveformEncoder(SpeechEncoder):
         if padded:
             attention_mask = (~padding_mask(lengths, input_values.shape[1])).long()
         tokens = _samples.set(lengths if padded else None), _frames.set(frames if padded else None)
+        config = self.model.config
+        augments = config.apply_spec_augment
+        if self.training and frame_counts(config, input_values.shape[1]) < config.mask_time_length:
+            config.apply_spec_augment = False  # transformers can't mask spans that are longer than the batch
         try:
             output = self.model(
                 input_values.to(self.model.dtype), attention_mask=attention_mask, output_hidden_states=True
             )
         finally:
+            config.apply_spec_augment = augments
             _samples.reset(tokens[0])
             _frames.reset(tokens[1])
         return self.select(output.hidden_states), frames
@@ -243,6 +253,7 @@ class Wav2Vec2BertSpeechEncoder(SpeechEncoder):
     def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
         super().__init__(model, layers)
         model.adapter, model.config.add_adapter = None, False  # it is for other tasks and makes fewer frames
+        model.config.layerdrop = 0.0  # a layer that is skipped in training leaves no hidden state
 
     @staticmethod
     def min_samples(config: PreTrainedConfig) -> int:
@@ -362,15 +373,16 @@ class WhisperSpeechEncoder(SpeechEncoder):
         """See [`SpeechEncoder`]."""
         return sum(spectrum.shape[1] for spectrum in inputs.spectra)
 
-    def collate(self, inputs: Sequence[WhisperInputs]) -> tuple[torch.Tensor, torch.Tensor]:
+    def collate(self, inputs: Sequence[WhisperInputs | None]) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`SpeechEncoder`]: spectra `[B, W, mel, T]` of the windows, 0 behind the last one; numbers of frames."""
-        num_windows = max(len(x.spectra) for x in inputs)
-        length = max(spectrum.shape[1] for x in inputs for spectrum in x.spectra)
-        padded = torch.zeros(len(inputs), num_windows, len(inputs[0].spectra[0]), length)
-        for place, (spectra, _) in zip(padded, inputs):
-            for window, spectrum in zip(place, spectra):
+        spectra = [[] if x is None else x.spectra for x in inputs]
+        windows = [window for of_one in spectra for window in of_one]
+        length = max(window.shape[1] for window in windows)
+        padded = torch.zeros(len(inputs), max(map(len, spectra)), windows[0].shape[0], length)
+        for place, of_one in zip(padded, spectra):
+            for window, spectrum in zip(place, of_one):
                 window[:, : spectrum.shape[1]] = spectrum
-        return padded, torch.tensor([x.frames for x in inputs])
+        return padded, torch.tensor([0 if x is None else x.frames for x in inputs])
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`SpeechEncoder`]. Windows that an utterance does not have are not computed."""

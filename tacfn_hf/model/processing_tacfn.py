@@ -306,15 +306,28 @@ class TacfnProcessor(ProcessorMixin):
         """Features `[L_i, d]`, float32 on the CPU, of waveforms `[S_i]` from `load_audio`."""
         if not waveforms:
             return []  # without loading the encoder
-        encoder = self.audio_encoder
+        return self.audio_encoder.encode(self.prepare_audio(waveforms), self.use_onednn)
+
+    def prepare_audio(self, waveforms: Sequence[np.ndarray]) -> list[Any]:
+        """What the speech encoder takes, of waveforms `[S_i]` from `load_audio`."""
         # One by one: in a padded batch an extractor would include the padding in mean and variance.
-        return encoder.encode([encoder.prepare(w, self.feature_extractor) for w in waveforms], self.use_onednn)
+        return [self.audio_encoder.prepare(waveform, self.feature_extractor) for waveform in waveforms]
 
     def encode_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
     ) -> list[torch.Tensor]:
         """
-        Features `[L_i, d]`, float32 on the CPU, of texts.
+        Features `[L_i, d]`, float32 on the CPU, of texts. Arguments and errors are those of `prepare_text`.
+        """
+        if not texts:
+            return []
+        return self.text_encoder.encode(self.prepare_text(texts, truncation, names), self.use_onednn)
+
+    def prepare_text(
+        self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
+    ) -> list[list[int]]:
+        """
+        The token ids of texts.
 
         Args:
             texts: strings that are not blank.
@@ -325,8 +338,6 @@ class TacfnProcessor(ProcessorMixin):
             TypeError: a text is not a string.
             ValueError: a text is empty or has too many tokens.
         """
-        if not texts:
-            return []
         names = [f"text {i}" for i in range(len(texts))] if names is None else names
         limit = self.text_encoder.max_tokens
         if self.tokenizer.model_max_length < 1e9:
@@ -352,7 +363,7 @@ class TacfnProcessor(ProcessorMixin):
                     "truncation=True."
                 )
             token_ids.append(ids)
-        return self.text_encoder.encode(token_ids, self.use_onednn)
+        return token_ids
 
     def __call__(
         self,

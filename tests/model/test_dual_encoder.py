@@ -51,11 +51,8 @@ def parts_of(speech: str, text: str, folder, **settings):
 def batch_of(encoder, inputs: list, texts: list) -> dict[str, torch.Tensor]:
     """What the model takes; None in a list: this utterance lacks the modality."""
     batch = {}
-    there = [x for x in inputs if x is not None]
-    if there:
-        values, lengths = encoder.collate([there[0] if x is None else x for x in inputs])
-        lengths = torch.where(torch.tensor([x is None for x in inputs]), 0, lengths)
-        batch |= {"input_values": values, "input_lengths": lengths}
+    if any(x is not None for x in inputs):
+        batch["input_values"], batch["input_lengths"] = encoder.collate(inputs)
     if any(texts):
         ids = pad_sequence([torch.tensor(x or [], dtype=torch.long) for x in texts], batch_first=True)
         lengths = torch.tensor([len(x or []) for x in texts])
