@@ -51,15 +51,21 @@ def groups_of(dataset: Dataset, column: str, argument: str) -> np.ndarray:
     return np.array([str(value) for value in values], dtype=object)
 
 
-def split_dataset(dataset: Dataset | DatasetDict, data_args: DataArguments) -> dict[str, Dataset]:
+def split_dataset(
+    dataset: Dataset | DatasetDict, data_args: DataArguments, with_features: bool = True
+) -> dict[str, Dataset]:
     """
     Divides a dataset into what is trained, validated and tested on, and checks its rows.
 
     The parts come from the splits of a `DatasetDict` or from `split_column`; a test or validation part that is not
     given there is taken out of the training part by named groups or by a fraction of the groups.
 
+    Args:
+        with_features: False for rows of audio and text, which stay as they are. The parts are those that their features
+            are divided into.
+
     Returns:
-        `Dataset`s under "train", "valid" and "test", those that there are, giving numpy rows.
+        `Dataset`s under "train", "valid" and "test", those that there are, giving numpy rows of features.
 
     Raises:
         ValueError: a column, split or group that is not there, arguments that exclude each other, an empty part, a
@@ -105,11 +111,11 @@ def split_dataset(dataset: Dataset | DatasetDict, data_args: DataArguments) -> d
         parts[name] = train.select(np.flatnonzero(taken))
         parts["train"] = train.select(np.flatnonzero(~taken))
 
-    check_rows(parts)
+    check_rows(parts, with_features)
     if data_args.group_column is not None:
         drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
         check_groups(parts, data_args.group_column, apart=("test",) if drawn_within else ("valid", "test"))
-    return {name: part.with_format("numpy") for name, part in parts.items()}
+    return {name: part.with_format("numpy") if with_features else part for name, part in parts.items()}
 
 
 def without_unlabelled(dataset: Dataset, name: str) -> Dataset:
@@ -166,8 +172,11 @@ def drawn_rows(values: np.ndarray, fraction: float, seed: int, argument: str, co
     return taken
 
 
-def check_rows(parts: dict[str, Dataset]) -> None:
-    """Raises a ValueError unless each part has rows, and each row a valid label, features, and an id of its own."""
+def check_rows(parts: dict[str, Dataset], with_features: bool) -> None:
+    """
+    Raises a ValueError unless each part has rows, and each row a valid label, an id of its own and, where it is wanted,
+    features.
+    """
     names, seen = None, {}
     for part_name, part in parts.items():
         if len(part) == 0:
@@ -177,7 +186,7 @@ def check_rows(parts: dict[str, Dataset]) -> None:
                 raise ValueError(
                     f"The {part_name} part has no column {column!r}: it has {', '.join(part.column_names)}."
                 )
-        if not any(modality.features in part.column_names for modality in MODALITIES):
+        if with_features and not any(modality.features in part.column_names for modality in MODALITIES):
             raise ValueError(
                 f"The {part_name} part has neither a column h_a nor h_t: it has {', '.join(part.column_names)}."
             )
@@ -210,9 +219,11 @@ def check_rows(parts: dict[str, Dataset]) -> None:
                     f"The label of the row with id {row_id!r} ({part_name}) is {value}: it must be 0 to "
                     f"{len(names) - 1} ({', '.join(names)})."
                 )
-        with_features = np.logical_or.reduce([rows_with(part, modality.features) for modality in MODALITIES])
-        if not with_features.all():
-            row_id = ids[int(np.argmin(with_features))]
+        if not with_features:
+            continue
+        present = np.logical_or.reduce([rows_with(part, modality.features) for modality in MODALITIES])
+        if not present.all():
+            row_id = ids[int(np.argmin(present))]
             raise ValueError(f"The row with id {row_id!r} ({part_name}) has neither h_a nor h_t.")
 
 

@@ -153,3 +153,15 @@ def test_one_part_of_a_folder(tmp_path):
     assert sorted(plain(open_part(given, "all"), "id")) == sorted(f"u{i}" for i in range(48))
     with pytest.raises(ValueError, match="has no part 'valid': it has train, test"):
         open_part(given, "valid")
+
+
+def test_rows_of_audio_and_text_are_divided_as_their_features_are():
+    given = arguments(group_column="session", test_fraction=0.25, valid_fraction=0.2, valid_group_column="dialogue")
+    rows = make().remove_columns(["h_a", "h_t"])
+    parts = split_dataset(rows, given, with_features=False)
+    of_features = split_dataset(make(), given)
+    assert {name: part["id"][:] for name, part in parts.items()} == {n: plain(p, "id") for n, p in of_features.items()}
+    with pytest.raises(ValueError, match="has neither a column h_a nor h_t"):
+        split_dataset(rows, given)
+    with pytest.raises(ValueError, match="occurs twice"):
+        split_dataset(rows.select([*range(48), 0]), given, with_features=False)
