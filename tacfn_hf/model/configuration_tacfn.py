@@ -95,6 +95,10 @@ class TacfnConfig(PreTrainedConfig):
         "text_attentions",
         "audio_cross_attentions",
         "text_cross_attentions",
+        "h_a",
+        "mask_a",
+        "h_t",
+        "mask_t",
     ]
     _auto_class = "AutoConfig"
     # Whether a checkpoint of this config must hold the statistics that features are standardised by.

@@ -147,7 +147,10 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
             return super().forward(labels=labels, **kwargs)
         h_a, mask_a = self.encode_audio(input_values, input_lengths)
         h_t, mask_t = self.encode_text(input_ids, attention_mask)
-        return super().forward(h_a, h_t, mask_a, mask_t, labels=labels, **kwargs)
+        output = super().forward(h_a, h_t, mask_a, mask_t, labels=labels, **kwargs)
+        if isinstance(output, TacfnClassifierOutput):
+            output.h_a, output.mask_a, output.h_t, output.mask_t = h_a, mask_a, h_t, mask_t
+        return output
 
     def encode_audio(
         self, input_values: torch.Tensor | None, input_lengths: torch.Tensor | None

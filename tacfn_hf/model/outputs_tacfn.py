@@ -65,6 +65,8 @@ class TacfnClassifierOutput(ModelOutput):
         With `labels`.
     logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
         Scores before the softmax (single label), the sigmoid (multi-label) or as they are (regression).
+    h_a, mask_a, h_t, mask_t (`torch.Tensor`):
+        Of a model with its encoders, which made them: the features, and their masks, True = PAD.
     """
 
     loss: torch.Tensor | None = None
@@ -82,7 +84,12 @@ class TacfnClassifierOutput(ModelOutput):
     text_attentions: tuple[torch.Tensor, ...] | None = None
     audio_cross_attentions: tuple[torch.Tensor, ...] | None = None
     text_cross_attentions: tuple[torch.Tensor, ...] | None = None
+    h_a: torch.Tensor | None = None
+    mask_a: torch.Tensor | None = None
+    h_t: torch.Tensor | None = None
+    mask_t: torch.Tensor | None = None
 
     def to_tuple(self) -> tuple:
-        """`(loss,) logits, beta, h_fused`, then what was requested; `gate`, `has_audio` and `has_text` only by name."""
-        return tuple(value for name, value in self.items() if name not in ("gate", "has_audio", "has_text"))
+        """`(loss,) logits, beta, h_fused`, then what was requested; the rest only by name."""
+        by_name = ("gate", "has_audio", "has_text", "h_a", "mask_a", "h_t", "mask_t")
+        return tuple(value for name, value in self.items() if name not in by_name)

@@ -66,7 +66,8 @@ class Objective:
         """
         Args:
             model: it is called with the inputs, and gives `logits [B, C]`; its config says what kind the labels are.
-            inputs: `h_a`, `h_t`, `mask_a`, `mask_t`, those that there are.
+            inputs: `h_a`, `h_t`, `mask_a`, `mask_t`, those that there are; or what a model with its encoders takes,
+                whose output has the features.
             labels: `[B]` or `[B, C]`.
             num_items: what sums of losses are divided by, in place of the number of labels here.
             network: the model without what wraps it for several processes; `model` itself where None.
@@ -84,9 +85,10 @@ class Objective:
         network.config.problem_type = problem_type_of(network.config, labels)
         num_items = count_labels(labels, losses) if num_items is None else num_items
         loss = losses.sum() / num_items
-        both = inputs.get("h_a") is not None and inputs.get("h_t") is not None
+        features = inputs if "input_values" not in inputs and "input_ids" not in inputs else output
+        both = features.get("h_a") is not None and features.get("h_t") is not None
         if network.training and both and self.unimodal_loss_weight + self.gate_loss_weight > 0:
-            loss = loss + self.of_one_modality_and_gate(network, inputs, labels) / num_items
+            loss = loss + self.of_one_modality_and_gate(network, features, labels) / num_items
         return loss, output
 
     def weighted(self, config: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

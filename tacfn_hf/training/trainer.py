@@ -1,6 +1,7 @@
 """transformers' `Trainer` for rows of features."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..evaluation.predictions import full_metrics
 from ..features.collation import TacfnDataCollator
 from ..features.feature_rows import FeatureRows
 from ..features.labels import label_names_of, labels_as
+from ..features.raw_collation import TacfnRawDataCollator
 from ..features.shapes import feature_lengths, lengths_of
 from ..features.time_averages import mean_over_time
 from ..model.configuration_tacfn import TacfnConfig
@@ -67,7 +69,8 @@ class FeatureTrainer(Trainer):
     """
     transformers' `Trainer` for features. Its samplers by length take the lengths of features. It evaluates all rows, in
     their order, whatever strategy and `dataloader_drop_last` are. Rows of a `datasets.Dataset` are read by
-    `FeatureRows`, as means over time where the network begins with these. The loss is the objective's, which knows
+    `FeatureRows`, as means over time where the network begins with these. Rows of audio and text, for a model with its
+    encoders, are the collator's, which crops in training alone. The loss is the objective's, which knows
     `label_smoothing_factor`. As in transformers, the loss in evaluation has it too.
     """
 
@@ -97,18 +100,20 @@ class FeatureTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
-        if isinstance(dataset, Dataset) and dataset.format["type"] != "custom":  # not what with_transform has made
+        collator, drop_last = self.data_collator, self.args.dataloader_drop_last
+        if isinstance(collator, TacfnRawDataCollator):
+            self.data_collator = collator if is_training else replace(collator, crop_seconds=None)
+        elif isinstance(dataset, Dataset) and dataset.format["type"] != "custom":  # not what with_transform has made
             if getattr(self.model, "averages_over_time", False):  # once for each row here, not in each step
                 if dataset._fingerprint not in self.means:
                     self.means[dataset._fingerprint] = mean_over_time(dataset)
                 dataset = self.means[dataset._fingerprint]
             dataset = FeatureRows(dataset)
-        drop_last = self.args.dataloader_drop_last
         self.args.dataloader_drop_last = drop_last and is_training
         try:
             return super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
         finally:
-            self.args.dataloader_drop_last = drop_last
+            self.data_collator, self.args.dataloader_drop_last = collator, drop_last
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         args, rows = self.args, self.train_dataset  # not FeatureRows, which hide other columns
@@ -148,15 +153,30 @@ def build_objective(model: PreTrainedModel, args: TrainingArguments, train: Data
     )
 
 
-def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments, parts: dict[str, Dataset]) -> Trainer:
+def build_trainer(
+    model: TacfnForSequenceClassification,
+    args: TrainingArguments,
+    parts: dict[str, Dataset],
+    collator: TacfnDataCollator | TacfnRawDataCollator | None = None,
+) -> Trainer:
     """
     A `Trainer` with the collator, the metrics and early stopping; it trains on "train" of `parts` and selects on
     "valid".
 
+    Args:
+        collator: a [`TacfnRawDataCollator`] where the parts are rows of audio and text for a model with its encoders.
+
     Raises:
-        ValueError: the arguments want a validation part, and there is none, or what `check_arguments` refuses.
+        ValueError: the arguments want a validation part, and there is none; lengths of features, and there are none; or
+            what `check_arguments` refuses.
     """
     check_arguments(args)
+    raw = isinstance(collator, TacfnRawDataCollator)
+    if raw and args.train_sampling_strategy != "random":
+        raise ValueError(
+            f"train_sampling_strategy is {args.train_sampling_strategy}, which goes by the lengths of features: rows "
+            "of audio and text have none; give random."
+        )
     if args.eval_strategy != "no" and "valid" not in parts:
         raise ValueError(
             "There is no validation part to evaluate on: give one (--valid_fraction or --valid_groups, with "
@@ -169,9 +189,9 @@ def build_trainer(model: TacfnForSequenceClassification, args: TrainingArguments
         model=model,
         objective=build_objective(model, args, parts.get("train")),
         args=args,
-        data_collator=TacfnDataCollator(),
+        data_collator=TacfnDataCollator() if collator is None else collator,
         train_dataset=parts.get("train"),
-        eval_dataset=None if valid is None else valid.select(np.argsort(feature_lengths(valid), kind="stable")),
+        eval_dataset=valid if raw or valid is None else valid.select(np.argsort(feature_lengths(valid), kind="stable")),
         compute_metrics=make_compute_metrics(model.config),
         callbacks=None if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)],
     )

@@ -1,0 +1,105 @@
+"""Encoders and fusion network trained together by the project's own trainer."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset
+from tiny import config_for
+
+from tacfn_hf import TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification, TacfnProcessor
+from tacfn_hf.features.raw_collation import TacfnRawDataCollator
+from tacfn_hf.training.objective import Objective
+from tacfn_hf.training.trainer import build_trainer
+from tacfn_hf.training.training_arguments import TacfnTrainingArguments
+
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def processor(encoders):
+    return TacfnProcessor.from_encoders(*encoders)
+
+
+@pytest.fixture
+def model(processor):
+    torch.manual_seed(0)
+    fusion = TacfnForSequenceClassification(
+        config_for(processor, id2label={0: "low", 1: "high"}, gate_reads_distance=False)
+    )
+    return TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+
+
+def rows(number: int) -> Dataset:
+    """High and low tones, of which every fourth row lacks the text."""
+    generator, time = np.random.default_rng(0), np.arange(3200) / 16000
+    data = [
+        {
+            "id": f"u{i}",
+            "audio": {
+                "array": (np.sin(2 * np.pi * (300, 2000)[i % 2] * time) + 0.1 * generator.normal(size=3200)).tolist(),
+                "sampling_rate": 16000,
+            },
+            "text": None if i % 4 == 0 else "Yes.",
+            "label": i % 2,
+        }
+        for i in range(number)
+    ]
+    return Dataset.from_list(data).cast_column("label", ClassLabel(names=["low", "high"]))
+
+
+def batch_of(processor, model, number: int = 6) -> dict[str, torch.Tensor]:
+    return TacfnRawDataCollator(processor.from_model(model))(list(rows(number)))
+
+
+def test_the_objective_is_that_of_the_features_which_the_encoders_make(processor, model):
+    for module in model.modules():
+        if "encoder" not in type(module).__name__.lower() and isinstance(module, torch.nn.Dropout | torch.nn.Dropout1d):
+            module.p = 0.0
+    model.train()
+    for encoder in (model.audio_encoder, model.text_encoder):
+        encoder.eval()
+    batch = batch_of(processor, model)
+    labels = batch.pop("labels")
+    objective = Objective(unimodal_loss_weight=0.7, gate_loss_weight=3.0, noise_prob=0.5)
+    torch.manual_seed(1)
+    loss, output = objective(model, batch, labels)
+    features = {name: output[name].detach() for name in ("h_a", "mask_a", "h_t", "mask_t")}
+    torch.manual_seed(1)
+    assert torch.allclose(objective(model, features, labels)[0], loss, atol=1e-5)
+    plain = objective(copy.deepcopy(model).eval(), batch, labels)[0]
+    assert (loss - plain).abs() > 0.1
+    loss.backward()
+    for encoder in (model.audio_encoder, model.text_encoder):
+        assert any(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in encoder.parameters())
+
+
+def test_the_trainer_learns_and_evaluates_whole_clips(processor, model, tmp_path):
+    parts = {"train": rows(32), "valid": rows(8)}
+    args = TacfnTrainingArguments(
+        output_dir=str(tmp_path),
+        num_train_epochs=12,
+        learning_rate=2e-3,
+        per_device_train_batch_size=8,
+        gate_loss_weight=1.0,
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    collator = TacfnRawDataCollator(processor.from_model(model), crop_seconds=0.15)
+    trainer = build_trainer(model, args, parts, collator)
+    lengths = {
+        name: {int(n) for batch in loader for n in batch["input_lengths"]}
+        for name, loader in (("train", trainer.get_train_dataloader()), ("valid", trainer.get_eval_dataloader()))
+    }
+    assert lengths == {"train": {2400}, "valid": {3200}}
+    trainer.train()
+    assert trainer.evaluate()["eval_UA"] > 0.9
+
+
+def test_lengths_of_features_are_not_there(processor, model, tmp_path):
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), train_sampling_strategy="group_by_length", use_cpu=True)
+    with pytest.raises(ValueError, match="train_sampling_strategy is group_by_length, which goes by the lengths"):
+        build_trainer(model, args, {"train": rows(4), "valid": rows(4)}, TacfnRawDataCollator(processor))
