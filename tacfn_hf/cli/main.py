@@ -15,6 +15,7 @@ COMMANDS = {
     "extract": ("extract", "make features of audio and text"),
     "import": ("import_features", "take features that exist already"),
     "train": ("train", "train a model on features, and test it"),
+    "fine-tune": ("fine_tune", "tune the encoders along with a trained model"),
     "cross-validate": ("cross_validate", "train and test on every fold, with several seeds"),
     "evaluate": ("evaluate", "test a trained model on features, and measure its beta"),
     "predict": ("predict", "recognise the emotion of an utterance"),

@@ -166,10 +166,18 @@ def parse_arguments(
     return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
 
 
-def parse_training(argv: Sequence[str], description: str, prog: str, more: tuple[type, ...] = ()) -> tuple[Any, ...]:
+def parse_training(
+    argv: Sequence[str],
+    description: str,
+    prog: str,
+    more: tuple[type, ...] = (),
+    model: type = ModelArguments,
+    defaults: dict[str, Any] | None = None,
+) -> tuple[Any, ...]:
     """
-    `DataArguments`, `ModelArguments`, `TacfnTrainingArguments` and `more` from the command line of a training. `--help`
-    lists the options of this task, `--help_all` every option of transformers' too.
+    `DataArguments`, `model`, `TacfnTrainingArguments` and `more` from the command line of a training. `--help` lists
+    the options of this task, `--help_all` every option of transformers' too. `defaults` take the place of those that
+    training has.
 
     Raises:
         ValueError: as `parse_arguments`.
@@ -178,8 +186,9 @@ def parse_training(argv: Sequence[str], description: str, prog: str, more: tuple
     description = f"{description}\nRecipes for --config: {recipe_names()}.\n"
 
     def parser(training: type) -> CommandParser:
-        classes = (DataArguments, ModelArguments, training, *more)
+        classes = (DataArguments, model, training, *more)
         made = CommandParser(classes, config=True, description=description, prog=prog)
+        made.set_defaults(**(defaults or {}))
         made.add_argument("--help_all", action="help", help="List the options of transformers' TrainingArguments too.")
         return made
 

@@ -12,6 +12,8 @@ the model, the processor that made the features, metrics.json, predictions.parqu
 """
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from .parsing import parse_training
 
@@ -20,13 +22,30 @@ def main(argv: list[str]) -> None:
     """Trains a model, tests it, writes its card, and uploads it where that is asked for."""
     data_args, model_args, args = parse_training(argv, __doc__, "tacfn train")
 
+    from ..training.run import run_training
+
+    run_and_publish(args, lambda checkpoint: run_training(data_args, model_args, args, {"arguments": argv}, checkpoint))
+
+
+def run_and_publish(args: Any, run: Callable[[str | None], dict[str, dict[str, Any]]]) -> None:
+    """
+    What all trainings do around their run: they find the checkpoint to go on from, write the card of what it left,
+    upload that where it is asked for, and print its figures.
+
+    Args:
+        args: the `TacfnTrainingArguments`.
+        run: takes the folder of the checkpoint to go on from, or None, and returns metrics by part.
+
+    Raises:
+        ValueError: `output_dir` holds another run, or no checkpoint to go on from.
+    """
     from accelerate import PartialState
     from transformers.trainer_utils import get_last_checkpoint
 
     from ..evaluation.metrics import format_table
     from ..sharing.hub import push_checkpoint
     from ..sharing.model_card import write_card
-    from ..training.run import check_output_dir, run_training
+    from ..training.run import check_output_dir
     from ..writing import writing_into
 
     check_output_dir(args)
@@ -36,7 +55,7 @@ def main(argv: list[str]) -> None:
         if checkpoint is None:
             raise ValueError(f"resume_from_checkpoint is true, but output_dir {args.output_dir} holds no checkpoint.")
     with writing_into(args.output_dir):
-        metrics = run_training(data_args, model_args, args, {"arguments": argv}, checkpoint)
+        metrics = run(checkpoint)
         if PartialState().is_main_process:
             write_card(args.output_dir, repo_id=args.hub_model_id)
             if args.push_to_hub:

@@ -152,7 +152,7 @@ def describe_data(parts: dict[str, Dataset]) -> dict[str, Any]:
         for column in ("speaker", "language")
     )
     return {
-        "modalities": [modality.features for modality in MODALITIES if modality.features in columns],
+        "modalities": [m.features for m in MODALITIES if m.features in columns or m.name in columns],
         "speakers": {part: len(of_part) for part, of_part in speakers.items()} if any(speakers.values()) else None,
         "languages": sorted(set().union(*languages.values())) or None,
     }

@@ -101,6 +101,28 @@ class TrainingOptions:
 
 
 @dataclass
+class FineTuningArguments:
+    """Which model is tuned, and what of it."""
+
+    model_name_or_path: str = field(
+        metadata={
+            "help": "Model of tacfn train with its processor, or of an earlier fine-tuning: a folder or a Hub id."
+        }
+    )
+    crop_seconds: float | None = field(
+        default=8.0,
+        metadata={"help": "In training, longer audio is cut to a window of this length, drawn anew for each pass."},
+    )
+    tune_front: bool = field(
+        default=False, metadata={"help": "Also tune the convolutions in front of the speech encoder."}
+    )
+    frozen_audio_layers: int = field(
+        default=0, metadata={"help": "The first layers of the speech encoder that stay as they are."}
+    )
+    frozen_text_layers: int = field(default=0, metadata={"help": "The same of the text encoder, with its embeddings."})
+
+
+@dataclass
 class CrossValidationArguments:
     """What the folds are, and how often each is trained."""
 
@@ -109,6 +131,15 @@ class CrossValidationArguments:
         metadata={"help": "Put the groups into so many sets, drawn with split_seed (default: each group is a fold)."},
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Training seeds, each over all folds."})
+
+
+# Where the defaults of fine-tuning differ from those of training.
+FINE_TUNING_DEFAULTS = {
+    "num_train_epochs": 5,
+    "learning_rate": 2e-5,
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 8,
+}
 
 
 def flags(arguments: dict[str, Any]) -> list[str]:

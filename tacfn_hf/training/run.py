@@ -16,6 +16,7 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from ..corpora.dataset_opening import open_dataset
@@ -29,6 +30,7 @@ from ..features.labels import label_names_of, match_labels
 from ..features.shapes import complete_rows, rows_with
 from ..features.splits import split_dataset
 from ..model.modalities_tacfn import MODALITIES
+from ..model.processing_tacfn import TacfnProcessor
 from .arguments import ModelArguments
 from .setup import build_model, check_features, load_processor
 from .trainer import build_trainer
@@ -90,20 +92,47 @@ def run_training(
     if checkpoint is not None:
         check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
+    return finish_run(trainer, trained, parts, processor, (data_args, model_args, args), about)
+
+
+def finish_run(
+    trainer: Trainer,
+    trained: TrainOutput,
+    parts: dict[str, Dataset],
+    processor: TacfnProcessor | None,
+    arguments: tuple[Any, ...],
+    about: dict[str, Any],
+    evaluator: Trainer | None = None,
+    evaluated: dict[str, Dataset] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """
+    Calibrates and tests a trained model, and writes all that `run_training` says.
+
+    Args:
+        trainer, trained: what has trained, and the result of its `train`.
+        parts: the rows of "train" and the other parts.
+        arguments: those of the data, of the model and of the training.
+        about: see `run_training`.
+        evaluator, evaluated: where the parts are no rows of features, a trainer for these, and their features; of
+            "valid" and "test", those that there are.
+    """
+    data_args, model_args, args = arguments
+    model = trainer.model
+    evaluator, evaluated = evaluator or trainer, parts if evaluated is None else evaluated
     fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
     if fitted:
-        calibrate(trainer, parts["valid"])
+        calibrate(evaluator, evaluated["valid"])
     trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
         if name in parts:
-            metrics[name], tables[name] = evaluate_split(trainer, parts[name])
+            metrics[name], tables[name] = evaluate_split(evaluator, evaluated[name])
     # Blocks that are sharded over processes can be computed by all of them together alone.
     part = next((name for name in ("test", "valid") if name in metrics), None)
     gate_truth = None
     if part is not None and (trainer.is_fsdp_enabled or trainer.is_world_process_zero()):
-        if complete_rows(parts[part]).sum() > 1:
-            gate_truth = {"part": part, **measure_gate_truth(model, parts[part])}
+        if complete_rows(evaluated[part]).sum() > 1:
+            gate_truth = {"part": part, **measure_gate_truth(model, evaluated[part])}
     if trainer.is_world_process_zero():
         if processor is not None:
             processor.save_pretrained(args.output_dir)
@@ -126,8 +155,7 @@ def run_training(
             training_seconds=round(trained.metrics["train_runtime"], 1),
             device=torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else args.device.type,
             changed_arguments=changed_arguments(
-                {**asdict(data_args), **asdict(model_args), **args.to_dict()},
-                *(type(given) for given in (data_args, model_args, args)),
+                {**asdict(data_args), **asdict(model_args), **args.to_dict()}, *map(type, arguments)
             ),
             **describe_data(parts),
             **about,
