@@ -33,11 +33,15 @@ class TacfnRawDataCollator:
             audio is taken whole. For training alone.
 
     Raises:
-        ValueError: a row that lacks both modalities, or what the processor refuses.
+        ValueError: a row that lacks both modalities, a crop of less than 0.1 s, or what the processor refuses.
     """
 
     processor: TacfnProcessor
     crop_seconds: float | None = None
+
+    def __post_init__(self):
+        if self.crop_seconds is not None and not self.crop_seconds >= 0.1:
+            raise ValueError(f"crop_seconds is {self.crop_seconds}: it must be at least 0.1, or None for whole audio.")
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch of these rows; see the class for its keys and shapes."""

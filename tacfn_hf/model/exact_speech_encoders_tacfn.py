@@ -1,6 +1,7 @@
 """Pretrained speech encoders whose features do not depend on what an utterance is batched with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 
-from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, matrix_product, padding_mask
+from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, in_evaluation, matrix_product, padding_mask
 
 
 Counts = TypeVar("Counts", int, torch.Tensor)
@@ -136,7 +137,6 @@ class SpeechEncoder(PretrainedEncoder):
         """
         raise NotImplementedError
 
-    @torch.no_grad()
     def encode(self, inputs: Sequence[Any], use_onednn: bool = False) -> list[torch.Tensor]:
         """
         Features `[L_i, d]`, float32 on the CPU, of the inputs of each utterance. Those of similar length share a batch.
@@ -147,7 +147,7 @@ class SpeechEncoder(PretrainedEncoder):
         budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * self.inputs_per_second
         for batch in batches_by_length([self.size_of(x) for x in inputs], budget):
             padded, lengths = self.collate([inputs[i] for i in batch])
-            with matrix_product(use_onednn):
+            with in_evaluation(self), matrix_product(use_onednn):
                 h, frames = self(padded.to(self.device), lengths.to(self.device))
             for i, row, count in zip(batch, h.cpu(), frames.tolist()):
                 features[i] = row[:count].clone()
@@ -159,6 +159,18 @@ def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
     for kernel_size, stride in zip(config.conv_kernel, config.conv_stride):
         samples = (samples - kernel_size) // stride + 1
     return samples
+
+
+@contextmanager
+def masking_what_fits(model: PreTrainedModel, frames: int) -> Iterator[None]:
+    """SpecAugment is left out of a batch of few frames: transformers can't mask spans that are longer than it."""
+    config = model.config
+    augments = config.apply_spec_augment
+    config.apply_spec_augment = augments and frames >= config.mask_time_length
+    try:
+        yield
+    finally:
+        config.apply_spec_augment = augments
 
 
 def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -206,6 +218,14 @@ class WaveformEncoder(SpeechEncoder):
             if isinstance(module, nn.Conv1d):
                 module.register_forward_pre_hook(zero_padding)
 
+    def train(self, mode: bool = True) -> "WaveformEncoder":
+        """As torch's; a batch norm, which some HuBERT models have, keeps its statistics: a batch's include padding."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
+
     @staticmethod
     def min_samples(config: PreTrainedConfig) -> int:
         """See [`SpeechEncoder`]."""
@@ -227,16 +247,12 @@ class WaveformEncoder(SpeechEncoder):
         if padded:
             attention_mask = (~padding_mask(lengths, input_values.shape[1])).long()
         tokens = _samples.set(lengths if padded else None), _frames.set(frames if padded else None)
-        config = self.model.config
-        augments = config.apply_spec_augment
-        if self.training and frame_counts(config, input_values.shape[1]) < config.mask_time_length:
-            config.apply_spec_augment = False  # transformers can't mask spans that are longer than the batch
         try:
-            output = self.model(
-                input_values.to(self.model.dtype), attention_mask=attention_mask, output_hidden_states=True
-            )
+            with masking_what_fits(self.model, frame_counts(self.model.config, input_values.shape[1])):
+                output = self.model(
+                    input_values.to(self.model.dtype), attention_mask=attention_mask, output_hidden_states=True
+                )
         finally:
-            config.apply_spec_augment = augments
             _samples.reset(tokens[0])
             _frames.reset(tokens[1])
         return self.select(output.hidden_states), frames
@@ -270,7 +286,8 @@ class Wav2Vec2BertSpeechEncoder(SpeechEncoder):
         """See [`SpeechEncoder`]: spectra `[B, L, 160]`, and a frame for each position."""
         mask = padding_mask(lengths, inputs.shape[1])
         inputs = inputs.masked_fill(mask.unsqueeze(-1), 0.0).to(self.model.dtype)
-        output = self.model(inputs, attention_mask=(~mask).long(), output_hidden_states=True)
+        with masking_what_fits(self.model, inputs.shape[1]):
+            output = self.model(inputs, attention_mask=(~mask).long(), output_hidden_states=True)
         return self.select(output.hidden_states), lengths
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, matrix_product, padding_mask
+from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, in_evaluation, matrix_product, padding_mask
 
 
 # Padded size of one batch, in tokens.
@@ -60,7 +60,6 @@ class TextEncoder(PretrainedEncoder):
         output = self.model(input_ids, attention_mask=attention_mask, output_hidden_states=True)
         return self.select(output.hidden_states), lengths
 
-    @torch.no_grad()
     def encode(self, token_ids: Sequence[Sequence[int]], use_onednn: bool = False) -> list[torch.Tensor]:
         """
         Features `[L_i, d]`, float32 on the CPU, of each sequence of token ids, in batches of similar length.
@@ -75,7 +74,7 @@ class TextEncoder(PretrainedEncoder):
             padded = nn.utils.rnn.pad_sequence(
                 [torch.tensor(token_ids[i]) for i in batch], batch_first=True, padding_value=pad
             )
-            with matrix_product(use_onednn):
+            with in_evaluation(self), matrix_product(use_onednn):
                 h, _ = self(padded.to(self.device), lengths.to(self.device))
             for i, row, count in zip(batch, h.cpu(), lengths.tolist()):
                 features[i] = row[:count].clone()

@@ -19,6 +19,7 @@ from .modeling_tacfn import TacfnForSequenceClassification
 from .outputs_tacfn import TacfnClassifierOutput
 from .pretrained_encoders_tacfn import PretrainedEncoder, padding_mask
 from .processing_tacfn import TacfnProcessor
+from .provenance_tacfn import check_provenance, hash_of_weights
 
 
 class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
@@ -95,23 +96,39 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
     def from_fusion(
         cls, model: TacfnForSequenceClassification, processor: TacfnProcessor
     ) -> "TacfnDualEncoderForSequenceClassification":
-        """A copy of a fusion network with copies of the encoders of its processor. It gives the same logits."""
+        """
+        A copy of a fusion network with copies of the encoders of its processor, in float32. It gives the same logits.
+
+        Raises:
+            ValueError: the processor makes other features than those that the network was trained on.
+            TypeError: the model has encoders already.
+        """
+        if isinstance(model, TacfnDualEncoderForSequenceClassification):
+            raise TypeError("The model has its encoders already: it is what from_fusion makes.")
         encoders = {"audio": processor.audio_encoder, "text": processor.text_encoder}
         content = model.config.to_dict()
-        for name in ("model_type", "architectures", "auto_map", "custom_pipelines", "standardize_features"):
+        for name in ("model_type", "architectures", "auto_map", "custom_pipelines", "standardize_features", "dtype"):
             content.pop(name, None)
-        for name in ("audio_provenance", "text_provenance"):
-            content[name] = {**(content.get(name) or {}), "in_model": True}
-        config = TacfnDualEncoderConfig(
-            **content,
-            **{f"{name}_config": copy.deepcopy(encoder.model.config) for name, encoder in encoders.items()},
-            **{f"{name}_layer": list(encoder.layers) for name, encoder in encoders.items()},
-        )
-        composite = cls(config)
+        for modality, encoder in encoders.items():
+            name = f"{modality}_provenance"
+            made = getattr(processor, name)
+            check_provenance(made, getattr(model.config, name), "the processor", "the model")
+            content[name] = {**(made or {}), "dtype": "float32", "in_model": True}
+            content[f"{modality}_config"] = copy.deepcopy(encoder.model.config)
+            content[f"{modality}_layer"] = list(encoder.layers)
+        composite = cls(TacfnDualEncoderConfig(**content)).float()
         composite.load_state_dict(model.state_dict(), strict=False)
-        for name, encoder in encoders.items():
-            getattr(composite, f"{name}_encoder").load_state_dict(encoder.state_dict())
+        for modality, encoder in encoders.items():
+            getattr(composite, f"{modality}_encoder").load_state_dict(encoder.state_dict())
         return composite.train(model.training)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """As [`TacfnForSequenceClassification`]; the provenance in the config gets a hash of the encoders' weights."""
+        for modality in ("audio", "text"):
+            made = getattr(self.config, f"{modality}_provenance") or {}
+            revision = hash_of_weights(getattr(self, f"{modality}_encoder"))
+            setattr(self.config, f"{modality}_provenance", {**made, "revision": revision})
+        super().save_pretrained(save_directory, **kwargs)
 
     def _set_gradient_checkpointing(self, enable=True, gradient_checkpointing_func=checkpoint, **kwargs):
         # Encoders find the lengths of the batch in context variables.
@@ -129,9 +146,11 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
         r"""
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, samples)`, *optional*):
-                Waveforms as the feature extractor makes them, padded behind the end. None: no audio.
+                Waveforms as the feature extractor makes them, padded behind the end. None: no audio. Of Whisper
+                log-mel spectra `(batch_size, windows, mel, length)`, of Wav2Vec2-BERT `(batch_size, length, 160)`.
             input_lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                How many samples of each waveform are valid; 0: this sample has no audio. None: all of them.
+                How many samples of each waveform are valid (of Whisper, how many frames it has; of Wav2Vec2-BERT, how
+                many columns); 0: this sample has no audio. None: all of them, but for Whisper.
             input_ids (`torch.LongTensor` of shape `(batch_size, tokens)`, *optional*):
                 Tokens, padded behind the end. None: no text.
             attention_mask (`torch.LongTensor` of shape `(batch_size, tokens)`, *optional*):
@@ -141,10 +160,13 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
                 in place of what the encoders make them of.
 
         Raises:
-            ValueError: as there, or an attention mask that is not 1 up to a length and 0 behind it.
+            ValueError: as there, an attention mask that is not 1 up to a length and 0 behind it, spectra of Whisper
+                without their lengths, or features beside what they are made of.
         """
         if input_values is None and input_ids is None:
             return super().forward(labels=labels, **kwargs)
+        if both := {"h_a", "h_t", "mask_a", "mask_t"} & kwargs.keys():
+            raise ValueError(f"{', '.join(sorted(both))} is given beside input_values or input_ids: give one kind.")
         h_a, mask_a = self.encode_audio(input_values, input_lengths)
         h_t, mask_t = self.encode_text(input_ids, attention_mask)
         output = super().forward(h_a, h_t, mask_a, mask_t, labels=labels, **kwargs)
@@ -158,6 +180,8 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
         """`h_a [B, L, d]` and `mask_a [B, L]`, True = PAD, of waveforms; None where there are none."""
         if input_values is None:
             return None, None
+        if input_lengths is None and input_values.dim() == 4:
+            raise ValueError("input_lengths is None: Whisper's spectra don't tell how many frames an utterance has.")
         if input_lengths is None:
             input_lengths = torch.full(input_values.shape[:1], input_values.shape[1], device=input_values.device)
         return encoded(self.audio_encoder, input_values, input_lengths)

@@ -68,8 +68,9 @@ class EmotionRecognitionPipeline(Pipeline):
         self.tokenizer = None
         if hasattr(model, "audio_encoder"):
             processor = processor.from_model(model)
-        for name in ("audio_provenance", "text_provenance"):
-            check_provenance(getattr(processor, name), getattr(model.config, name), "the processor", "the model")
+        else:
+            for name in ("audio_provenance", "text_provenance"):
+                check_provenance(getattr(processor, name), getattr(model.config, name), "the processor", "the model")
         self.processor = copy.copy(processor).to(self.device)
 
     def save_pretrained(self, save_directory, **kwargs):

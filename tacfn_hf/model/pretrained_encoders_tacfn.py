@@ -1,7 +1,7 @@
 """What encoders of speech and of text share: layers, batches of similar length, and oneDNN's matrix product."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -84,6 +84,18 @@ class PretrainedEncoder(nn.Module):
         chosen = [hidden_states[k] for k in self.layers]
         chosen = [h.to(torch.promote_types(h.dtype, torch.float32)) for h in chosen]
         return chosen[0] if len(chosen) == 1 else torch.stack(chosen).mean(dim=0)
+
+
+@contextmanager
+def in_evaluation(encoder: nn.Module) -> Iterator[None]:
+    """Features are made without dropout, and without gradients, also while the encoder is being trained."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        encoder.train(training)
 
 
 def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True) -> Iterator[list[int]]:

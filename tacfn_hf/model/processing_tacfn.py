@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
-from transformers.utils import AUDIO_TOKENIZER_NAME, PROCESSOR_NAME
+from transformers.utils import AUDIO_TOKENIZER_NAME, CONFIG_NAME, PROCESSOR_NAME
 from transformers.utils.hub import cached_file
 
 from .audio_tacfn import load_audio, named
@@ -31,6 +31,7 @@ from .loading_tacfn import (
     load_part,
     resolve_layer,
 )
+from .provenance_tacfn import describe_provenance, hash_of_weights, settings_of
 from .utterances_tacfn import as_audio_list, as_list, is_blank
 
 
@@ -188,8 +189,18 @@ class TacfnProcessor(ProcessorMixin):
         # With None, transformers would ask the user whether to run a tokenizer's code.
         kwargs["trust_remote_code"] = kwargs.get("trust_remote_code") or False
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+        where = {key: kwargs[key] for key in names if key in kwargs}
+        file = cached_file(
+            pretrained_model_name_or_path, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **where
+        )
+        config = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
         for modality in ENCODER_FOLDERS:
-            provenance = getattr(processor, f"{modality}_provenance") or {}
+            name = f"{modality}_provenance"
+            of_model = config.get(name) or {}
+            if of_model.get("in_model"):
+                setattr(processor, name, of_model)
+            provenance = getattr(processor, name) or {}
             if provenance.get("in_model"):
                 continue  # until `from_model`
             processor._sources[modality] = find_saved_encoder(
@@ -201,14 +212,34 @@ class TacfnProcessor(ProcessorMixin):
     def from_model(self, model: Any) -> "TacfnProcessor":
         """
         This processor with the encoders of a [`TacfnDualEncoderForSequenceClassification`], as they are now. They are
-        not copied. The features are those that the model makes itself.
+        not copied. The features are those that the model makes itself, without dropout.
+
+        Its provenance has a hash of the encoders' weights. Take it anew when they have changed.
+
+        Raises:
+            ValueError: the model's encoders want another tokenizer, feature extractor or settings.
         """
         processor = copy.copy(self)
         processor._encoders = {"audio": model.audio_encoder, "text": model.text_encoder}
-        processor._sources = {}
-        processor.audio_provenance = model.config.audio_provenance
-        processor.text_provenance = model.config.text_provenance
+        processor._sources, processor._min_samples = {}, None
+        for modality, encoder in processor._encoders.items():
+            name = f"{modality}_provenance"
+            wanted, own = (getattr(of, name) or {} for of in (model.config, self))
+            if settings_of(own) != settings_of(wanted):
+                raise ValueError(
+                    f"The processor is for features of {describe_provenance(own)}, the encoders of the model are "
+                    f"{describe_provenance(wanted)}: take the processor that the model was made with."
+                )
+            setattr(processor, name, {**wanted, "revision": hash_of_weights(encoder)})
         return processor.to(model.device)
+
+    def to_dict(self, *args, **kwargs) -> dict[str, Any]:
+        """As `ProcessorMixin.to_dict`, which copies all that the object holds: without the encoders of a model."""
+        encoders, self._encoders = self._encoders, {}
+        try:
+            return super().to_dict(*args, **kwargs)
+        finally:
+            self._encoders = encoders
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, save_encoders: bool = False, **kwargs

@@ -1,6 +1,10 @@
 """The provenance of features, which encoder made them how: compared wherever features meet a model."""
 
+import hashlib
 from typing import Any
+
+import torch
+from torch import nn
 
 
 def check_provenance(made: dict[str, Any] | None, wanted: dict[str, Any] | None, source: str, target: str) -> None:
@@ -27,6 +31,21 @@ def identity(provenance: dict[str, Any]) -> dict[str, Any]:
     """The part of a provenance that has to be equal. A folder may have another name on another machine."""
     by_hash = str(provenance.get("revision")).startswith("sha256:")
     return {name: value for name, value in provenance.items() if not (by_hash and name == "encoder")}
+
+
+def settings_of(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The part of a provenance that encoders keep when they are tuned."""
+    lost = ("encoder", "revision", "dtype", "in_model")
+    return {name: value for name, value in provenance.items() if name not in lost}
+
+
+def hash_of_weights(module: nn.Module) -> str:
+    """The hash, "sha256:...", of the names and values of all weights of a module."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + b"\0")
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return f"sha256:{digest.hexdigest()[:32]}"
 
 
 def describe_provenance(provenance: dict[str, Any]) -> str:

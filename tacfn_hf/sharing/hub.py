@@ -5,22 +5,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
+from transformers import AutoModelForSequenceClassification
+from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from ..model.modeling_tacfn import TacfnForSequenceClassification
 from ..model.processing_tacfn import ENCODER_FOLDERS, TacfnProcessor
 from ..writing import read_json
 
 
-CODE = sorted(path.name for path in Path(__file__).parents[1].joinpath("model").glob("*_tacfn.py"))
+CODE = Path(__file__).parents[1] / "model"
 
 
-NEEDED = ["config.json", "processor_config.json", "tokenizer_config.json", "README.md", *CODE]
+NEEDED = ["config.json", "processor_config.json", "tokenizer_config.json", "README.md"]
 
 
 # No pickles (training_args.bin); no predictions and metrics.json, which hold ids of a corpus and paths of a machine.
@@ -48,10 +50,21 @@ pinned = {"revision": commit, "code_revision": commit, "trust_remote_code": True
 model = AutoModel.from_pretrained(repo_id, **pinned).eval()
 AutoProcessor.from_pretrained(repo_id, **pinned)
 torch.manual_seed(0)
-inputs = [torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size)]
+h_a, h_t = (torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size))
 with torch.no_grad():
-    print(json.dumps(model(*inputs).logits.tolist()))
+    logits = model(h_a=h_a, h_t=h_t).logits
+    size = sum(weight.double().abs().sum() for weight in model.parameters())  # of encoders too, where it has them
+print(json.dumps([logits.tolist(), float(size)]))
 """
+
+
+def code_of(config: dict[str, Any]) -> list[str]:
+    """The names of the files of code that a checkpoint with this config.json needs."""
+    module = config.get("auto_map", {}).get("AutoModel", "modeling_tacfn.TacfnForSequenceClassification").split(".")[0]
+    file = CODE / f"{module}.py"
+    if not file.is_file():
+        return []
+    return sorted(Path(path).name for path in (file, *get_relative_import_files(str(file))))
 
 
 def missing_weights(folder: Path) -> list[str]:
@@ -72,7 +85,8 @@ def check_checkpoint(folder: str | os.PathLike) -> None:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"The checkpoint {folder} is not a folder.")
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    missing = [name for name in (*NEEDED, *code_of(config)) if not (folder / name).is_file()]
     missing += missing_weights(folder)
     for encoder in ENCODER_FOLDERS.values():
         if (folder / encoder).is_dir():
@@ -83,7 +97,7 @@ def check_checkpoint(folder: str | os.PathLike) -> None:
             f"The checkpoint {folder} is not complete, it lacks {', '.join(missing)}: save the model and the processor "
             "into it, and write a card, as tacfn train does."
         )
-    if "auto_map" not in read_json(folder / "config.json"):
+    if "auto_map" not in config:
         raise ValueError(f"{folder / 'config.json'} has no auto_map: save the model anew with save_pretrained.")
     try:
         TacfnProcessor.from_pretrained(folder)  # it says where it lacks a vocabulary, a setting or an encoder
@@ -177,11 +191,15 @@ def check_pushed(folder: str | os.PathLike, repo_id: str, commit: str) -> None:
     if run.returncode != 0:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{repo_id} at {commit} can't be loaded from the Hub: {last}")
-    found = torch.tensor(json.loads(run.stdout.strip().splitlines()[-1]))
-    model = TacfnForSequenceClassification.from_pretrained(folder).eval()
+    logits, found_size = json.loads(run.stdout.strip().splitlines()[-1])
+    found = torch.tensor(logits)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     torch.manual_seed(0)
-    inputs = [torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size)]
+    h_a, h_t = (torch.randn(2, 5, size) for size in (model.config.audio_feature_size, model.config.text_feature_size))
     with torch.no_grad():
-        expected = model(*inputs).logits
+        expected = model(h_a=h_a, h_t=h_t).logits
+        size = float(sum(weight.double().abs().sum() for weight in model.parameters()))
+    if abs(found_size - size) > TOLERANCE * size:
+        raise ValueError(f"The weights of {repo_id} at {commit} are not those of {folder}.")
     if found.shape != expected.shape or not torch.allclose(found, expected, atol=TOLERANCE, rtol=0):
         raise ValueError(f"The logits of {repo_id} at {commit} are not those of {folder}: they must be equal to 1e-6.")

@@ -69,8 +69,7 @@ def fine_tune(
     if checkpoint is not None:
         check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
-    model.eval()
-    processor.to(model.device)
+    processor = processor.from_model(model)  # which has a hash of the weights
     features = {name: with_features(part, processor) for name, part in parts.items() if name != "train"}
     evaluator = build_trainer(model, args, features)
     return finish_run(trainer, trained, parts, processor, (data_args, tuning_args, args), about, evaluator, features)

@@ -55,6 +55,8 @@ def test_crops_are_drawn_windows(encoders):
     assert 0 <= min(starts) < 200 < 2200 < max(starts) <= 2400
     assert all(np.array_equal(collator.cropped(waveform[:n]), waveform[:n]) for n in (700, 1600))
     assert len(collator.cropped(waveform)) == 1600
+    with pytest.raises(ValueError, match="crop_seconds is 0: it must be at least 0.1"):
+        TacfnRawDataCollator(processor, crop_seconds=0)
 
 
 def test_a_row_with_nothing_is_named(encoders):

@@ -45,7 +45,13 @@ def parts_of(speech: str, text: str, folder, **settings):
     torch.manual_seed(0)
     config = TacfnConfig(**SIZES, gate_hidden_size=8, num_labels=3, initializer_range=0.5, **settings)
     fusion = TacfnForSequenceClassification(config).eval()
-    return fusion, SimpleNamespace(audio_encoder=audio, text_encoder=TextEncoder(text_model(text), [2])), inputs
+    processor = SimpleNamespace(
+        audio_encoder=audio,
+        text_encoder=TextEncoder(text_model(text), [2]),
+        audio_provenance=config.audio_provenance,
+        text_provenance=None,
+    )
+    return fusion, processor, inputs
 
 
 def batch_of(encoder, inputs: list, texts: list) -> dict[str, torch.Tensor]:
@@ -209,3 +215,51 @@ def test_from_encoders(encoders):
     assert (model.config.num_labels, model.config.audio_layer, model.config.text_layer) == (5, [1, 2], [2])
     assert len(model.audio_encoder.model.encoder.layers) == 2
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_processor_of_other_features_is_refused(encoders):
+    text, audio = encoders
+    fusion = TacfnForSequenceClassification(config_for(TacfnProcessor.from_encoders(text, audio, audio_layer=2)))
+    other = TacfnProcessor.from_encoders(text, audio, audio_layer=1)
+    with pytest.raises(ValueError, match="the processor has features of .*layer 1.* but the model was trained on .*"):
+        TacfnDualEncoderForSequenceClassification.from_fusion(fusion, other)
+    model = TacfnDualEncoderForSequenceClassification.from_encoders(audio, text, audio_layer=2)
+    with pytest.raises(ValueError, match="The processor is for features of .* take the processor that the model was"):
+        other.from_model(model)
+
+
+def test_features_of_a_tuned_model_say_whose_they_are(encoders):
+    text, audio = encoders
+    processor = TacfnProcessor.from_encoders(text, audio)
+    model = TacfnDualEncoderForSequenceClassification.from_encoders(audio, text)
+    assert model.training
+    before = processor.from_model(model)
+    with torch.no_grad():
+        model.text_encoder.model.embeddings.word_embeddings.weight.mul_(1.5)
+    after = processor.from_model(model)
+    assert before.audio_provenance == after.audio_provenance
+    assert before.text_provenance["revision"] != after.text_provenance["revision"]
+    once, again = after(text="Hello there!")["h_t"], after(text="Hello there!")["h_t"]
+    assert torch.equal(once, again)  # without dropout, though the model is in training
+    assert model.training
+
+
+def test_the_processor_of_the_untuned_encoders_beside_a_tuned_model_is_not_taken(made, tmp_path):
+    model = TacfnDualEncoderForSequenceClassification.from_pretrained(made / "model")
+    model.save_pretrained(tmp_path)
+    TacfnProcessor.from_pretrained(made / "fusion").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is part of its model: take processor.from_model"):
+        TacfnProcessor.from_pretrained(tmp_path)(text="Hello!")
+
+
+@torch.no_grad()
+def test_what_can_not_be_told_is_refused(tmp_path):
+    fusion, processor, inputs = parts_of("whisper", "bert", tmp_path)
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+    values, lengths = processor.audio_encoder.collate(inputs)
+    with pytest.raises(ValueError, match="input_lengths is None: Whisper"):
+        model(values)
+    with pytest.raises(ValueError, match="h_t is given beside input_values or input_ids"):
+        model(values, lengths, h_t=torch.zeros(4, 24))
+    with pytest.raises(TypeError, match="has its encoders already"):
+        TacfnDualEncoderForSequenceClassification.from_fusion(model, processor)
