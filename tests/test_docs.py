@@ -143,6 +143,7 @@ NOT_RUN = {
 # Arguments that are added to a command, so that it takes seconds.
 SHORTENED = {
     "train": ["--num_train_epochs", "1", "--hidden_size", "16"],
+    "fine-tune": ["--num_train_epochs", "1"],
     "cross-validate": ["--num_train_epochs", "1", "--hidden_size", "16", "--num_folds", "2", "--seeds", "0"],
 }
 

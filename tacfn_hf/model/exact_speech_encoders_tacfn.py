@@ -165,12 +165,14 @@ def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
 def masking_what_fits(model: PreTrainedModel, frames: int) -> Iterator[None]:
     """SpecAugment is left out of a batch of few frames: transformers can't mask spans that are longer than it."""
     config = model.config
-    augments = config.apply_spec_augment
-    config.apply_spec_augment = augments and frames >= config.mask_time_length
+    if not getattr(config, "apply_spec_augment", False) or frames >= config.mask_time_length:
+        yield
+        return
+    config.apply_spec_augment = False
     try:
         yield
     finally:
-        config.apply_spec_augment = augments
+        config.apply_spec_augment = True
 
 
 def zero_padding(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

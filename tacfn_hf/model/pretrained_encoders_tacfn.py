@@ -87,15 +87,16 @@ class PretrainedEncoder(nn.Module):
 
 
 @contextmanager
-def in_evaluation(encoder: nn.Module) -> Iterator[None]:
+def in_evaluation(encoder: PretrainedEncoder) -> Iterator[None]:
     """Features are made without dropout, and without gradients, also while the encoder is being trained."""
-    training = encoder.training
-    encoder.eval()
+    training = encoder.model.training
+    encoder.model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        encoder.train(training)
+        if training:
+            encoder.train()
 
 
 def batches_by_length(lengths: Sequence[int], budget: int, padding: bool = True) -> Iterator[list[int]]:

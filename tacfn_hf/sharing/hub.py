@@ -64,7 +64,7 @@ def code_of(config: dict[str, Any]) -> list[str]:
     file = CODE / f"{module}.py"
     if not file.is_file():
         return []
-    return sorted(Path(path).name for path in (file, *get_relative_import_files(str(file))))
+    return sorted({Path(path).name for path in (file, *get_relative_import_files(str(file)))})
 
 
 def missing_weights(folder: Path) -> list[str]:
@@ -199,7 +199,7 @@ def check_pushed(folder: str | os.PathLike, repo_id: str, commit: str) -> None:
     with torch.no_grad():
         expected = model(h_a=h_a, h_t=h_t).logits
         size = float(sum(weight.double().abs().sum() for weight in model.parameters()))
-    if abs(found_size - size) > TOLERANCE * size:
-        raise ValueError(f"The weights of {repo_id} at {commit} are not those of {folder}.")
     if found.shape != expected.shape or not torch.allclose(found, expected, atol=TOLERANCE, rtol=0):
         raise ValueError(f"The logits of {repo_id} at {commit} are not those of {folder}: they must be equal to 1e-6.")
+    if abs(found_size - size) > TOLERANCE * size:
+        raise ValueError(f"The weights of {repo_id} at {commit} are not those of {folder}.")

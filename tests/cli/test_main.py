@@ -85,6 +85,7 @@ BAD = {
     "cross-validate": ["--dataset", "MISSING", "--group_column", "session", "--output_dir", "OUTPUT"],
     "evaluate": ["--model", "MISSING", "--dataset", "MISSING", "--output_dir", "OUTPUT"],
     "extract": ["--dataset", "MISSING", "--output_dir", "OUTPUT"],
+    "fine-tune": ["--model_name_or_path", "run", "--dataset", "MISSING", "--output_dir", "OUTPUT"],
     "import": ["--table", "MISSING", "--audio", "MISSING", "--output_dir", "OUTPUT"],
     "inspect": ["ravdess", "MISSING"],
     "predict": ["--model", "MISSING", "--text", "Hello!"],

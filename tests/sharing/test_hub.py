@@ -16,7 +16,7 @@ import torch
 from hub import LoopbackHub
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
-from tacfn_hf.sharing.hub import CODE, NEEDED, check_checkpoint
+from tacfn_hf.sharing.hub import NEEDED, check_checkpoint, code_of
 
 
 torch.set_num_threads(1)  # as in the processes that it starts: with others sums round differently
@@ -342,12 +342,13 @@ def test_the_command_says_what_is_wrong_in_one_line(run, checkpoints):
     assert TOKEN not in done.stdout + done.stderr
 
 
+CODE = code_of({})  # of the fusion network
 ENCODER_FILES = [
     f"{folder}/{name}" for folder in ("audio_encoder", "text_encoder") for name in ("config.json", "model.safetensors")
 ]
 
 
-@pytest.mark.parametrize("name", [*NEEDED, "model.safetensors", *ENCODER_FILES])
+@pytest.mark.parametrize("name", [*NEEDED, *CODE, "model.safetensors", *ENCODER_FILES])
 def test_a_file_that_is_missing_is_named(checkpoints, tmp_path, name):
     folder = shutil.copytree(checkpoints[0], tmp_path / "copy")
     check_checkpoint(folder)
@@ -391,8 +392,11 @@ def test_folders_that_are_no_checkpoint(checkpoints, tmp_path):
 
 
 def test_every_file_of_the_model_is_wanted():
-    folder = ROOT / "tacfn_hf" / "model"
-    assert {path.name for path in folder.glob("*.py")} - {"__init__.py"} == set(CODE)
+    code = {path.name for path in (ROOT / "tacfn_hf" / "model").glob("*.py")} - {"__init__.py"}
+    place = "modeling_dual_encoder_tacfn.TacfnDualEncoderForSequenceClassification"
+    assert set(code_of({"auto_map": {"AutoModel": place}})) == code
+    of_encoders = {"configuration_dual_encoder_tacfn.py", "modeling_dual_encoder_tacfn.py"}
+    assert set(CODE) == code - of_encoders
 
 
 def test_the_page_about_sharing_word_for_word(run, hub, checkpoints, tmp_path):

@@ -319,7 +319,7 @@ def test_a_model_of_one_modality(tmp_path, monkeypatch, capsys):
     )  # once, not by two names
     monkeypatch.chdir(tmp_path)
     exec(CARD.fullmatch(text)["usage"], {})
-    assert "tensor([[0.]]," in capsys.readouterr().out
+    assert "tensor([[0.]])" in capsys.readouterr().out
 
 
 def test_classes_without_rows_and_names_that_markdown_would_read(features_run, tmp_path):
