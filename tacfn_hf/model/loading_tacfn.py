@@ -1,10 +1,11 @@
 """Finds pretrained encoders on the Hub, in a folder or in a saved processor, and loads each once in a process."""
 
 import hashlib
+import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,14 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.safetensors_conversion import get_conversion_pr_reference
-from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, is_env_variable_true
+from transformers.utils import (
+    AUDIO_TOKENIZER_NAME,
+    CONFIG_NAME,
+    PROCESSOR_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    is_env_variable_true,
+)
 from transformers.utils.hub import cached_file, extract_commit_hash, has_file
 
 from .exact_speech_encoders_tacfn import SPEECH_ENCODERS
@@ -350,3 +358,33 @@ def load_part(auto_class: Any, source: EncoderSource, modality: str) -> Any:
     except (OSError, ValueError) as error:
         part = "tokenizer" if modality == "text" else "feature extractor"
         raise ValueError(f"The {modality} encoder {source.name_or_path!r} has no {part}: {error}") from error
+
+
+def place_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `cached_file` for a file that may be missing, from the keyword arguments of `from_pretrained`."""
+    names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+    return {key: settings[key] for key in names if key in settings} | {"_raise_exceptions_for_missing_entries": False}
+
+
+def config_beside(name: str | os.PathLike, **settings: Any) -> dict[str, Any]:
+    """The config.json of the model that a saved processor lies beside; empty where there is none."""
+    file = cached_file(name, CONFIG_NAME, **place_of(settings))
+    return {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+
+
+def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+    """
+    Refuses a saved processor whose settings name an audio tokenizer, which transformers would load from elsewhere.
+
+    Args:
+        name: a Hub id or a folder.
+        settings: the keyword arguments of `from_pretrained`.
+
+    Raises:
+        ValueError: they name one.
+    """
+    where = place_of(settings)
+    file = cached_file(name, PROCESSOR_NAME, **where)
+    named = file is not None and "audio_tokenizer" in json.loads(Path(file).read_text(encoding="utf-8"))
+    if named or cached_file(name, AUDIO_TOKENIZER_NAME, **where) is not None:
+        raise ValueError(f"{name} names an audio tokenizer, which a TacfnProcessor does not have: it is not loaded.")

@@ -1,18 +1,14 @@
 """The processor: turns audio and text into the features that the network takes, with frozen pretrained encoders."""
 
 import copy
-import json
 import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
-from transformers.utils import AUDIO_TOKENIZER_NAME, CONFIG_NAME, PROCESSOR_NAME
-from transformers.utils.hub import cached_file
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
@@ -23,6 +19,8 @@ from .loading_tacfn import (
     DTYPES,
     ENCODER_FOLDERS,
     EncoderSource,
+    check_parts,
+    config_beside,
     encoder_options,
     find_encoder,
     find_saved_encoder,
@@ -32,11 +30,8 @@ from .loading_tacfn import (
     resolve_layer,
 )
 from .provenance_tacfn import describe_provenance, hash_of_weights, settings_of
+from .tokenizing_tacfn import tokenized
 from .utterances_tacfn import as_audio_list, as_list, is_blank
-
-
-# Held during every call of a tokenizer: truncation is a state of the tokenizer, which threads share.
-_tokenizing = threading.Lock()
 
 
 class TacfnProcessor(ProcessorMixin):
@@ -189,12 +184,7 @@ class TacfnProcessor(ProcessorMixin):
         # With None, transformers would ask the user whether to run a tokenizer's code.
         kwargs["trust_remote_code"] = kwargs.get("trust_remote_code") or False
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
-        where = {key: kwargs[key] for key in names if key in kwargs}
-        file = cached_file(
-            pretrained_model_name_or_path, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **where
-        )
-        config = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+        config = config_beside(pretrained_model_name_or_path, **kwargs)
         for modality in ENCODER_FOLDERS:
             name = f"{modality}_provenance"
             of_model = config.get(name) or {}
@@ -357,44 +347,12 @@ class TacfnProcessor(ProcessorMixin):
     def prepare_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
     ) -> list[list[int]]:
-        """
-        The token ids of texts.
-
-        Args:
-            texts: strings that are not blank.
-            truncation: cut texts that have more tokens than the encoder takes. Without it they are an error.
-            names: what messages call each text.
-
-        Raises:
-            TypeError: a text is not a string.
-            ValueError: a text is empty or has too many tokens.
-        """
-        names = [f"text {i}" for i in range(len(texts))] if names is None else names
+        """The token ids of texts. Arguments and errors are those of `tokenized`."""
         limit = self.text_encoder.max_tokens
         if self.tokenizer.model_max_length < 1e9:
             limit = min(limit or self.tokenizer.model_max_length, self.tokenizer.model_max_length)
         made: Any = self.text_provenance
-        token_ids = []
-        for name, text in zip(names, texts):
-            if not isinstance(text, str):
-                raise TypeError(f"{name} is a {type(text).__name__}: it must be a string, or None where it is missing.")
-            with _tokenizing:
-                ids = self.tokenizer(
-                    text,
-                    add_special_tokens=made["add_special_tokens"],
-                    truncation=truncation,
-                    max_length=limit if truncation else None,
-                    verbose=False,
-                )["input_ids"]
-            if is_blank(text) or not ids:
-                raise ValueError(f"{name} is empty ({text!r}): give None where the text is missing.")
-            if limit is not None and len(ids) > limit:
-                raise ValueError(
-                    f"{name} has {len(ids)} tokens, the text encoder takes {limit}: shorten it, or cut it with "
-                    "truncation=True."
-                )
-            token_ids.append(ids)
-        return token_ids
+        return tokenized(self.tokenizer, texts, made["add_special_tokens"], limit, truncation, names)
 
     def __call__(
         self,
@@ -457,22 +415,3 @@ class TacfnProcessor(ProcessorMixin):
         if return_tensors == "pt":
             return BatchFeature(batch)
         return BatchFeature({name: value.cpu() for name, value in batch.items()}, tensor_type=return_tensors)
-
-
-def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """
-    Refuses a saved processor whose settings name an audio tokenizer, which transformers would load from elsewhere.
-
-    Args:
-        name: a Hub id or a folder.
-        settings: the keyword arguments of `from_pretrained`.
-
-    Raises:
-        ValueError: they name one.
-    """
-    names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
-    where = {key: settings[key] for key in names if key in settings} | {"_raise_exceptions_for_missing_entries": False}
-    file = cached_file(name, PROCESSOR_NAME, **where)
-    named = file is not None and "audio_tokenizer" in json.loads(Path(file).read_text(encoding="utf-8"))
-    if named or cached_file(name, AUDIO_TOKENIZER_NAME, **where) is not None:
-        raise ValueError(f"{name} names an audio tokenizer, which a TacfnProcessor does not have: it is not loaded.")

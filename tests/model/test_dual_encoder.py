@@ -17,8 +17,9 @@ from tacfn_hf import (
     TacfnForSequenceClassification,
     TacfnProcessor,
 )
-from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder, WhisperSpeechEncoder, WhisperWithoutDecoder
+from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
+from tacfn_hf.model.exact_whisper_encoder_tacfn import WhisperSpeechEncoder, WhisperWithoutDecoder
 from tacfn_hf.model.feature_padding_tacfn import pad_features
 
 

@@ -9,7 +9,7 @@ from stock_encoders import difference, save_whisper
 from transformers import AutoModel, WhisperFeatureExtractor
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.model.exact_speech_encoders_tacfn import WhisperWithoutDecoder
+from tacfn_hf.model.exact_whisper_encoder_tacfn import WhisperWithoutDecoder
 
 
 RATE = 16000
