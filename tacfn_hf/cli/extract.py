@@ -40,7 +40,10 @@ class ExtractionArguments:
     )
     processor_name: str | None = field(
         default=None,
-        metadata={"help": "Saved processor, a folder or an id on the Hub, in place of the encoder arguments."},
+        metadata={
+            "help": "Saved processor, or model of tacfn fine-tune, in place of the encoder arguments: a folder or an id on "
+            "the Hub."
+        },
     )
     text_encoder: str = field(
         default="google-bert/bert-base-uncased", metadata={"help": "Text encoder: a Hub id or a folder."}
@@ -94,6 +97,7 @@ def main(argv: list[str]) -> None:
     from ..corpora.schema import BadFilesError
     from ..features.extraction import REPORT, extract_features
     from ..model import TacfnProcessor
+    from ..training.setup import load_model
     from ..writing import writing_into
 
     columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
@@ -114,6 +118,8 @@ def main(argv: list[str]) -> None:
         dataset = open_dataset(args.dataset)
     if args.processor_name is not None:
         processor = TacfnProcessor.from_pretrained(args.processor_name, use_onednn=args.use_onednn)
+        if (processor.audio_provenance or {}).get("in_model"):  # of a fine-tuned model
+            processor = processor.from_model(load_model(args.processor_name))
     else:
         processor = TacfnProcessor.from_encoders(
             args.text_encoder,

@@ -9,8 +9,11 @@ from datasets import ClassLabel, Dataset
 from tiny import config_for
 
 from tacfn_hf import TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification, TacfnProcessor
+from tacfn_hf.cli.main import main
+from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
 from tacfn_hf.training.objective import Objective
+from tacfn_hf.training.setup import check_features, load_model
 from tacfn_hf.training.trainer import build_trainer
 from tacfn_hf.training.training_arguments import TacfnTrainingArguments
 
@@ -103,3 +106,21 @@ def test_lengths_of_features_are_not_there(processor, model, tmp_path):
     args = TacfnTrainingArguments(output_dir=str(tmp_path), train_sampling_strategy="group_by_length", use_cpu=True)
     with pytest.raises(ValueError, match="train_sampling_strategy is group_by_length, which goes by the lengths"):
         build_trainer(model, args, {"train": rows(4), "valid": rows(4)}, TacfnRawDataCollator(processor))
+
+
+def test_features_of_a_tuned_model_are_extracted_and_no_others_are_taken(processor, model, tmp_path):
+    with torch.no_grad():
+        model.text_encoder.model.embeddings.word_embeddings.weight.mul_(1.5)
+    model.save_pretrained(tmp_path / "tuned")
+    processor.from_model(model).save_pretrained(tmp_path / "tuned")
+    rows(4).to_parquet(str(tmp_path / "rows.parquet"))
+    extract = ["extract", "--dataset", str(tmp_path / "rows.parquet"), "--use_cpu"]
+    main([*extract, "--processor_name", str(tmp_path / "tuned"), "--output_dir", str(tmp_path / "features")])
+    features = open_dataset(str(tmp_path / "features"))
+    expected = processor.from_model(model)(text="Yes.")["h_t"][0].half()
+    assert np.allclose(features.with_format("numpy")[1]["h_t"], expected, atol=1e-2)
+    check_features(features, load_model(str(tmp_path / "tuned")).config, "the features")
+    model.audio_encoder.model.feature_projection.projection.weight.data.mul_(2)
+    model.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="h_a of the features has features of .* on others its answers mean nothing"):
+        check_features(features, load_model(str(tmp_path / "other")).config, "the features")
