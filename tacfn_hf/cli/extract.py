@@ -41,8 +41,8 @@ class ExtractionArguments:
     processor_name: str | None = field(
         default=None,
         metadata={
-            "help": "Saved processor, or model of tacfn fine-tune, in place of the encoder arguments: a folder or an id on "
-            "the Hub."
+            "help": "Saved processor, or model of tacfn fine-tune, in place of the encoder arguments: a folder or an "
+            "id on the Hub."
         },
     )
     text_encoder: str = field(
