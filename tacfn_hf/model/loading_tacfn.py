@@ -360,7 +360,7 @@ def load_part(auto_class: Any, source: EncoderSource, modality: str) -> Any:
         raise ValueError(f"The {modality} encoder {source.name_or_path!r} has no {part}: {error}") from error
 
 
-def place_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+def where_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `cached_file` for a file that may be missing, from the keyword arguments of `from_pretrained`."""
     names = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
     return {key: settings[key] for key in names if key in settings} | {"_raise_exceptions_for_missing_entries": False}
@@ -368,7 +368,7 @@ def place_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_beside(name: str | os.PathLike, **settings: Any) -> dict[str, Any]:
     """The config.json of the model that a saved processor lies beside; empty where there is none."""
-    file = cached_file(name, CONFIG_NAME, **place_of(settings))
+    file = cached_file(name, CONFIG_NAME, **where_of(settings))
     return {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
 
 
@@ -383,7 +383,7 @@ def check_parts(name: str | os.PathLike, settings: Mapping[str, Any]) -> None:
     Raises:
         ValueError: they name one.
     """
-    where = place_of(settings)
+    where = where_of(settings)
     file = cached_file(name, PROCESSOR_NAME, **where)
     named = file is not None and "audio_tokenizer" in json.loads(Path(file).read_text(encoding="utf-8"))
     if named or cached_file(name, AUDIO_TOKENIZER_NAME, **where) is not None:

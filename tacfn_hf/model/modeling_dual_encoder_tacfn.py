@@ -36,7 +36,7 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
     config: TacfnDualEncoderConfig
     main_input_name = "input_values"
     _auto_map = dict.fromkeys(
-        ("AutoModel", "AutoModelForSequenceClassification", "AutoModelForAudioClassification"),
+        TacfnForSequenceClassification._auto_map,
         "modeling_dual_encoder_tacfn.TacfnDualEncoderForSequenceClassification",
     )
 
@@ -117,9 +117,10 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
             content[f"{modality}_config"] = copy.deepcopy(encoder.model.config)
             content[f"{modality}_layer"] = list(encoder.layers)
         composite = cls(TacfnDualEncoderConfig(**content)).float()
-        composite.load_state_dict(model.state_dict(), strict=False)
+        state = model.state_dict()
         for modality, encoder in encoders.items():
-            getattr(composite, f"{modality}_encoder").load_state_dict(encoder.state_dict())
+            state |= {f"{modality}_encoder.{name}": value for name, value in encoder.state_dict().items()}
+        composite.load_state_dict(state)
         return composite.train(model.training)
 
     def save_pretrained(self, save_directory, **kwargs):

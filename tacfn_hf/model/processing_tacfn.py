@@ -48,8 +48,8 @@ class TacfnProcessor(ProcessorMixin):
         tokenizer: the tokenizer of the text encoder.
         audio_provenance (`dict`):
             What makes the audio features: `encoder`, `revision`, `layer`, `dtype`, and `pad_to_30s` where it is False.
-            It is saved with the processor and
-            with extracted features, and training copies it into the model's config.
+            It is saved with the processor and with extracted features, and training copies it into the model's config.
+            `in_model`: the encoder is part of the model, see `from_model`.
         text_provenance (`dict`):
             The same for text, with `add_special_tokens`.
         max_audio_seconds (`float`, *optional*, defaults to 60.0):

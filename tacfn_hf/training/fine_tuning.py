@@ -8,8 +8,7 @@ from datasets import Dataset, DatasetDict
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from ..evaluation.predictions import read_predictions
-from ..evaluation.record import RECORD
+from ..evaluation.predictions import PREDICTIONS, read_predictions
 from ..features.arguments import DataArguments
 from ..features.arrow_layout import feature_of, nested_array
 from ..features.extraction import prepare_rows
@@ -70,15 +69,15 @@ def fine_tune(
         check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     processor = processor.from_model(model)  # which has a hash of the weights
-    features = {name: with_features(part, processor) for name, part in parts.items() if name != "train"}
+    features = {name: encoded_rows(part, processor) for name, part in parts.items() if name != "train"}
     evaluator = build_trainer(model, args, features)
     return finish_run(trainer, trained, parts, processor, (data_args, tuning_args, args), about, evaluator, features)
 
 
 def check_test_rows(name: str, train: Dataset) -> None:
     """No training row was a test row where the model in the folder was trained, or a ValueError names one."""
-    if not os.path.isfile(os.path.join(name, RECORD)):
-        return
+    if not os.path.isfile(os.path.join(name, PREDICTIONS)):
+        return  # a model of the Hub, or one that was tested on nothing
     table = read_predictions(name)
     tested = set(table["id"][table["split"] == "test"])
     shared = [row_id for row_id in train["id"][:] if row_id in tested]
@@ -123,7 +122,7 @@ def num_weights(modules: torch.nn.ModuleList) -> int:
     return sum(parameter.numel() for parameter in modules.parameters())
 
 
-def with_features(rows: Dataset, processor: TacfnProcessor) -> Dataset:
+def encoded_rows(rows: Dataset, processor: TacfnProcessor) -> Dataset:
     """The rows with the features that the processor makes of their audio and text, in place of these."""
     columns: dict[str, list] = {"h_a": [], "h_t": []}
     for row in tqdm(rows, desc="Encoding", unit="utterance"):

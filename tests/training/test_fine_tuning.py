@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import ClassLabel, Dataset
@@ -11,7 +12,9 @@ from tiny import config_for
 from tacfn_hf import TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification, TacfnProcessor
 from tacfn_hf.cli.main import main
 from tacfn_hf.corpora.dataset_opening import open_dataset
+from tacfn_hf.evaluation.predictions import write_predictions
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
+from tacfn_hf.training.fine_tuning import check_test_rows
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
 from tacfn_hf.training.trainer import build_trainer
@@ -124,3 +127,11 @@ def test_features_of_a_tuned_model_are_extracted_and_no_others_are_taken(process
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="h_a of the features has features of .* on others its answers mean nothing"):
         check_features(features, load_model(str(tmp_path / "other")).config, "the features")
+
+
+def test_rows_that_the_model_was_tested_on_are_not_trained_on(tmp_path):
+    check_test_rows(str(tmp_path), rows(4))  # it was tested on nothing
+    write_predictions(tmp_path, {"valid": pd.DataFrame({"id": ["u0"]}), "test": pd.DataFrame({"id": ["u5", "u6"]})})
+    check_test_rows(str(tmp_path), rows(4))
+    with pytest.raises(ValueError, match="1 training rows, such as 'u5', are test rows of"):
+        check_test_rows(str(tmp_path), rows(6))
