@@ -9,9 +9,10 @@ else is said of `tacfn train` holds here too.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..corpora import CORPORA
-from ..training.arguments import FINE_TUNING_DEFAULTS, FineTuningArguments
+from ..training.arguments import FineTuningArguments, FineTuningOptions
 from .parsing import parse_training
 from .train import run_and_publish
 
@@ -35,12 +36,14 @@ class CorpusArguments:
 def main(argv: list[str]) -> None:
     """Tunes a model, tests it, writes its card, and uploads it where that is asked for."""
     data_args, tuning_args, args, corpus_args = parse_training(
-        argv, __doc__, "tacfn fine-tune", (CorpusArguments,), FineTuningArguments, FINE_TUNING_DEFAULTS
+        argv, __doc__, "tacfn fine-tune", (CorpusArguments,), FineTuningArguments, FineTuningOptions
     )
 
     from ..corpora import load_corpus, parse_options
     from ..corpora.dataset_opening import open_dataset, unparted
-    from ..training.fine_tuning import fine_tune
+    from ..sharing.model_card import write_card
+    from ..training.cross_validation import REPORT, format_report
+    from ..training.fine_tuning import fine_tune, tune_folds
 
     if corpus_args.corpus is not None:
         options = parse_options(corpus_args.corpus, corpus_args.corpus_options)
@@ -49,6 +52,9 @@ def main(argv: list[str]) -> None:
         raise ValueError("corpus_options is given without corpus, whose options they are.")
     else:
         dataset = open_dataset(data_args.dataset)
+    if Path(tuning_args.model_name_or_path, REPORT).is_file():
+        print(format_report(tune_folds(dataset, data_args, tuning_args, args, after_run=write_card)))
+        return
     run_and_publish(
         args, lambda checkpoint: fine_tune(dataset, data_args, tuning_args, args, {"arguments": argv}, checkpoint)
     )

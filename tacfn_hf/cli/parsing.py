@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from transformers.hf_argparser import HfArgumentParser
 
 from ..features.arguments import DataArguments
-from ..training.arguments import ModelArguments, TrainingOptions, flags
+from ..training.arguments import FineTuningOptions, ModelArguments, TrainingOptions, flags
 from ..writing import read_json
 from .device import choose_device
 from .errors import UsageError
@@ -172,12 +172,11 @@ def parse_training(
     prog: str,
     more: tuple[type, ...] = (),
     model: type = ModelArguments,
-    defaults: dict[str, Any] | None = None,
+    options: type = TrainingOptions,
 ) -> tuple[Any, ...]:
     """
-    `DataArguments`, `model`, `TacfnTrainingArguments` and `more` from the command line of a training. `--help` lists
-    the options of this task, `--help_all` every option of transformers' too. `defaults` take the place of those that
-    training has.
+    `DataArguments`, `model`, transformers' `TrainingArguments` with `options`, and `more`, from the command line of a
+    training. `--help` lists the options of this task, `--help_all` every option of transformers' too.
 
     Raises:
         ValueError: as `parse_arguments`.
@@ -188,12 +187,12 @@ def parse_training(
     def parser(training: type) -> CommandParser:
         classes = (DataArguments, model, training, *more)
         made = CommandParser(classes, config=True, description=description, prog=prog)
-        made.set_defaults(**(defaults or {}))
         made.add_argument("--help_all", action="help", help="List the options of transformers' TrainingArguments too.")
         return made
 
     if {"-h", "--help"}.intersection(argv):
-        parser(TrainingOptions).parse_args(["--help"])
-    from ..training.training_arguments import TacfnTrainingArguments
+        parser(options).parse_args(["--help"])
+    from ..training.training_arguments import TacfnFineTuningArguments, TacfnTrainingArguments
 
-    return parser(TacfnTrainingArguments).parse_args_into_dataclasses(argv, look_for_args_file=False)
+    training = TacfnFineTuningArguments if options is FineTuningOptions else TacfnTrainingArguments
+    return parser(training).parse_args_into_dataclasses(argv, look_for_args_file=False)

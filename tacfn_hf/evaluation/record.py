@@ -69,7 +69,8 @@ class RunRecord:
         epochs, training_loss, training_seconds: how long training took, and its mean loss.
         device, world_size: the kind of device, and how many processes there were.
         changed_arguments: the arguments of training that differ from their defaults; see the function of this name.
-        arguments: the command line.
+        command, arguments: the command, and its command line.
+        layer_weights: by modality, the weights of the layers of its encoder, where these were learned.
         model: the folder or the id of a model that was trained before.
         left_out_rows: how many rows were left out, by their label, since the model does not know it.
         left_out_labels: the labels of the model that could not be predicted, since the dataset does not have them.
@@ -99,7 +100,9 @@ class RunRecord:
     device: str | None = None
     world_size: int | None = None
     changed_arguments: dict[str, Any] | None = None
+    command: str = "tacfn train"
     arguments: list[str] | None = None
+    layer_weights: dict[str, dict[str, float]] | None = None
     model: str | None = None
     left_out_rows: dict[str, int] | None = None
     left_out_labels: list[str] | None = None

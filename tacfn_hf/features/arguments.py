@@ -39,6 +39,13 @@ class DataArguments:
         metadata={"help": "Column whose groups valid_fraction draws from, where it is not group_column."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
+    allow_tuned_rows: bool = field(
+        default=False,
+        metadata={
+            "help": "Train on rows that an encoder of the features was tuned on. In the validation and test parts they "
+            "are always refused."
+        },
+    )
     drop_unlabelled: bool = field(
         default=False, metadata={"help": "Leave out rows whose label is null, and say how many, instead of stopping."}
     )

@@ -21,6 +21,7 @@ from ..corpora.label_spelling import check_case, plain_label, warn_of_words_for_
 from ..model.decoding_tacfn import AudioError
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor, is_blank
+from . import tuned_rows
 from .arrow_layout import feature_of, nested_array
 from .shards import complete_folder, read_about, write_shard
 
@@ -113,7 +114,7 @@ def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
     if not path.is_file():
         return False
     saved = json.loads(path.read_text(encoding="utf-8"))
-    names = [*(modality.provenance for modality in MODALITIES), "max_audio_seconds"]
+    names = [*(modality.provenance for modality in MODALITIES), "max_audio_seconds", "tuned_rows"]
     return all(saved.get(name) == getattr(processor, name) for name in names)
 
 
@@ -233,11 +234,13 @@ class Extraction:
         self.provenance = {m.features: getattr(processor, m.provenance) for m in self.modalities}
         encoders = {m.features: getattr(processor, f"{m.name}_encoder") for m in self.modalities}
         self.sizes = {column: encoder.model.config.hidden_size for column, encoder in encoders.items()}
+        tuned = {} if processor.tuned_rows is None else {tuned_rows.COLUMN: Value("string")}
         self.features = Features(
             {"id": Value("string")}
             | {column: feature_of("float16", size) for column, size in self.sizes.items()}
             | {name: kind for name, kind in rows.features.items() if name not in ("id", "audio")}
             | {modality.provenance: Value("string") for modality in self.modalities}
+            | tuned
         )
         starts = range(0, max(len(rows), 1), shard_size)  # a split without rows has a shard without rows
         self.shards = [range(i, min(i + shard_size, len(rows))) for i in starts]
@@ -320,6 +323,9 @@ class Extraction:
             columns[column] = nested_array([encoded[column][i] for i in kept], "float16", self.sizes[column])
             made = json.dumps(self.provenance[column], sort_keys=True)
             columns[modality.provenance] = pa.array([made] * len(kept), pa.string())
+        if tuned_rows.COLUMN in self.features:
+            uses = tuned_rows.uses_of([ids[i] for i in kept], self.processor.tuned_rows)
+            columns[tuned_rows.COLUMN] = pa.array(uses, pa.string())
         schema = self.features.arrow_schema
         about = {
             "key": self.keys[index],

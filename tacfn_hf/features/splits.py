@@ -10,6 +10,7 @@ from ..corpora.schema import SPLITS
 from ..model.modalities_tacfn import MODALITIES
 from .arguments import DataArguments
 from .shapes import rows_with
+from .tuned_rows import check_tuned_rows
 
 
 logger = logging.get_logger(__name__)
@@ -69,7 +70,8 @@ def split_dataset(
 
     Raises:
         ValueError: a column, split or group that is not there, arguments that exclude each other, an empty part, a
-            group on both sides of a split, a row without a valid label, without features, or with the id of another.
+            group on both sides of a split, a row without a valid label, without features, or with the id of another,
+            or what `check_tuned_rows` refuses.
     """
     named = named_parts(dataset)
     if data_args.drop_unlabelled:
@@ -112,6 +114,7 @@ def split_dataset(
         parts["train"] = train.select(np.flatnonzero(~taken))
 
     check_rows(parts, with_features)
+    check_tuned_rows(parts, data_args.allow_tuned_rows)
     if data_args.group_column is not None:
         drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
         check_groups(parts, data_args.group_column, apart=("test",) if drawn_within else ("valid", "test"))

@@ -23,6 +23,8 @@ class TacfnDualEncoderConfig(TacfnConfig):
             several indices, whose mean the fusion network gets.
         text_layer (`int` or `list[int]`, *optional*, defaults to -1):
             The same for the text encoder.
+        learn_layer_weights (`bool`, *optional*, defaults to `False`):
+            Learn the weights of several layers, in place of their mean.
 
     The other arguments are those of [`TacfnConfig`]. The sizes of the features are by default those of the
     encoders.
@@ -40,6 +42,7 @@ class TacfnDualEncoderConfig(TacfnConfig):
     text_config: Any = None
     audio_layer: int | list[int] = -1
     text_layer: int | list[int] = -1
+    learn_layer_weights: bool = False
 
     def __post_init__(self, **kwargs):
         for modality in ("audio", "text"):

@@ -12,12 +12,13 @@ from transformers import PreTrainedConfig
 
 from .configuration_dual_encoder_tacfn import TacfnDualEncoderConfig
 from .configuration_tacfn import TacfnConfig
+from .encoder_sources_tacfn import resolve_layer
 from .exact_speech_encoders_tacfn import SPEECH_ENCODERS
 from .exact_text_encoders_tacfn import EXACT_WITH_PADDING, TextEncoder
-from .loading_tacfn import encoder_options, resolve_layer
+from .loading_tacfn import encoder_options
 from .modeling_tacfn import TacfnForSequenceClassification
 from .outputs_tacfn import TacfnClassifierOutput
-from .pretrained_encoders_tacfn import PretrainedEncoder, padding_mask
+from .pretrained_encoders_tacfn import LayerMix, PretrainedEncoder, padding_mask
 from .processing_tacfn import TacfnProcessor
 from .provenance_tacfn import check_provenance, hash_of_weights
 
@@ -58,6 +59,15 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
         self.text_encoder = TextEncoder.from_config(
             config.text_config, layers_of(config.text_layer, config.text_config, "text")
         )
+        if config.learn_layer_weights:
+            several = [of for of in (self.audio_encoder, self.text_encoder) if len(of.layers) > 1]
+            if not several:
+                raise ValueError(
+                    "learn_layer_weights is True, and each encoder gives one layer: choose several, as audio_layer or "
+                    "text_layer."
+                )
+            for encoder in several:
+                encoder.layer_mix = LayerMix(len(encoder.layers))
         self.post_init()
 
     @classmethod
@@ -94,10 +104,13 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
 
     @classmethod
     def from_fusion(
-        cls, model: TacfnForSequenceClassification, processor: TacfnProcessor
+        cls, model: TacfnForSequenceClassification, processor: TacfnProcessor, learn_layer_weights: bool = False
     ) -> "TacfnDualEncoderForSequenceClassification":
         """
         A copy of a fusion network with copies of the encoders of its processor, in float32. It gives the same logits.
+
+        Args:
+            learn_layer_weights: see [`TacfnDualEncoderConfig`]. They start as the mean.
 
         Raises:
             ValueError: the processor makes other features than those that the network was trained on.
@@ -116,8 +129,8 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
             content[name] = {**(made or {}), "dtype": "float32", "in_model": True}
             content[f"{modality}_config"] = copy.deepcopy(encoder.model.config)
             content[f"{modality}_layer"] = list(encoder.layers)
-        composite = cls(TacfnDualEncoderConfig(**content)).float()
-        state = model.state_dict()
+        composite = cls(TacfnDualEncoderConfig(**content, learn_layer_weights=learn_layer_weights)).float()
+        state = model.state_dict() | {k: v for k, v in composite.state_dict().items() if "_encoder.layer_mix." in k}
         for modality, encoder in encoders.items():
             state |= {f"{modality}_encoder.{name}": value for name, value in encoder.state_dict().items()}
         composite.load_state_dict(state)

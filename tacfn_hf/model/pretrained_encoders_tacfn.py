@@ -49,6 +49,18 @@ def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:
     return torch.arange(max_length, device=lengths.device)[None] >= lengths[:, None]
 
 
+class LayerMix(nn.Module):
+    """A sum of layers with learned weights, which are positive and sum to 1 (SUPERB, Yang et al. 2021)."""
+
+    def __init__(self, num_layers: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_layers))  # before softmax: at first it is the mean
+
+    def forward(self, layers: torch.Tensor) -> torch.Tensor:
+        """`[layers, B, L, d] -> [B, L, d]`."""
+        return torch.einsum("k...,k->...", layers, self.weight.softmax(dim=0).to(layers.dtype))
+
+
 class PretrainedEncoder(nn.Module):
     """
     A pretrained model of transformers, and which of its layers gives the features.
@@ -57,6 +69,9 @@ class PretrainedEncoder(nn.Module):
         model: the pretrained model. It is kept, not copied. It may lack the layers above those in `layers`.
         layers: indices into the hidden states; 0 is the input of the first layer. Several layers are averaged. The last
             index is the model's output, after the final norm that some models have.
+
+    Attributes:
+        layer_mix: a [`LayerMix`] in place of the mean of several layers; None: the mean.
     """
 
     model_class: Any = AutoModel  # its `from_pretrained` loads the weights
@@ -67,6 +82,7 @@ class PretrainedEncoder(nn.Module):
             model.config.tie_last_hidden_states = True
         self.model = model
         self.layers = tuple(layers)
+        self.layer_mix: LayerMix | None = None
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, layers: Sequence[int], **options: bool) -> "PretrainedEncoder":
@@ -80,10 +96,12 @@ class PretrainedEncoder(nn.Module):
         return self.model.device
 
     def select(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The features `[B, L, d]`, float32 at least: the chosen layer, or the mean of the chosen layers."""
+        """The features `[B, L, d]`, float32 at least: the chosen layer, or the mean or mix of several."""
         chosen = [hidden_states[k] for k in self.layers]
         chosen = [h.to(torch.promote_types(h.dtype, torch.float32)) for h in chosen]
-        return chosen[0] if len(chosen) == 1 else torch.stack(chosen).mean(dim=0)
+        if len(chosen) == 1:
+            return chosen[0]
+        return torch.stack(chosen).mean(dim=0) if self.layer_mix is None else self.layer_mix(torch.stack(chosen))
 
 
 @contextmanager

@@ -8,27 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, PreTrainedConfig, ProcessorMixin
 
 from .audio_tacfn import load_audio, named
 from .decoding_tacfn import AudioError
-from .exact_speech_encoders_tacfn import SPEECH_ENCODERS, SpeechEncoder
-from .exact_text_encoders_tacfn import TextEncoder
-from .feature_padding_tacfn import pad_features
-from .loading_tacfn import (
-    DTYPES,
+from .encoder_sources_tacfn import (
     ENCODER_FOLDERS,
     EncoderSource,
     check_parts,
+    choose_encoder,
     config_beside,
-    encoder_options,
-    find_encoder,
     find_saved_encoder,
     load_config,
-    load_encoder,
-    load_part,
-    resolve_layer,
 )
+from .exact_speech_encoders_tacfn import SPEECH_ENCODERS, SpeechEncoder
+from .exact_text_encoders_tacfn import TextEncoder
+from .feature_padding_tacfn import pad_features
+from .loading_tacfn import DTYPES, encoder_options, load_encoder, load_part
 from .provenance_tacfn import describe_provenance, hash_of_weights, settings_of
 from .tokenizing_tacfn import tokenized
 from .utterances_tacfn import as_audio_list, as_list, is_blank
@@ -54,6 +50,9 @@ class TacfnProcessor(ProcessorMixin):
             The same for text, with `add_special_tokens`.
         max_audio_seconds (`float`, *optional*, defaults to 60.0):
             Longer audio is an error, unless the call says `truncation=True`.
+        tuned_rows (`dict`, *optional*):
+            Hashes of the ids of rows that the encoders were tuned on: those of "train", and those of "valid" by which
+            the best state was chosen. Features of the former are no fair test, see `tacfn_hf.features.tuned_rows`.
 
     Attributes:
         device: where the encoders run.
@@ -72,6 +71,7 @@ class TacfnProcessor(ProcessorMixin):
         audio_provenance: dict[str, Any] | None = None,
         text_provenance: dict[str, Any] | None = None,
         max_audio_seconds: float = 60.0,
+        tuned_rows: dict[str, list[str]] | None = None,
     ):
         super().__init__(feature_extractor, tokenizer)
         if not max_audio_seconds > 0:
@@ -85,6 +85,7 @@ class TacfnProcessor(ProcessorMixin):
         self.audio_provenance = audio_provenance
         self.text_provenance = text_provenance
         self.max_audio_seconds = max_audio_seconds
+        self.tuned_rows = tuned_rows
         self.device = torch.device("cpu")
         self.use_onednn = False
         self._sources: dict[str, EncoderSource] = {}
@@ -114,8 +115,10 @@ class TacfnProcessor(ProcessorMixin):
         A processor from two pretrained encoders, each a Hub id or a folder with safetensors weights.
 
         Args:
-            text_encoder: any BERT-like encoder.
-            audio_encoder: a WavLM, wav2vec2, Wav2Vec2-BERT, HuBERT, Data2VecAudio, UniSpeech-SAT or Whisper model.
+            text_encoder: any BERT-like encoder. One with a head is taken without it, and of a fine-tuned model of this
+                package its encoder is taken.
+            audio_encoder: a WavLM, wav2vec2, Wav2Vec2-BERT, HuBERT, Data2VecAudio, UniSpeech-SAT or Whisper model,
+                likewise.
             text_revision, audio_revision: branch, tag or commit on the Hub. The processor remembers the commit.
             text_layer, audio_layer: index into the encoder's hidden states (0: the input of the first layer, -1: the
                 encoder's output), or several indices, which are averaged. Layers above it are not computed.
@@ -130,38 +133,29 @@ class TacfnProcessor(ProcessorMixin):
 
         Raises:
             ValueError: an encoder can't be found or is of the wrong kind, it does not have the layer, `dtype` is
-                another one, or `pad_to_30s` is False and the speech encoder is no Whisper.
+                another one, or `pad_to_30s` is False and the speech encoder is no Whisper, or a fine-tuned model was
+                tuned with other settings.
         """
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}: the encoders compute in {', '.join(DTYPES)}.")
         sources, provenance = {}, {}
-        for modality, name, revision, layer in (
-            ("audio", audio_encoder, audio_revision, audio_layer),
-            ("text", text_encoder, text_revision, text_layer),
+        tuned_rows: dict[str, list[str]] = {}
+        for modality, name, revision, layer, settings in (
+            ("audio", audio_encoder, audio_revision, audio_layer, {"pad_to_30s": pad_to_30s}),
+            ("text", text_encoder, text_revision, text_layer, {"add_special_tokens": add_special_tokens}),
         ):
             source = EncoderSource(os.fspath(name), revision, "", token, cache_dir, local_files_only)
-            sources[modality], config, commit = find_encoder(source, modality)
-            provenance[modality] = {
-                "encoder": os.path.basename(os.path.abspath(name)) if os.path.isdir(name) else name,
-                "revision": commit,
-                "layer": resolve_layer(layer, config.num_hidden_layers, modality),
-                "dtype": dtype,
-            }
-            if modality == "audio" and not pad_to_30s:
-                if config.model_type != "whisper":
-                    raise ValueError(
-                        f"pad_to_30s is False: it is for Whisper, and the audio encoder {os.fspath(name)!r} is a "
-                        f"{config.model_type} model, which never fills audio up."
-                    )
-                provenance["audio"]["pad_to_30s"] = False
-        provenance["text"]["add_special_tokens"] = add_special_tokens
+            chosen = choose_encoder(source, modality, layer, dtype, settings)
+            sources[modality], provenance[modality], rows = chosen
+            tuned_rows = {part: sorted({*tuned_rows.get(part, ()), *rows[part]}) for part in rows} or tuned_rows
         processor = cls(
             load_part(AutoFeatureExtractor, sources["audio"], "audio"),
             load_part(AutoTokenizer, sources["text"], "text"),
             audio_provenance=provenance["audio"],
             text_provenance=provenance["text"],
             max_audio_seconds=max_audio_seconds,
+            tuned_rows=tuned_rows or None,
         )
         processor._sources = sources
         processor.use_onednn = use_onednn
@@ -277,6 +271,12 @@ class TacfnProcessor(ProcessorMixin):
         layer, dtype = provenance["layer"], provenance["dtype"]
         return load_encoder(modality, source, layer, dtype, self.device, **encoder_options(provenance))
 
+    def encoder_config(self, modality: str) -> PreTrainedConfig:
+        """The config of the encoder of "audio" or "text", which does not load its weights."""
+        if modality in self._encoders:
+            return self._encoders[modality].model.config
+        return load_config(self._source(modality), modality)
+
     def _source(self, modality: str) -> EncoderSource:
         if modality not in self._sources and (getattr(self, f"{modality}_provenance") or {}).get("in_model"):
             raise ValueError(
@@ -311,10 +311,7 @@ class TacfnProcessor(ProcessorMixin):
         """
         waveform = load_audio(audio, self.sampling_rate, sampling_rate, self.max_audio_seconds, truncation, name)
         if self._min_samples is None:
-            if "audio" in self._encoders:
-                config = self._encoders["audio"].model.config
-            else:
-                config = load_config(self._source("audio"), "audio")
+            config = self.encoder_config("audio")
             self._min_samples = SPEECH_ENCODERS[config.model_type].min_samples(config)
         if len(waveform) < self._min_samples:
             raise AudioError(

@@ -35,7 +35,7 @@ def identity(provenance: dict[str, Any]) -> dict[str, Any]:
 
 def settings_of(provenance: dict[str, Any]) -> dict[str, Any]:
     """The part of a provenance that encoders keep when they are tuned."""
-    lost = ("encoder", "revision", "dtype", "in_model")
+    lost = ("encoder", "revision", "dtype", "in_model", "tuned_on")
     return {name: value for name, value in provenance.items() if name not in lost}
 
 

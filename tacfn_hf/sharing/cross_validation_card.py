@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 from huggingface_hub import ModelCard
+from transformers import AutoConfig
 
 from ..evaluation.predictions import read_predictions
 from ..evaluation.record import RunRecord, changed_arguments
 from ..features.arguments import DataArguments
-from ..model.configuration_tacfn import TacfnConfig
 from ..training.arguments import ModelArguments, flags
 from ..training.cross_validation import REPORT, run_folder
 from ..training.training_arguments import TacfnTrainingArguments
@@ -46,7 +46,7 @@ def write_cross_validation_card(
     table = pd.concat([read_predictions(of_run).assign(seed=seed) for (_, seed), of_run in runs.items()])
     table = table[table["split"] == "test"]
     ids = set(table["id"])
-    config = TacfnConfig.from_pretrained(list(runs.values())[-1])
+    config = AutoConfig.from_pretrained(list(runs.values())[-1])
     arguments = changed_arguments(report["settings"], DataArguments, ModelArguments, TacfnTrainingArguments)
     values = shared_values(list(records.values()), config, arguments, ids)
     label_names = values["record"].label_names

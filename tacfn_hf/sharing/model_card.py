@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 from huggingface_hub import ModelCard
+from transformers import AutoConfig
 
 from ..evaluation.predictions import read_predictions
 from ..evaluation.record import RunRecord
+from ..model.configuration_dual_encoder_tacfn import TacfnDualEncoderConfig
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..training.cross_validation import REPORT
@@ -45,7 +47,7 @@ def write_card(
         raise ValueError(
             f"{folder} has no config.json: a card is written for a run of tacfn train, which saved a model."
         )
-    config = TacfnConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder)
     results = record.metrics
     part = next((part for part in ("test", "valid") if part in results), None)
     classes, ids = None, set()
@@ -60,9 +62,9 @@ def write_card(
     title = model_id.rsplit("/", 1)[-1]
     figures = [(part, None, result) for part, result in results.items()]
     data = card_data(title, values["dataset"], figures, license=license, language=language)
-    # They stay as they are, and the model is trained on top of them.
-    if encoders := hub_encoders(config):
-        data.base_model, data.base_model_relation = encoders, "adapter"
+    if encoders := hub_encoders(config):  # in the Hub's words, an adapter is trained on top of a model that stays
+        data.base_model = encoders
+        data.base_model_relation = "finetune" if isinstance(config, TacfnDualEncoderConfig) else "adapter"
     return save_card(
         folder / "README.md",
         data,
@@ -79,7 +81,7 @@ def write_card(
         part=part,
         classes=classes,
         prefix="",
-        command_name="tacfn train",
+        command_name=record.command,
     )
 
 

@@ -106,7 +106,8 @@ class FineTuningArguments:
 
     model_name_or_path: str = field(
         metadata={
-            "help": "Model of tacfn train with its processor, or of an earlier fine-tuning: a folder or a Hub id."
+            "help": "Model of tacfn train with its processor, or of an earlier fine-tuning: a folder or a Hub id. Or "
+            "the folder of tacfn cross-validate: then each of its models is tuned on its own fold."
         }
     )
     crop_seconds: float | None = field(
@@ -120,6 +121,36 @@ class FineTuningArguments:
         default=0, metadata={"help": "The first layers of the speech encoder that stay as they are."}
     )
     frozen_text_layers: int = field(default=0, metadata={"help": "The same of the text encoder, with its embeddings."})
+    encoder_learning_rate: float = field(
+        default=2e-5,
+        metadata={"help": "Peak learning rate of the encoders, or of their adapters."},
+    )
+    layerwise_lr_decay: float = field(
+        default=1.0, metadata={"help": "The rate of a layer of an encoder is this times that of the layer above."}
+    )
+    learn_layer_weights: bool = field(
+        default=False,
+        metadata={"help": "Learn the weights of the layers that features are the mean of, where there are several."},
+    )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={"help": "Train adapters of this rank (LoRA) in place of the encoders' own weights; needs peft."},
+    )
+    lora_alpha: int | None = field(default=None, metadata={"help": "Scale of the adapters (default: twice the rank)."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the linear maps that get adapters, such as q_proj (default: all in the layers)."},
+    )
+
+
+@dataclass
+class FineTuningOptions(TrainingOptions):
+    """`TrainingOptions` with the defaults of fine-tuning, where these differ."""
+
+    num_train_epochs: float = field(default=5, metadata={"help": "Passes over the training part."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the fusion network."})
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Samples of a step on each device."})
+    per_device_eval_batch_size: int = field(default=8, metadata={"help": "The same in evaluation."})
 
 
 @dataclass
@@ -131,15 +162,6 @@ class CrossValidationArguments:
         metadata={"help": "Put the groups into so many sets, drawn with split_seed (default: each group is a fold)."},
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Training seeds, each over all folds."})
-
-
-# Where the defaults of fine-tuning differ from those of training.
-FINE_TUNING_DEFAULTS = {
-    "num_train_epochs": 5,
-    "learning_rate": 2e-5,
-    "per_device_train_batch_size": 8,
-    "per_device_eval_batch_size": 8,
-}
 
 
 def flags(arguments: dict[str, Any]) -> list[str]:

@@ -65,18 +65,45 @@ def cross_validate(
     if training_args.world_size > 1:
         raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
     check_arguments(data_args, training_args, cv_args)
-    output_dir = Path(training_args.output_dir)
     dataset = only_part(open_dataset(data_args.dataset))
     if data_args.drop_unlabelled:  # before the folds are made: a group without any label is none
         dataset = without_unlabelled(dataset, "train")
     folds = make_folds(dataset, data_args, cv_args.num_folds)
-    runs = [(fold, seed) for fold in folds for seed in cv_args.seeds]
+
+    def run(fold: str, seed: int, *arguments: Any) -> None:
+        fold_args, args, about = arguments
+        run_training(fold_args, model_args, args, about, quiet=True)
+
+    return run_folds(dataset, folds, cv_args.seeds, (data_args, model_args, training_args), run, after_run)
+
+
+def run_folds(
+    dataset: Dataset,
+    folds: dict[str, list[str]],
+    seeds: Sequence[int],
+    arguments: tuple[Any, ...],
+    run: Callable[..., None],
+    after_run: Callable[[Path], object],
+    with_features: bool = True,
+) -> dict[str, Any]:
+    """
+    Makes the runs of all folds and seeds that are not there, and writes the report; see `cross_validate`.
+
+    Args:
+        folds: the groups that each fold tests, by its name.
+        arguments: those of the data, of the model and of the training.
+        run: called with a fold, a seed, its `DataArguments` and `TrainingArguments`, and fields of its record.
+        with_features: see `split_dataset`.
+    """
+    data_args, model_args, training_args = arguments
+    output_dir = Path(training_args.output_dir)
+    runs = [(fold, seed) for fold in folds for seed in seeds]
     settings = {**asdict(data_args), **asdict(model_args), **training_args.to_dict()}
     settings = {name: value for name, value in settings.items() if name not in NOT_COMPARED}
     abouts = {}
     for fold, groups in folds.items():
-        fold_args = replace(data_args, test_groups=groups)
-        parts = split_dataset(dataset, fold_args)  # all folds are checked before the first one is trained
+        # All folds are checked before the first one is trained.
+        parts = split_dataset(dataset, replace(data_args, test_groups=groups), with_features)
         made_of = {name: part._fingerprint for name, part in parts.items()}
         about = {"settings": settings, "test_groups": groups, "made_of": made_of}
         abouts[fold] = json.loads(json.dumps(about, default=str))
@@ -93,14 +120,13 @@ def cross_validate(
                     shutil.rmtree(folder)
                 # A copy for each run, since a Trainer changes its arguments.
                 args = replace(training_args, output_dir=str(folder), seed=seed)
-                fold_args = replace(data_args, test_groups=folds[fold])
                 with writing_into(folder):
-                    run_training(fold_args, model_args, args, abouts[fold], quiet=True)
+                    run(fold, seed, replace(data_args, test_groups=folds[fold]), args, abouts[fold])
                     after_run(folder)
                 bar.update()
             for checkpoint in folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
-    report = summarize(output_dir, folds, cv_args.seeds)
+    report = summarize(output_dir, folds, seeds)
     about = {
         "about": "Figures of the test rows, as fractions; std is the standard deviation over the seeds, with n - 1.",
         "settings": json.loads(json.dumps(settings, default=str)),

@@ -1,28 +1,40 @@
 """One run that tunes the encoders together with the fusion network, from rows of audio and text to a checkpoint."""
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset, DatasetDict
+from torch import nn
 from tqdm.auto import tqdm
 from transformers import set_seed
 
 from ..evaluation.predictions import PREDICTIONS, read_predictions
+from ..evaluation.record import SPLIT_ARGUMENTS
 from ..features.arguments import DataArguments
 from ..features.arrow_layout import feature_of, nested_array
 from ..features.extraction import prepare_rows
 from ..features.labels import label_names_of, match_labels
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.splits import split_dataset
+from ..features.tuned_rows import with_rows
+from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from ..model.processing_tacfn import TacfnProcessor
 from ..model.utterances_tacfn import is_blank
-from .arguments import FineTuningArguments
-from .run import check_best_metric, finish_run
+from ..writing import read_json
+from .arguments import CrossValidationArguments, FineTuningArguments
+from .cross_validation import REPORT, check_arguments, only_part, run_folder, run_folds
+from .run import check_best_metric, finish_run, make_quiet
 from .setup import load_model, load_processor
+from .trainable import add_lora, freeze, learning_rates
 from .trainer import build_trainer
 from .training_arguments import TacfnTrainingArguments
+
+
+ADAPTER = "adapter"  # the folder of the adapters, beside the model that has them merged into its weights
 
 
 def fine_tune(
@@ -32,14 +44,15 @@ def fine_tune(
     args: TacfnTrainingArguments,
     about: dict[str, Any],
     checkpoint: str | None = None,
+    quiet: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """
-    Tunes a model on the training part of rows of audio and text, and leaves what `run_training` leaves.
+    Tunes a model on the training part of rows of audio and text, and leaves what `run_training` leaves. Adapters are
+    also left by themselves, in the folder "adapter".
 
     Args:
         dataset: rows with `id`, `label`, and `audio`, `text` or both.
-        about: fields of the `RunRecord` that the caller knows, such as "arguments".
-        checkpoint: the folder of a checkpoint to go on from.
+        about, checkpoint, quiet: as in `run_training`.
 
     Returns:
         The metrics of "valid" and "test", those that there are.
@@ -48,10 +61,7 @@ def fine_tune(
         ValueError: rows, model and arguments that do not fit each other, or training rows that are test rows of the
             model's own training.
     """
-    named = dataset if isinstance(dataset, DatasetDict) else {"train": dataset}
-    rows = prepare_rows(dict(named), None, None, "id", "label", None)
-    given = DatasetDict(rows) if isinstance(dataset, DatasetDict) else rows["train"]
-    parts = split_dataset(given, data_args, with_features=False)
+    parts = split_dataset(with_names(dataset), data_args, with_features=False)
     if "train" not in parts:
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     name = tuning_args.model_name_or_path
@@ -60,18 +70,116 @@ def fine_tune(
     model = load_model(name)
     processor = load_processor(name, model.config)
     if not isinstance(model, TacfnDualEncoderForSequenceClassification):
-        model = TacfnDualEncoderForSequenceClassification.from_fusion(model, processor)
+        model = TacfnDualEncoderForSequenceClassification.from_fusion(model, processor, tuning_args.learn_layer_weights)
+    elif tuning_args.learn_layer_weights and not model.config.learn_layer_weights:
+        raise ValueError("learn_layer_weights is given, but the model was tuned before, without them.")
     processor = processor.from_model(model)
     freeze(model, tuning_args)
+    tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
     parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
-    trainer = build_trainer(model, args, parts, TacfnRawDataCollator(processor, tuning_args.crop_seconds))
+    note_tuning(tuned, processor, parts, data_args.dataset)
+    collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds)
+    rates = learning_rates(tuned, tuning_args, args.learning_rate)
+    trainer = build_trainer(tuned, args, parts, collator, rates)
+    if quiet:
+        make_quiet(trainer)
     if checkpoint is not None:
         check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
+    if tuning_args.lora_rank is not None:
+        if trainer.is_world_process_zero():
+            save_adapter(tuned, os.path.join(args.output_dir, ADAPTER))
+        trainer.model = model = tuned.merge_and_unload()
     processor = processor.from_model(model)  # which has a hash of the weights
     features = {name: encoded_rows(part, processor) for name, part in parts.items() if name != "train"}
     evaluator = build_trainer(model, args, features)
+    about = {"command": "tacfn fine-tune", "layer_weights": layer_weights(model), **about}
     return finish_run(trainer, trained, parts, processor, (data_args, tuning_args, args), about, evaluator, features)
+
+
+def tune_folds(
+    dataset: Dataset | DatasetDict,
+    data_args: DataArguments,
+    tuning_args: FineTuningArguments,
+    args: TacfnTrainingArguments,
+    after_run: Callable[[Path], object] = lambda folder: None,
+) -> dict[str, Any]:
+    """
+    Tunes each model of a cross-validation on the rows that it was trained on, and leaves what `cross_validate` leaves.
+
+    Args:
+        dataset: as in `fine_tune`, in one part.
+        data_args: what they say of the partition must be what the cross-validation had, or be left out.
+        tuning_args: whose `model_name_or_path` is the folder of `cross_validate`.
+        after_run: as in `cross_validate`.
+
+    Raises:
+        ValueError: as `fine_tune` and `cross_validate`, or a partition that is another one.
+    """
+    folder = Path(tuning_args.model_name_or_path)
+    earlier = read_json(folder / REPORT)
+    given = {}
+    for name in SPLIT_ARGUMENTS:
+        value, before, default = getattr(data_args, name), earlier["settings"].get(name), getattr(DataArguments, name)
+        if name in ("dataset", "test_groups"):
+            continue
+        if value not in (default, before):
+            raise ValueError(f"{name} is {value}, and was {before} in {folder}: leave it out.")
+        given[name] = before
+    data_args = replace(data_args, **given)
+    folds = {name: fold["test_groups"] for name, fold in earlier["folds"].items()}
+    seeds = [int(seed) for seed in earlier["pooled"]["seeds"]]
+    check_arguments(data_args, args, CrossValidationArguments(seeds=seeds))
+    rows = only_part(with_names(dataset))
+
+    def run(fold: str, seed: int, *arguments: Any) -> None:
+        fold_args, run_args, about = arguments
+        of_fold = replace(tuning_args, model_name_or_path=str(run_folder(folder, fold, seed)))
+        fine_tune(rows, fold_args, of_fold, run_args, about, quiet=True)
+
+    return run_folds(rows, folds, seeds, (data_args, tuning_args, args), run, after_run, with_features=False)
+
+
+def with_names(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
+    """The dataset with the columns `id`, `audio`, `text` and `label` as extraction prepares them."""
+    named = dataset if isinstance(dataset, DatasetDict) else {"train": dataset}
+    rows = prepare_rows(dict(named), None, None, "id", "label", None)
+    return DatasetDict(rows) if isinstance(dataset, DatasetDict) else rows["train"]
+
+
+def note_tuning(model: nn.Module, processor: TacfnProcessor, parts: dict[str, Dataset], dataset: str) -> None:
+    """
+    Writes into the provenance of the encoders that are tuned what they are tuned on, and into the processor which rows
+    these are.
+    """
+    plain = getattr(model, "get_base_model", lambda: model)()
+    what = f"{os.path.basename(os.path.normpath(dataset))}, {len(parts['train'])} rows"
+    for modality in MODALITIES:
+        encoder = getattr(plain, f"{modality.name}_encoder")
+        if any(parameter.requires_grad for parameter in encoder.parameters()):
+            made = getattr(plain.config, modality.provenance) or {}
+            setattr(plain.config, modality.provenance, {**made, "tuned_on": [*made.get("tuned_on", ()), what]})
+            processor.tuned_rows = with_rows(processor.tuned_rows, parts)
+
+
+def save_adapter(model: Any, folder: str) -> None:
+    """Saves the adapters and the fusion network of a `PeftModel`, without the place of its base on this machine."""
+    (config,) = model.peft_config.values()
+    if os.path.isdir(config.base_model_name_or_path or ""):
+        config.base_model_name_or_path = None
+    model.save_pretrained(folder)
+    Path(folder, "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
+
+
+def layer_weights(model: TacfnDualEncoderForSequenceClassification) -> dict[str, dict[str, float]] | None:
+    """By modality, the weight of each layer by its index; None where none were learned."""
+    found = {}
+    for modality in MODALITIES:
+        encoder = getattr(model, f"{modality.name}_encoder")
+        if encoder.layer_mix is not None:
+            weights = encoder.layer_mix.weight.softmax(dim=0).tolist()
+            found[modality.name] = {str(layer): round(weight, 4) for layer, weight in zip(encoder.layers, weights)}
+    return found or None
 
 
 def check_test_rows(name: str, train: Dataset) -> None:
@@ -86,40 +194,6 @@ def check_test_rows(name: str, train: Dataset) -> None:
             f"{len(shared)} training rows, such as {shared[0]!r}, are test rows of {name}: give the groups or "
             "fractions and the split_seed that it was trained with."
         )
-
-
-def freeze(model: TacfnDualEncoderForSequenceClassification, tuning_args: FineTuningArguments) -> None:
-    """
-    Freezes the front of the speech encoder, and the first layers of both.
-
-    Raises:
-        ValueError: more layers than an encoder has.
-    """
-    for modality, number, front in (
-        ("audio", tuning_args.frozen_audio_layers, not tuning_args.tune_front),
-        ("text", tuning_args.frozen_text_layers, tuning_args.frozen_text_layers > 0),
-    ):
-        encoder = getattr(model, f"{modality}_encoder").model
-        total = encoder.config.num_hidden_layers
-        if not 0 <= number <= total:
-            raise ValueError(f"frozen_{modality}_layers is {number}: the {modality} encoder has {total} layers.")
-        lists = [m for m in encoder.modules() if type(m) is torch.nn.ModuleList and len(m) == total]
-        if not lists:
-            kind = encoder.config.model_type
-            raise ValueError(f"Which layers the {modality} encoder has can't be told, of a {kind} model.")
-        layers = max(lists, key=num_weights)
-        for layer in layers[:number]:
-            layer.requires_grad_(False)
-        if front:
-            inner = {id(parameter) for parameter in layers.parameters()}
-            for parameter in encoder.parameters():
-                if id(parameter) not in inner:
-                    parameter.requires_grad_(False)
-
-
-def num_weights(modules: torch.nn.ModuleList) -> int:
-    """How many weights there are in a list of modules."""
-    return sum(parameter.numel() for parameter in modules.parameters())
 
 
 def encoded_rows(rows: Dataset, processor: TacfnProcessor) -> Dataset:

@@ -74,10 +74,10 @@ def run_training(
     if "train" not in parts:
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     set_seed(args.seed)
-    model = build_model(parts["train"], model_args)
+    processor_name = model_args.processor_name or processor_of(data_args.dataset)
+    model = build_model(parts["train"], model_args, processor_name)
     for name, part in parts.items():
         check_features(part, model.config, f"the {name} part")
-    processor_name = model_args.processor_name or processor_of(data_args.dataset)
     processor = None if processor_name is None else load_processor(processor_name, model.config)
     if args.push_to_hub and processor is None:
         raise ValueError(
@@ -87,12 +87,17 @@ def run_training(
     parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
     trainer = build_trainer(model, args, parts)
     if quiet:
-        trainer.remove_callback(ProgressCallback)
-        trainer.remove_callback(PrinterCallback)
+        make_quiet(trainer)
     if checkpoint is not None:
         check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     return finish_run(trainer, trained, parts, processor, (data_args, model_args, args), about)
+
+
+def make_quiet(trainer: Trainer) -> None:
+    """Takes the progress bars and lines of a trainer away."""
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
 
 
 def finish_run(

@@ -84,9 +84,14 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
     return model
 
 
-def build_model(train: Dataset, model_args: ModelArguments) -> TacfnForSequenceClassification:
+def build_model(
+    train: Dataset, model_args: ModelArguments, processor_name: str | None = None
+) -> TacfnForSequenceClassification:
     """
     A new network for the features and labels of `train`, or the checkpoint to go on from.
+
+    Args:
+        processor_name: the processor of the features, whose encoders say how large those are that `train` lacks.
 
     Raises:
         ValueError: rows of one label only, sizes given beside a checkpoint, or a checkpoint that doesn't fit the
@@ -107,6 +112,11 @@ def build_model(train: Dataset, model_args: ModelArguments) -> TacfnForSequenceC
         check_features(train, model.config, "the training part")
     else:
         sizes = {modality.feature_size: feature_size(train, modality.features) for modality in MODALITIES}
+        if processor_name is not None and None in sizes.values():
+            made = TacfnProcessor.from_pretrained(processor_name)
+            for modality in MODALITIES:
+                if sizes[modality.feature_size] is None:
+                    sizes[modality.feature_size] = made.encoder_config(modality.name).hidden_size
         config = TacfnConfig(
             **own,
             **{name: size for name, size in sizes.items() if size is not None},

@@ -74,9 +74,10 @@ class FeatureTrainer(Trainer):
     `label_smoothing_factor`. As in transformers, the loss in evaluation has it too.
     """
 
-    def __init__(self, *args: Any, objective: Objective, **kwargs: Any):
+    def __init__(self, *args: Any, objective: Objective, learning_rates: dict[str, float] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.objective = objective
+        self.learning_rates = learning_rates
         self.means: dict[str, Dataset] = {}
         self.label_smoother = None  # the objective's
         self.args.remove_unused_columns = False  # the collator picks the columns, and needs id for its messages
@@ -93,11 +94,27 @@ class FeatureTrainer(Trainer):
         features = {name: value for name, value in inputs.items() if name != "labels"}
         # In several processes what was compiled wraps DDP's own wrapper, which would be called again.
         network = self.accelerator.unwrap_model(model, keep_torch_compile=self.args.world_size <= 1)
+        network = getattr(network, "get_base_model", lambda: network)()  # that of adapters
         with self.accelerator.autocast():
             loss, output = self.objective(model, features, inputs["labels"], num_items_in_batch, network)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # the count is of all processes, whose gradients are averaged
         return (loss, output) if return_outputs else loss
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """As `Trainer.create_optimizer`, with the learning rates of the weights where they differ."""
+        made = self.optimizer is not None
+        optimizer = super().create_optimizer(model)
+        if self.learning_rates is None or made:
+            return optimizer
+        rates = {id(parameter): self.learning_rates[name] for name, parameter in self.model.named_parameters()}
+        groups = []
+        for group in optimizer.param_groups:
+            for rate in sorted({rates[id(parameter)] for parameter in group["params"]}, reverse=True):
+                chosen = [parameter for parameter in group["params"] if rates[id(parameter)] == rate]
+                groups.append({**group, "params": chosen, "lr": rate})
+        optimizer.param_groups = groups
+        return optimizer
 
     def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
         collator, drop_last = self.data_collator, self.args.dataloader_drop_last
@@ -158,6 +175,7 @@ def build_trainer(
     args: TrainingArguments,
     parts: dict[str, Dataset],
     collator: TacfnDataCollator | TacfnRawDataCollator | None = None,
+    learning_rates: dict[str, float] | None = None,
 ) -> Trainer:
     """
     A `Trainer` with the collator, the metrics and early stopping; it trains on "train" of `parts` and selects on
@@ -165,6 +183,7 @@ def build_trainer(
 
     Args:
         collator: a [`TacfnRawDataCollator`] where the parts are rows of audio and text for a model with its encoders.
+        learning_rates: of the weights by their names; None: that of the arguments.
 
     Raises:
         ValueError: the arguments want a validation part, and there is none; lengths of features, and there are none; or
@@ -188,6 +207,7 @@ def build_trainer(
     return FeatureTrainer(
         model=model,
         objective=build_objective(model, args, parts.get("train")),
+        learning_rates=learning_rates,
         args=args,
         data_collator=TacfnDataCollator() if collator is None else collator,
         train_dataset=parts.get("train"),

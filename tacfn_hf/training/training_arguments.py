@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from .arguments import TrainingOptions
+from .arguments import FineTuningOptions, TrainingOptions
 
 
 @dataclass
@@ -24,6 +24,11 @@ class TacfnTrainingArguments(TrainingOptions, TrainingArguments):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in ("loss", "ECE")
         super().__post_init__()
+
+
+@dataclass
+class TacfnFineTuningArguments(FineTuningOptions, TacfnTrainingArguments):
+    """`TacfnTrainingArguments` with the defaults of fine-tuning."""
 
 
 # Arguments of transformers that do not go with features or with the loss of the model: which values, and why not.

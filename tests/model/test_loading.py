@@ -12,7 +12,7 @@ from tiny import MINILM, save_speech_encoder, save_text_encoder
 from transformers import BertModel, BertTokenizer, ModernBertConfig, ModernBertModel, WavLMModel
 
 from tacfn_hf import TacfnProcessor
-from tacfn_hf.model.loading_tacfn import hash_of_folder
+from tacfn_hf.model.encoder_sources_tacfn import hash_of_folder
 
 
 TEXT = "What a day, and what a night!"

@@ -6,9 +6,10 @@ from stock_encoders import SPEECH, difference, hidden_states_of, padded, speech_
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tacfn_hf.model.encoder_sources_tacfn import EncoderSource
 from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
-from tacfn_hf.model.loading_tacfn import EncoderSource, load_encoder
+from tacfn_hf.model.loading_tacfn import load_encoder
 from tacfn_hf.model.pretrained_encoders_tacfn import OneDnnProduct, batches_by_length, has_onednn
 
 
