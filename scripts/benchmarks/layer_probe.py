@@ -28,7 +28,7 @@ from transformers import AutoConfig, HfArgumentParser
 
 from tacfn_hf import TacfnProcessor
 from tacfn_hf.corpora.dataset_opening import open_dataset
-from tacfn_hf.features.extraction import prepare_rows
+from tacfn_hf.features.extraction import rows_to_encode
 
 
 @dataclass
@@ -49,7 +49,7 @@ class ProbeArguments:
 def main() -> None:
     """Prints the table, and writes it where `--output` says."""
     (args,) = HfArgumentParser(ProbeArguments, description=__doc__).parse_args_into_dataclasses()
-    rows = prepare_rows({"": open_dataset(args.dataset)}, None, None, args.id_column, "label", None)[""]
+    rows = rows_to_encode(open_dataset(args.dataset), id_column=args.id_column)
     num_layers = AutoConfig.from_pretrained(args.audio_encoder).num_hidden_layers + 1
     processor = TacfnProcessor.from_encoders(
         args.text_encoder, args.audio_encoder, audio_layer=list(range(num_layers)), pad_to_30s=args.pad_to_30s

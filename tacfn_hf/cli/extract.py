@@ -14,11 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..corpora import CORPORA
+from .corpus_rows import CorpusArguments, open_rows
 from .parsing import parse_arguments
-
-
-COLUMNS = ("audio_column", "text_column", "label_column", "speaker_column", "id_column")
 
 
 @dataclass
@@ -32,12 +29,6 @@ class ExtractionArguments:
         }
     )
     output_dir: str = field(metadata={"help": "Folder for the features."})
-    corpus: str | None = field(
-        default=None, metadata={"help": f"The corpus that the dataset is: {', '.join(CORPORA)}."}
-    )
-    corpus_options: list[str] = field(
-        default_factory=list, metadata={"help": "Options of the corpus, such as labels=6 group_by=speaker."}
-    )
     processor_name: str | None = field(
         default=None,
         metadata={
@@ -66,18 +57,8 @@ class ExtractionArguments:
     dtype: Literal["float32", "bfloat16", "float16"] = field(
         default="float32", metadata={"help": "What the encoders compute in. Features are stored in float16."}
     )
-    audio_column: str | None = field(default=None, metadata={"help": "Column of the audio (audio, if it is there)."})
-    text_column: str | None = field(default=None, metadata={"help": "Column of the text (text, if it is there)."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the classes (label, if it is there)."})
-    speaker_column: str | None = field(default=None, metadata={"help": "Column of who speaks, to be called speaker."})
-    id_column: str | None = field(
-        default=None, metadata={"help": "Column whose values differ from row to row (id; in a corpus it is made)."}
-    )
     max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
     truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long instead."})
-    skip_bad_files: bool = field(
-        default=False, metadata={"help": "Leave out rows whose audio can't be used, and list them in the report."}
-    )
     shard_size: int = field(default=128, metadata={"help": "Rows of a shard: what an interruption loses at most."})
     use_onednn: bool = field(
         default=False, metadata={"help": "Take oneDNN's matrix product on a CPU; faster on some, such as AMD's."}
@@ -87,35 +68,17 @@ class ExtractionArguments:
 
 def main(argv: list[str]) -> None:
     """Makes the features of a dataset."""
-    (args,) = parse_arguments((ExtractionArguments,), argv, __doc__, "tacfn extract")
+    args, corpus_args = parse_arguments((ExtractionArguments, CorpusArguments), argv, __doc__, "tacfn extract")
 
     from accelerate import PartialState
     from datasets import DatasetDict
 
-    from ..corpora import load_corpus, parse_options
-    from ..corpora.dataset_opening import named_parts, open_dataset, unparted
-    from ..corpora.schema import BadFilesError
     from ..features.extraction import REPORT, extract_features
     from ..model import TacfnProcessor
     from ..training.setup import load_model
     from ..writing import writing_into
 
-    columns = {name: value for name, value in vars(args).items() if name in COLUMNS and value is not None}
-    if args.corpus is not None:
-        options, columns = parse_options(args.corpus, args.corpus_options) | columns, {}
-        args.skip_bad_files |= options.pop("skip_bad_files", False)
-        try:
-            dataset = load_corpus(args.corpus, args.dataset, **options)
-        except BadFilesError as error:
-            if not args.skip_bad_files:
-                raise
-            dataset = error.corpus  # with these rows: they are left out below, and so are in the report
-        dataset = unparted(dataset)
-        print(next(iter(named_parts(dataset).values())).info.description)
-    elif args.corpus_options:
-        raise ValueError("corpus_options is given without corpus, whose options they are.")
-    else:
-        dataset = open_dataset(args.dataset)
+    dataset, columns = open_rows(args.dataset, corpus_args, keep_bad_files=True)
     if args.processor_name is not None:
         processor = TacfnProcessor.from_pretrained(args.processor_name, use_onednn=args.use_onednn)
         if (processor.audio_provenance or {}).get("in_model"):  # of a fine-tuned model
@@ -142,7 +105,7 @@ def main(argv: list[str]) -> None:
             processor,
             args.output_dir,
             **columns,
-            skip_bad_files=args.skip_bad_files,
+            skip_bad_files=corpus_args.skip_bad_files,
             truncation=args.truncation,
             shard_size=args.shard_size,
         )

@@ -8,29 +8,12 @@ Give the groups or fractions that the model was trained with. Rows that it was t
 else is said of `tacfn train` holds here too.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..corpora import CORPORA
 from ..training.arguments import FineTuningArguments, FineTuningOptions
+from .corpus_rows import CorpusArguments, open_rows
 from .parsing import parse_training
 from .train import run_and_publish
-
-
-@dataclass
-class CorpusArguments:
-    """What kind of dataset it is."""
-
-    corpus: str | None = field(
-        default=None,
-        metadata={
-            "help": f"The corpus that the dataset is: {', '.join(CORPORA)}. Without it the dataset is what "
-            "save_to_disk wrote, Parquet, or on the Hub, with the columns id, audio, text and label."
-        },
-    )
-    corpus_options: list[str] = field(
-        default_factory=list, metadata={"help": "Options of the corpus, such as labels=6 group_by=speaker."}
-    )
 
 
 def main(argv: list[str]) -> None:
@@ -39,19 +22,13 @@ def main(argv: list[str]) -> None:
         argv, __doc__, "tacfn fine-tune", (CorpusArguments,), FineTuningArguments, FineTuningOptions
     )
 
-    from ..corpora import load_corpus, parse_options
-    from ..corpora.dataset_opening import open_dataset, unparted
+    from ..features.extraction import rows_to_encode
     from ..sharing.model_card import write_card
     from ..training.cross_validation import REPORT, format_report
     from ..training.fine_tuning import fine_tune, tune_folds
 
-    if corpus_args.corpus is not None:
-        options = parse_options(corpus_args.corpus, corpus_args.corpus_options)
-        dataset = unparted(load_corpus(corpus_args.corpus, data_args.dataset, **options))
-    elif corpus_args.corpus_options:
-        raise ValueError("corpus_options is given without corpus, whose options they are.")
-    else:
-        dataset = open_dataset(data_args.dataset)
+    rows, columns = open_rows(data_args.dataset, corpus_args)
+    dataset = rows_to_encode(rows, **columns)
     if Path(tuning_args.model_name_or_path, REPORT).is_file():
         print(format_report(tune_folds(dataset, data_args, tuning_args, args, after_run=write_card)))
         return

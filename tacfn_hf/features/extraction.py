@@ -86,8 +86,8 @@ def extract_features(
     output_dir = Path(output_dir)
     if is_saved_dataset(output_dir):
         raise ValueError(f"The output folder {output_dir} holds a dataset of save_to_disk: choose another folder.")
-    parts = dict(dataset) if isinstance(dataset, DatasetDict) else {"": dataset}
-    parts = prepare_rows(parts, audio_column, text_column, id_column, label_column, speaker_column)
+    rows = rows_to_encode(dataset, audio_column, text_column, id_column, label_column, speaker_column)
+    parts = dict(rows) if isinstance(rows, DatasetDict) else {"": rows}
     output_dir.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process and not is_saved(processor, output_dir / PROCESSOR_FOLDER):
         (output_dir / REPORT).unlink(missing_ok=True)
@@ -124,18 +124,19 @@ def processor_of(folder: str | os.PathLike) -> str | None:
     return str(path) if path.is_dir() else None
 
 
-def prepare_rows(
-    parts: dict[str, Dataset],
-    audio_column: str | None,
-    text_column: str | None,
-    id_column: str,
-    label_column: str,
-    speaker_column: str | None,
-) -> dict[str, Dataset]:
+def rows_to_encode(
+    dataset: Dataset | DatasetDict,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    id_column: str = "id",
+    label_column: str = "label",
+    speaker_column: str | None = None,
+) -> Dataset | DatasetDict:
     """
-    The parts with the columns `id`, `audio`, `text`, `label` and `speaker` under these names. Audio is not decoded. For
-    the arguments and errors see `extract_features`.
+    The dataset with the columns `id`, `audio`, `text`, `label` and `speaker` under these names. Audio is not decoded.
+    For the arguments and errors see `extract_features`.
     """
+    parts = dict(dataset) if isinstance(dataset, DatasetDict) else {"": dataset}
     if not any(len(part) for part in parts.values()):
         raise ValueError("The dataset has no rows: there is nothing to extract.")
     columns = next(iter(parts.values())).column_names
@@ -178,7 +179,8 @@ def prepare_rows(
                 )
             seen.add(value)
         prepared[part_name] = part
-    return encode_labels(prepared)
+    prepared = encode_labels(prepared)
+    return DatasetDict(prepared) if isinstance(dataset, DatasetDict) else prepared[""]
 
 
 def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
@@ -222,7 +224,7 @@ class Extraction:
         truncation: bool,
         shard_size: int,
     ):
-        """`rows` as `prepare_rows` gives them; `name` is that of the split, or empty. See `extract_features`."""
+        """`rows` as `rows_to_encode` gives them; `name` is that of the split, or empty. See `extract_features`."""
         self.rows = rows.with_format("arrow")
         self.processor = processor
         self.output_dir = output_dir

@@ -15,7 +15,6 @@ from ..evaluation.predictions import PREDICTIONS, read_predictions
 from ..evaluation.record import SPLIT_ARGUMENTS
 from ..features.arguments import DataArguments
 from ..features.arrow_layout import feature_of, nested_array
-from ..features.extraction import prepare_rows
 from ..features.labels import label_names_of, match_labels
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.splits import split_dataset
@@ -51,7 +50,7 @@ def fine_tune(
     also left by themselves, in the folder "adapter".
 
     Args:
-        dataset: rows with `id`, `label`, and `audio`, `text` or both.
+        dataset: rows of audio and text from `rows_to_encode`.
         about, checkpoint, quiet: as in `run_training`.
 
     Returns:
@@ -61,7 +60,7 @@ def fine_tune(
         ValueError: rows, model and arguments that do not fit each other, or training rows that are test rows of the
             model's own training.
     """
-    parts = split_dataset(with_names(dataset), data_args, with_features=False)
+    parts = split_dataset(dataset, data_args, with_features=False)
     if "train" not in parts:
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     name = tuning_args.model_name_or_path
@@ -130,7 +129,7 @@ def tune_folds(
     folds = {name: fold["test_groups"] for name, fold in earlier["folds"].items()}
     seeds = [int(seed) for seed in earlier["pooled"]["seeds"]]
     check_arguments(data_args, args, CrossValidationArguments(seeds=seeds))
-    rows = only_part(with_names(dataset))
+    rows = only_part(dataset)
 
     def run(fold: str, seed: int, *arguments: Any) -> None:
         fold_args, run_args, about = arguments
@@ -138,13 +137,6 @@ def tune_folds(
         fine_tune(rows, fold_args, of_fold, run_args, about, quiet=True)
 
     return run_folds(rows, folds, seeds, (data_args, tuning_args, args), run, after_run, with_features=False)
-
-
-def with_names(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
-    """The dataset with the columns `id`, `audio`, `text` and `label` as extraction prepares them."""
-    named = dataset if isinstance(dataset, DatasetDict) else {"train": dataset}
-    rows = prepare_rows(dict(named), None, None, "id", "label", None)
-    return DatasetDict(rows) if isinstance(dataset, DatasetDict) else rows["train"]
 
 
 def note_tuning(model: nn.Module, processor: TacfnProcessor, parts: dict[str, Dataset], dataset: str) -> None:
