@@ -43,6 +43,10 @@ class TacfnRawDataCollator:
         if self.crop_seconds is not None and not self.crop_seconds >= 0.1:
             raise ValueError(f"crop_seconds is {self.crop_seconds}: it must be at least 0.1, or None for whole audio.")
 
+    def __getstate__(self) -> dict[str, Any]:
+        # For workers in processes of their own, which prepare inputs and encode nothing.
+        return {**vars(self), "processor": self.processor.without_weights()}
+
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch of these rows; see the class for its keys and shapes."""
         names = [name_of(row, i) for i, row in enumerate(rows)]

@@ -69,7 +69,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
     inputs_per_second = 100
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], pad_to_30s: bool = True):
-        super().__init__(model, layers)
+        super().__init__(model, layers, pad_to_30s=pad_to_30s)
         self.window = model.config.max_source_positions  # in frames: 1500
         self.step = self.window * 2 // 3
         self.pad_to_30s = pad_to_30s

@@ -1,7 +1,9 @@
 """What encoders of speech and of text share: layers, batches of similar length, and oneDNN's matrix product."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,6 +71,7 @@ class PretrainedEncoder(nn.Module):
         model: the pretrained model. It is kept, not copied. It may lack the layers above those in `layers`.
         layers: indices into the hidden states; 0 is the input of the first layer. Several layers are averaged. The last
             index is the model's output, after the final norm that some models have.
+        options: those of a subclass.
 
     Attributes:
         layer_mix: a [`LayerMix`] in place of the mean of several layers; None: the mean.
@@ -76,12 +79,13 @@ class PretrainedEncoder(nn.Module):
 
     model_class: Any = AutoModel  # its `from_pretrained` loads the weights
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[int]):
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int], **options: bool):
         super().__init__()
         if getattr(model.config, "tie_last_hidden_states", None) is None:
             model.config.tie_last_hidden_states = True
         self.model = model
         self.layers = tuple(layers)
+        self.options = options
         self.layer_mix: LayerMix | None = None
 
     @classmethod
@@ -89,6 +93,10 @@ class PretrainedEncoder(nn.Module):
         """An encoder whose weights are new; `options` are those of its class."""
         make = getattr(cls.model_class, "from_config", None) or cls.model_class._from_config
         return cls(make(config), layers, **options)
+
+    def without_weights(self) -> partial:
+        """What makes an encoder like this one, which can prepare inputs and not encode them, in another process."""
+        return partial(self.from_config, copy.deepcopy(self.model.config), self.layers, **self.options)
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,12 @@ class TacfnProcessor(ProcessorMixin):
             `in_model`: the encoder is part of the model, see `from_model`.
         text_provenance (`dict`):
             The same for text, with `add_special_tokens`.
-        max_audio_seconds (`float`, *optional*, defaults to 60.0):
-            Longer audio is an error, unless the call says `truncation=True`.
+        max_audio_seconds (`float`, *optional*, defaults to 60.0): longer audio is an error without `truncation`.
         tuned_rows (`dict`, *optional*):
-            Hashes of the ids of rows that the encoders were tuned on: those of "train", and those of "valid" by which
-            the best state was chosen. Features of the former are no fair test, see `tacfn_hf.features.tuned_rows`.
+            Hashes of the ids of rows that the encoders were tuned on, "train", and that chose the best state, "valid".
 
     Attributes:
-        device: where the encoders run.
-        use_onednn: see `from_encoders`. It is not saved.
+        device, use_onednn: where the encoders run, and how (see `from_encoders`). They are not saved.
 
     Raises:
         ValueError: `max_audio_seconds` is not positive, or the tokenizer has no vocabulary.
@@ -139,8 +137,7 @@ class TacfnProcessor(ProcessorMixin):
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}: the encoders compute in {', '.join(DTYPES)}.")
-        sources, provenance = {}, {}
-        tuned_rows: dict[str, list[str]] = {}
+        sources, provenance, tuned_rows = {}, {}, dict[str, list[str]]()
         for modality, name, revision, layer, settings in (
             ("audio", audio_encoder, audio_revision, audio_layer, {"pad_to_30s": pad_to_30s}),
             ("text", text_encoder, text_revision, text_layer, {"add_special_tokens": add_special_tokens}),
@@ -217,6 +214,12 @@ class TacfnProcessor(ProcessorMixin):
             setattr(processor, name, {**wanted, "revision": hash_of_weights(encoder)})
         return processor.to(model.device)
 
+    def without_weights(self) -> "TacfnProcessor":
+        """A copy that can prepare inputs and not encode them, for other processes."""
+        processor = copy.copy(self)
+        processor._encoders = {of: getattr(self, f"{of}_encoder").without_weights() for of in ENCODER_FOLDERS}
+        return processor
+
     def to_dict(self, *args, **kwargs) -> dict[str, Any]:
         """As `ProcessorMixin.to_dict`, which copies all that the object holds: without the encoders of a model."""
         encoders, self._encoders = self._encoders, {}
@@ -240,8 +243,7 @@ class TacfnProcessor(ProcessorMixin):
         for modality, folder in ENCODER_FOLDERS.items():
             source = self._sources.get(modality)
             if source and (save_encoders or source.subfolder or os.path.isdir(source.name_or_path)):
-                encoder = self.audio_encoder if modality == "audio" else self.text_encoder
-                encoder.model.save_pretrained(Path(save_directory, folder))
+                getattr(self, f"{modality}_encoder").model.save_pretrained(Path(save_directory, folder))
         return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
@@ -265,8 +267,12 @@ class TacfnProcessor(ProcessorMixin):
         return self._load_encoder("text")
 
     def _load_encoder(self, modality: str):
-        if modality in self._encoders:
-            return self._encoders[modality]
+        found = self._encoders.get(modality)
+        if isinstance(found, partial):
+            with torch.device("meta"):
+                found = self._encoders[modality] = found()
+        if found is not None:
+            return found
         source, provenance = self._source(modality), getattr(self, f"{modality}_provenance")
         layer, dtype = provenance["layer"], provenance["dtype"]
         return load_encoder(modality, source, layer, dtype, self.device, **encoder_options(provenance))
@@ -274,7 +280,7 @@ class TacfnProcessor(ProcessorMixin):
     def encoder_config(self, modality: str) -> PreTrainedConfig:
         """The config of the encoder of "audio" or "text", which does not load its weights."""
         if modality in self._encoders:
-            return self._encoders[modality].model.config
+            return self._load_encoder(modality).model.config
         return load_config(self._source(modality), modality)
 
     def _source(self, modality: str) -> EncoderSource:

@@ -118,10 +118,8 @@ def tune_folds(
     folder = Path(tuning_args.model_name_or_path)
     earlier = read_json(folder / REPORT)
     given = {}
-    for name in SPLIT_ARGUMENTS:
+    for name in set(SPLIT_ARGUMENTS) - {"dataset", "test_groups"}:
         value, before, default = getattr(data_args, name), earlier["settings"].get(name), getattr(DataArguments, name)
-        if name in ("dataset", "test_groups"):
-            continue
         if value not in (default, before):
             raise ValueError(f"{name} is {value}, and was {before} in {folder}: leave it out.")
         given[name] = before
@@ -158,8 +156,8 @@ def save_adapter(model: Any, folder: str) -> None:
     """Saves the adapters and the fusion network of a `PeftModel`, without the place of its base on this machine."""
     (config,) = model.peft_config.values()
     if os.path.isdir(config.base_model_name_or_path or ""):
-        config.base_model_name_or_path = None
-    model.save_pretrained(folder)
+        config.base_model_name_or_path = Path(config.base_model_name_or_path).resolve().name
+    model.save_pretrained(folder, save_embedding_layers=False)  # which no adapter changes
     Path(folder, "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
 
 

@@ -79,7 +79,8 @@ def add_lora(model: TacfnDualEncoderForSequenceClassification, tuning_args: Fine
             )
         targets += [f"{modality}_encoder.{prefix}.{name}" for name in found]
     trained = [name for name, module in model.model.named_children() if next(module.parameters(), None) is not None]
-    trained = [*(f"model.{name}" for name in trained), "classifier"]
+    mixes = [f"{name}_encoder.layer_mix" for name in ("audio", "text") if getattr(model, f"{name}_encoder").layer_mix]
+    trained = [*(f"model.{name}" for name in trained), "classifier", *mixes]
     config = LoraConfig(
         r=tuning_args.lora_rank,
         lora_alpha=2 * tuning_args.lora_rank if tuning_args.lora_alpha is None else tuning_args.lora_alpha,

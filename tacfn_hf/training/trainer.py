@@ -132,15 +132,23 @@ class FeatureTrainer(Trainer):
         finally:
             self.data_collator, self.args.dataloader_drop_last = collator, drop_last
 
+    def train_lengths(self) -> list[int]:
+        """The lengths of the training rows, by which samplers go: of features, or of audio in 50ths of a second."""
+        rows = self.train_dataset  # not FeatureRows, which hide other columns
+        if not isinstance(self.data_collator, TacfnRawDataCollator):
+            return feature_lengths(rows).tolist()
+        longest = self.data_collator.crop_seconds or float("inf")
+        return [max(round(50 * min(seconds or 0.0, longest)), 1) for seconds in rows.with_format(None)["duration"][:]]
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        args, rows = self.args, self.train_dataset  # not FeatureRows, which hide other columns
+        args, rows = self.args, self.train_dataset
         if args.train_sampling_strategy == "batch_rebalance" and args.length_column_name not in rows.column_names:
-            rows = Dataset.from_dict({args.length_column_name: feature_lengths(rows).tolist()})
+            rows = Dataset.from_dict({args.length_column_name: self.train_lengths()})
         if args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(rows)
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
-        return LengthSampler(batch_size, feature_lengths(self.train_dataset).tolist(), seed)
+        return LengthSampler(batch_size, self.train_lengths(), seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         # Transformers groups these too: predictions would come in another order than the rows.
@@ -186,16 +194,19 @@ def build_trainer(
         learning_rates: of the weights by their names; None: that of the arguments.
 
     Raises:
-        ValueError: the arguments want a validation part, and there is none; lengths of features, and there are none; or
-            what `check_arguments` refuses.
+        ValueError: the arguments want a validation part or lengths, and there are none; or what `check_arguments`
+            refuses.
     """
     check_arguments(args)
     raw = isinstance(collator, TacfnRawDataCollator)
-    if raw and args.train_sampling_strategy != "random":
+    by_length = args.train_sampling_strategy in ("group_by_length", "batch_rebalance")
+    if raw and by_length and "duration" not in parts["train"].column_names:
         raise ValueError(
-            f"train_sampling_strategy is {args.train_sampling_strategy}, which goes by the lengths of features: rows "
-            "of audio and text have none; give random."
+            f"train_sampling_strategy is {args.train_sampling_strategy}, which goes by the column duration, in "
+            "seconds: the dataset does not have it; give random."
         )
+    if raw and args.ddp_find_unused_parameters is None:
+        args.ddp_find_unused_parameters = True  # an encoder does not run where its modality is missing in a whole step
     if args.eval_strategy != "no" and "valid" not in parts:
         raise ValueError(
             "There is no validation part to evaluate on: give one (--valid_fraction or --valid_groups, with "

@@ -1,7 +1,9 @@
-"""scripts/train.py, as `accelerate launch` starts it."""
+"""scripts/train.py and fine_tune.py, as `accelerate launch` starts them."""
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +11,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
 from tiny import SPLIT, TINY, make_features
 
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+
+
+def start(*command: object) -> subprocess.Popen:
+    """A Python module with its arguments, in a process of its own, without a GPU."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    said = process.communicate(timeout=200)[1]
+    assert process.returncode == 0, said[-3000:]
 
 
 @pytest.mark.slow
@@ -25,17 +47,8 @@ def test_two_processes_train_as_one(succeed, tmp_path):
     arguments += ["--learning_rate", "3e-3", "--use_cpu", "true", "--disable_tqdm", "true"]
     batch = "--per_device_train_batch_size"
     succeed("train", *arguments, batch, "12", "--output_dir", tmp_path / "one")
-    command = [sys.executable, "-m", *LAUNCH, "scripts/train.py", *arguments, batch, "6", "--output_dir"]
-    done = subprocess.run(
-        [str(part) for part in [*command, tmp_path / "two"]],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = [*LAUNCH, "--main_process_port", "0", "scripts/train.py", *arguments, batch, "6", "--output_dir"]
+    finish(start(*command, tmp_path / "two"))
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text())["about"] for name in ("one", "two"))
     assert (one["world_size"], two["world_size"]) == (1, 2)
     assert two["training_loss"] == pytest.approx(one["training_loss"], abs=1e-4)
@@ -43,3 +56,72 @@ def test_two_processes_train_as_one(succeed, tmp_path):
     assert list(one["id"]) == list(two["id"])
     figures = [*one.filter(like="score_").columns, "beta"]
     assert np.allclose(one[figures], two[figures], atol=3e-3)
+
+
+@pytest.fixture(scope="module")
+def rows(succeed, encoders, tmp_path_factory) -> Path:
+    """A folder with `rows.parquet`, of noise, in which words are missing from whole batches; and a model, `run`."""
+    folder, generator = tmp_path_factory.mktemp("rows"), np.random.default_rng(0)
+    made = [
+        {
+            "id": f"u{i}",
+            "audio": {"array": generator.normal(size=2000).tolist(), "sampling_rate": 16000},
+            "text": None if i < 8 else "Hello there!",
+            "label": ("low", "high")[i % 2],
+            "speaker": str(i // 8),
+        }
+        for i in range(32)
+    ]
+    Dataset.from_list(made).to_parquet(str(folder / "rows.parquet"))
+    text, audio = encoders
+    succeed("extract", "--dataset", folder / "rows.parquet", "--audio_encoder", audio, "--text_encoder", text,
+        "--output_dir", folder / "features", "--use_cpu")  # fmt: skip
+    succeed("train", "--dataset", folder / "features", *PARTS, *TINY, "--num_train_epochs", "1", "--use_cpu", "true",
+        "--disable_tqdm", "true", "--output_dir", folder / "run")  # fmt: skip
+    return folder
+
+
+PARTS = ["--group_column", "speaker", "--test_groups", "3", "--valid_groups", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["two processes", "two machines"])
+def test_encoders_are_tuned_by_two_processes_as_by_one(kind, succeed, rows, tmp_path):
+    """Also where a step of a process has no text at all, and with checkpoints of activations."""
+    # Nothing is drawn: the encoders' own dropout is 0 from here on.
+    shutil.copytree(rows / "run", tmp_path / "run")
+    for part in ("audio", "text"):
+        path = tmp_path / "run" / f"{part}_encoder" / "config.json"
+        config = json.loads(path.read_text())
+        config |= {name: 0.0 for name, value in config.items() if "drop" in name and value}
+        path.write_text(json.dumps({**config, "apply_spec_augment": False}))
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    path = tmp_path / "run/config.json"
+    path.write_text(json.dumps({**config, "hidden_dropout_prob": 0.0, "feature_dropout_prob": 0.0}))
+    arguments = ["--model_name_or_path", tmp_path / "run", "--dataset", rows / "rows.parquet", *PARTS]
+    arguments += "--noise_prob 0 --num_train_epochs 2 --encoder_learning_rate 1e-3 --use_cpu true".split()
+    arguments += "--disable_tqdm true --train_sampling_strategy sequential --gradient_checkpointing true".split()
+    batch = "--per_device_train_batch_size"
+    succeed("fine-tune", *arguments, batch, "8", "--output_dir", tmp_path / "one")
+    tail = ["scripts/fine_tune.py", *arguments, batch, "4", "--output_dir", tmp_path / "two"]
+    if kind == "two processes":
+        finish(start(*LAUNCH, "--main_process_port", "0", *tail))
+    else:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        place = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", port]
+        machines = [start(*LAUNCH, *place, "--machine_rank", rank, *tail) for rank in (0, 1)]
+        for machine in machines:
+            finish(machine)
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text())["about"] for name in ("one", "two"))
+    assert (one["world_size"], two["world_size"]) == (1, 2)
+    assert two["training_loss"] == pytest.approx(one["training_loss"], abs=1e-4)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    start_of = load_file(rows / "run/audio_encoder/model.safetensors")
+    moved = 0
+    for name, value in one.items():
+        assert torch.allclose(two[name], value, atol=2e-4), name
+        before = start_of.get(name.removeprefix("audio_encoder.model."))
+        moved += before is not None and not torch.allclose(before, value, atol=4e-4)
+    assert moved > 5

@@ -1,9 +1,12 @@
 """Rows of audio and text as a batch for the network with its encoders, which the ordinary Trainer trains on."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from tacfn_hf import TacfnDualEncoderForSequenceClassification, TacfnProcessor
@@ -101,3 +104,32 @@ def test_the_ordinary_trainer_tunes_the_encoders_and_the_network(encoders, tmp_p
         "classifier.",
     ):
         assert any(name.startswith(part) for name in moved), part
+
+
+@pytest.mark.slow
+def test_workers_in_processes_of_their_own_prepare_the_same(encoders):
+    processor = model_and_processor(encoders)[1]
+    collator = TacfnRawDataCollator(processor)
+    generator = np.random.default_rng(0)
+    rows = [{"audio": struct(generator.normal(size=900 + 300 * i)), "text": "Yes.", "label": 0} for i in range(4)]
+    travelled = pickle.loads(pickle.dumps(collator)).processor
+    for encoder in (travelled.audio_encoder, travelled.text_encoder):
+        assert all(parameter.is_meta for name, parameter in encoder.named_parameters() if "masked_spec" not in name)
+    loader = DataLoader(rows, 2, collate_fn=collator, num_workers=1, multiprocessing_context="spawn")
+    for made, expected in zip(loader, (collator(rows[:2]), collator(rows[2:])), strict=True):
+        assert made.keys() == expected.keys()
+        assert all(torch.equal(made[name], expected[name]) for name in made)
+
+
+def test_rows_that_stream_are_trained_on(encoders, tmp_path):
+    model, processor = model_and_processor(encoders, num_labels=2)
+    before = model.classifier.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    rows = Dataset.from_list([{"audio": struct(np.ones(2000)), "text": "Yes.", "label": i % 2} for i in range(8)])
+    args = TrainingArguments(output_dir=str(tmp_path), max_steps=2, remove_unused_columns=False, save_strategy="no",
+        per_device_train_batch_size=4, report_to="none", use_cpu=True, disable_tqdm=True)  # fmt: skip
+    trainer = Trainer(
+        model, args, data_collator=TacfnRawDataCollator(processor), train_dataset=rows.to_iterable_dataset()
+    )
+    assert trainer.train().global_step == 2
+    assert any(not torch.equal(before[name], value) for name, value in model.classifier.state_dict().items())

@@ -1,19 +1,25 @@
 """Encoders and fusion network trained together by the project's own trainer."""
 
 import copy
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import ClassLabel, Dataset
+from safetensors.torch import load_file
 from tiny import config_for
+from transformers import TrainerCallback
 
 from tacfn_hf import TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification, TacfnProcessor
 from tacfn_hf.cli.main import main
 from tacfn_hf.corpora.dataset_opening import open_dataset
-from tacfn_hf.evaluation.predictions import write_predictions
+from tacfn_hf.evaluation.predictions import read_predictions, write_predictions
+from tacfn_hf.evaluation.record import RunRecord
+from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
+from tacfn_hf.features.splits import split_dataset
 from tacfn_hf.training.fine_tuning import check_test_rows
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
@@ -105,10 +111,26 @@ def test_the_trainer_learns_and_evaluates_whole_clips(processor, model, tmp_path
     assert trainer.evaluate()["eval_UA"] > 0.9
 
 
-def test_lengths_of_features_are_not_there(processor, model, tmp_path):
+def test_batches_by_length_need_the_durations(processor, model, tmp_path):
     args = TacfnTrainingArguments(output_dir=str(tmp_path), train_sampling_strategy="group_by_length", use_cpu=True)
-    with pytest.raises(ValueError, match="train_sampling_strategy is group_by_length, which goes by the lengths"):
+    with pytest.raises(ValueError, match="which goes by the column duration, in seconds: the dataset does not have it"):
         build_trainer(model, args, {"train": rows(4), "valid": rows(4)}, TacfnRawDataCollator(processor))
+
+
+def test_batches_of_like_seconds(processor, model, tmp_path):
+    """Of 32 rows, half of them five times as long, four batches pad less than twice as much as is there."""
+    seconds = [0.1, 0.5] * 16
+    made = rows(32).remove_columns("audio").add_column("duration", seconds)
+    made = made.add_column("audio", [{"array": [0.1] * round(16000 * s), "sampling_rate": 16000} for s in seconds])
+    args = TacfnTrainingArguments(output_dir=str(tmp_path), train_sampling_strategy="batch_rebalance", use_cpu=True,
+        per_device_train_batch_size=8, gradient_accumulation_steps=4, report_to="none")  # fmt: skip
+    collator = TacfnRawDataCollator(processor.from_model(model))
+    loader = build_trainer(model, args, {"train": made, "valid": made}, collator).get_train_dataloader()
+    batches = [batch["input_lengths"] for batch in loader]
+    assert sum(len(lengths) for lengths in batches) == 32
+    padded = [float(len(lengths) * lengths.max()) for lengths in batches]
+    assert sum(padded) < 1.2 * sum(seconds) * 16000
+    assert max(padded) < 0.8 * 8 * 0.5 * 16000  # of a batch that is drawn
 
 
 def test_features_of_a_tuned_model_are_extracted_and_no_others_are_taken(processor, model, tmp_path):
@@ -127,6 +149,118 @@ def test_features_of_a_tuned_model_are_extracted_and_no_others_are_taken(process
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="h_a of the features has features of .* on others its answers mean nothing"):
         check_features(features, load_model(str(tmp_path / "other")).config, "the features")
+
+
+PARTS = ["--group_column", "speaker", "--test_groups", "4", "5", "--valid_groups", "3"]
+BRIEF = ["--per_device_train_batch_size", "4", "--use_cpu", "true", "--disable_tqdm", "true"]
+
+
+@pytest.fixture(scope="module")
+def stage(encoders, tmp_path_factory):
+    """A folder with rows of six speakers, their features, and a network that was trained on them: `run`, and `cv`."""
+    text, audio = encoders
+    folder = tmp_path_factory.mktemp("stage")
+    made = rows(24).add_column("speaker", [str(i // 4) for i in range(24)])
+    made.add_column("duration", [0.2] * 24).to_parquet(str(folder / "rows.parquet"))
+    main(["extract", "--dataset", str(folder / "rows.parquet"), "--audio_encoder", audio, "--text_encoder", text,
+        "--audio_layer", "2", "3", "--output_dir", str(folder / "features"), "--use_cpu"])  # fmt: skip
+    train = ["--dataset", str(folder / "features"), *BRIEF, "--num_train_epochs", "2", "--hidden_size", "16"]
+    train += ["--num_attention_heads", "2", "--gate_hidden_size", "8"]
+    main(["train", *train, *PARTS, "--output_dir", str(folder / "run")])
+    main(["cross-validate", *train, "--group_column", "speaker", "--num_folds", "2", "--valid_fraction", "0.4",
+        "--seeds", "0", "--output_dir", str(folder / "cv")])  # fmt: skip
+    return folder
+
+
+def tune(stage, output_dir, *more, model="run", parts=PARTS) -> None:
+    main(["fine-tune", "--model_name_or_path", str(stage / model), "--dataset", str(stage / "rows.parquet"), *parts,
+        *BRIEF, "--output_dir", str(output_dir), *map(str, more)])  # fmt: skip
+
+
+@pytest.mark.parametrize("lora", [[], ["--lora_rank", "2", "--learn_layer_weights"]])
+def test_killed_and_resumed_it_is_as_if_nothing_had_happened(lora, stage, tmp_path, monkeypatch):
+    more = ["--crop_seconds", "0.15", "--num_train_epochs", "3", "--encoder_learning_rate", "1e-3", *lora]
+    more += ["--train_sampling_strategy", "batch_rebalance", "--gradient_accumulation_steps", "2"]
+    more += ["--gradient_checkpointing"]
+    tune(stage, tmp_path / "whole", *more)
+
+    def kill(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainerCallback, "on_step_begin", kill)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        tune(stage, tmp_path / "killed", *more)
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "killed").glob("checkpoint-*")) == ["checkpoint-4"]
+    tune(stage, tmp_path / "killed", *more, "--resume_from_checkpoint", "true")
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    start = load_model(str(stage / "run")).state_dict()
+    assert any(not torch.equal(whole[name], value) for name, value in start.items())
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    record = RunRecord.read(tmp_path / "whole")
+    assert record.command == "tacfn fine-tune"
+    if lora:
+        assert sum(record.layer_weights["audio"].values()) == pytest.approx(1, abs=1e-3)
+        assert list(record.layer_weights["audio"].values()) != [0.5, 0.5]
+        saved = json.loads((tmp_path / "whole/adapter/adapter_config.json").read_text())
+        assert saved["base_model_name_or_path"] == "run"  # no place on this machine
+        of_checkpoint = (tmp_path / "whole/checkpoint-6/adapter_model.safetensors").stat().st_size
+        assert of_checkpoint < 0.7 * (tmp_path / "whole/model.safetensors").stat().st_size
+
+
+def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path):
+    tune(stage, tmp_path / "tuned", "--num_train_epochs", "1", "--encoder_learning_rate", "1e-3")
+    tuned = str(tmp_path / "tuned")
+    main(["extract", "--dataset", str(stage / "rows.parquet"), "--audio_encoder", tuned, "--text_encoder", tuned,
+        "--audio_layer", "2", "3", "--output_dir", str(tmp_path / "features"), "--use_cpu"])  # fmt: skip
+    features = open_dataset(str(tmp_path / "features"))
+    assert features["tuned_on"][:] == ["train"] * 12 + ["valid"] * 4 + [None] * 8
+    made = json.loads(features[0]["audio_provenance"])
+    assert (made["encoder"], made["tuned_on"]) == ("tuned", ["rows.parquet, 12 rows"])
+    model = load_model(tuned)
+    expected = model(**TacfnRawDataCollator(TacfnProcessor.from_pretrained(tuned).from_model(model))([rows(2)[1]]))
+    assert np.allclose(features.with_format("numpy")[1]["h_a"], expected.h_a[0].detach(), atol=1e-2)
+
+    def parts(test: str, valid: str, **given) -> dict:
+        data_args = DataArguments("", group_column="speaker", test_groups=[test], valid_groups=[valid], **given)
+        return split_dataset(features, data_args)
+
+    assert len(parts("5", "3", allow_tuned_rows=True)["train"]) == 16
+    with pytest.raises(ValueError, match="12 rows of the train part, such as 'u0', are rows that an encoder was tuned"):
+        parts("5", "3")
+    with pytest.raises(ValueError, match="4 rows of the valid part, such as 'u0'"):
+        parts("5", "0", allow_tuned_rows=True)
+    for test in ("0", "3"):
+        with pytest.raises(ValueError, match=f"4 rows of the test part, such as 'u{4 * int(test)}'.*no fair test"):
+            parts(test, "4", allow_tuned_rows=True)
+    # What is made with it, and what is saved of it, knows it too.
+    saved = TacfnProcessor.from_pretrained(tmp_path / "features" / "processor")
+    assert saved.tuned_rows == TacfnProcessor.from_pretrained(tuned).tuned_rows is not None
+    assert "u0" not in json.dumps(saved.tuned_rows)
+    text, audio = (str(stage / "run" / f"{name}_encoder") for name in ("text", "audio"))
+    assert TacfnProcessor.from_pretrained(stage / "run").tuned_rows is None
+    with pytest.raises(ValueError, match="add_special_tokens is False: the text encoder of .* was tuned with True"):
+        TacfnProcessor.from_encoders(tuned, tuned, add_special_tokens=False)
+
+
+def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
+    more = ["--num_train_epochs", "1", "--lora_rank", "2"]
+    tune(stage, tmp_path / "cv", *more, model="cv", parts=[])
+    assert "pooled" in capsys.readouterr().out
+    frozen, tuned = (json.loads((of / "cross_validation.json").read_text()) for of in (stage / "cv", tmp_path / "cv"))
+    assert list(tuned["folds"]) == ["1", "2"]
+    for name, fold in tuned["folds"].items():
+        assert fold["test_groups"] == frozen["folds"][name]["test_groups"]
+        before, after = (read_predictions(of / f"cv/fold-{name}/seed-0") for of in (stage, tmp_path))
+        assert before[["id", "split"]].equals(after[["id", "split"]])
+    tune(stage, tmp_path / "cv", *more, model="cv", parts=[])
+    assert "2 of 2 runs are done already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tune(stage, tmp_path / "other", *more, model="cv", parts=["--valid_fraction", "0.3"])
+    assert "valid_fraction is 0.3, and was 0.4 in" in capsys.readouterr().err
 
 
 def test_rows_that_the_model_was_tested_on_are_not_trained_on(tmp_path):
