@@ -136,6 +136,7 @@ NOT_RUN = {
     "pip install": "it installs; tests/cli/test_wheel.py installs a wheel",
     "accelerate launch --multi_gpu": "several processes; tests/cli/test_launch.py starts two",
     "tacfn quickstart": "it takes minutes; .ci/run calls it",
+    "tacfn fine-tune --model_name_or_path quickstart": "it takes minutes; tests/cli/test_quickstart.py runs it",
     "tacfn push": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "user/ravdess-emotions": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "scripts/benchmarks/gpu.sh": "it takes minutes, and fetches packages",

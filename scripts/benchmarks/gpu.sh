@@ -13,7 +13,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 # transformers and what it and its companions need beyond what comes with PyTorch; no PyAV: waveforms are made here.
 packages=(
     transformers tokenizers safetensors huggingface_hub hf-xet httpx2 httpcore2 truststore idna click regex fsspec
-    datasets dill multiprocess xxhash evaluate soundfile cffi pycparser soxr
+    datasets dill multiprocess xxhash evaluate soundfile cffi pycparser soxr peft
 )
 
 if [ "$1" = wheels ]; then
@@ -37,7 +37,7 @@ trap 'rm -rf "$site"' EXIT
 python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" "$wheels"/*.whl
 export PYTHONPATH="$root:$site" HF_HUB_OFFLINE=1
 
-device=cuda exactness=() speed=(--num_utterances 128 --repeats 2) cost=(--batch_size 64) step=()
+device=cuda tuning=(--size base --batch_size 16 --seconds 8) exactness=() speed=(--num_utterances 128 --repeats 2) cost=(--batch_size 64) step=()
 if [ "${4:-}" = --small ]; then
     device=cpu
     python3 - "$site" <<'END'
@@ -48,6 +48,7 @@ WavLMModel(WavLMConfig(**sizes, conv_dim=[32] * 7, num_conv_pos_embedding_groups
 BertModel(BertConfig(**sizes)).save_pretrained(f"{sys.argv[1]}/text")
 END
     exactness=(--audio_encoder "$site/speech" --text_encoder "$site/text")
+    tuning=(--batch_size 2 --seconds 1 --repeats 1)
     speed=(--num_utterances 1 --repeats 1)
     cost=(--batch_size 2 --repeats 1)
     step=(--batch_size 2 --audio_length 50 --hidden_size 64 --min_run_time 0.1 --compile false)
@@ -71,6 +72,7 @@ measure exactness encoder_exactness.py "${exactness[@]}"
 measure cost fusion_cost.py "${cost[@]}"
 measure cost-2-blocks fusion_cost.py "${cost[@]}" --num_hidden_layers 2
 measure training-step training_step.py "${step[@]}"
+measure fine-tuning fine_tuning_cost.py "${tuning[@]}"
 measure speed-float32 encoder_speed.py "${speed[@]}"
 measure speed-bfloat16 encoder_speed.py "${speed[@]}" --dtype bfloat16
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

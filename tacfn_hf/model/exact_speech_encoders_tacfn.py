@@ -45,14 +45,12 @@ class MaskedGroupNorm(nn.GroupNorm):
         samples = _samples.get()
         if samples is None:
             return super().forward(h)
-        lengths = (samples - self.kernel_size) // self.stride + 1
-        mask = padding_mask(lengths, h.shape[-1]).unsqueeze(1)
-        count = lengths[:, None, None]
         x = h.to(torch.promote_types(h.dtype, torch.float32))
-        mean = x.masked_fill(mask, 0.0).sum(-1, keepdim=True) / count
-        centred = (x - mean).masked_fill_(mask, 0.0)
-        scale = (centred.square().sum(-1, keepdim=True) / count + self.eps).rsqrt() * self.weight[:, None]
-        return (centred * scale + self.bias[:, None]).to(h.dtype)
+        lengths = ((samples - self.kernel_size) // self.stride + 1).tolist()
+        moments = [torch.var_mean(of_one[:, :length], dim=-1, correction=0) for of_one, length in zip(x, lengths)]
+        variance, mean = (torch.stack(of_all).unsqueeze(-1) for of_all in zip(*moments))
+        scale = (variance + self.eps).rsqrt() * self.weight[:, None]
+        return torch.addcmul(self.bias[:, None] - mean * scale, x, scale).to(h.dtype)
 
 
 class SdpaWavLMAttention(WavLMAttention):

@@ -1,12 +1,24 @@
 """The steps of the quickstart, on features that are there already."""
 
+import re
+import shlex
+from pathlib import Path
+
+import pytest
 from datasets import DatasetDict, load_from_disk
 from tiny import make_features
 
-from tacfn_hf.cli.quickstart_steps import loads_again, save_one_modality, train
-from tacfn_hf.features.extraction import PROCESSOR_FOLDER
+from tacfn_hf import TacfnProcessor
+from tacfn_hf.cli.quickstart_steps import loads_again, save_encoders, save_one_modality, train
+from tacfn_hf.corpora import load_corpus
+from tacfn_hf.corpora.diagnostic import make_diagnostic
+from tacfn_hf.evaluation.record import RunRecord
+from tacfn_hf.features.extraction import PROCESSOR_FOLDER, extract_features
 from tacfn_hf.sharing.hub import check_checkpoint
 from tacfn_hf.sharing.model_card import write_card
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_its_checkpoint_is_one_for_the_hub(fail, processor, tmp_path):
@@ -34,3 +46,19 @@ def test_one_modality_is_without_the_rows_that_lack_it(tmp_path):
     saved = load_from_disk(str(tmp_path / "audio"))["test"]
     assert saved["id"][:] == [f"u{i}" for i in range(1, 6)]
     assert "h_t" not in saved.column_names
+
+
+@pytest.mark.slow
+def test_on_its_corpus_tuned_encoders_beat_the_frozen_ones(succeed, tmp_path):
+    """By the command of docs/fine-tuning.md."""
+    make_diagnostic(tmp_path / "corpus")
+    save_encoders(tmp_path / "encoders", seed=0)
+    processor = TacfnProcessor.from_encoders(tmp_path / "encoders/text", tmp_path / "encoders/audio")
+    extract_features(load_corpus("diagnostic", tmp_path / "corpus"), processor, tmp_path / "features")
+    train("fused", tmp_path / "features", tmp_path / "checkpoint", seed=0)
+    page = (ROOT / "docs" / "fine-tuning.md").read_text("utf-8")
+    (command,) = re.findall(r"^tacfn (fine-tune [^`]*quickstart/tuned[^`]*?)^```$", page, re.M | re.S)
+    words = shlex.split(command.replace("\\\n", " ").replace("quickstart/", f"{tmp_path}/"))
+    succeed(*words, "--use_cpu", "true", "--disable_tqdm", "true")
+    frozen, tuned = (RunRecord.read(tmp_path / name).metrics["test"]["UA"] for name in ("checkpoint", "tuned"))
+    assert tuned > frozen + 0.02
