@@ -17,22 +17,30 @@ class CorpusArguments:
     corpus: str | None = field(
         default=None,
         metadata={
-            "help": f"The corpus that the dataset is: {', '.join(CORPORA)}. Without it the dataset is what "
+            "help": f"Name of the corpus in --dataset: {', '.join(CORPORA)}. Without it the dataset is what "
             "save_to_disk wrote, Parquet, or on the Hub."
         },
     )
     corpus_options: list[str] = field(
         default_factory=list, metadata={"help": "Options of the corpus, such as labels=6 group_by=speaker."}
     )
-    audio_column: str | None = field(default=None, metadata={"help": "Column of the audio (audio, if it is there)."})
-    text_column: str | None = field(default=None, metadata={"help": "Column of the text (text, if it is there)."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the classes (label, if it is there)."})
-    speaker_column: str | None = field(default=None, metadata={"help": "Column of who speaks, to be called speaker."})
+    audio_column: str | None = field(
+        default=None, metadata={"help": "Column with the audio (default: audio, if it exists)."}
+    )
+    text_column: str | None = field(
+        default=None, metadata={"help": "Column with the text (default: text, if it exists)."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column with the classes (default: label, if it exists)."}
+    )
+    speaker_column: str | None = field(
+        default=None, metadata={"help": "Column with the speaker. It is renamed to speaker."}
+    )
     id_column: str | None = field(
-        default=None, metadata={"help": "Column whose values differ from row to row (id; in a corpus it is made)."}
+        default=None, metadata={"help": "Column with a unique id for each row (default: id; a corpus has ids)."}
     )
     skip_bad_files: bool = field(
-        default=False, metadata={"help": "Leave out rows whose audio can't be used, and say which."}
+        default=False, metadata={"help": "Leave out rows of a corpus whose audio can't be used, and say which."}
     )
 
 

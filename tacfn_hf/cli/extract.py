@@ -32,8 +32,8 @@ class ExtractionArguments:
     processor_name: str | None = field(
         default=None,
         metadata={
-            "help": "Saved processor, or model of tacfn fine-tune, in place of the encoder arguments: a folder or an "
-            "id on the Hub."
+            "help": "Saved processor, or model of tacfn fine-tune: a folder or an id on the Hub. It has its encoders "
+            "and their settings, so that the options for these are ignored."
         },
     )
     text_encoder: str = field(
@@ -58,8 +58,12 @@ class ExtractionArguments:
         default="float32", metadata={"help": "What the encoders compute in. Features are stored in float16."}
     )
     max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
-    truncation: bool = field(default=False, metadata={"help": "Cut audio and text that is too long instead."})
-    shard_size: int = field(default=128, metadata={"help": "Rows of a shard: what an interruption loses at most."})
+    truncation: bool = field(
+        default=False, metadata={"help": "Cut audio and text that is too long. Without this it is an error."}
+    )
+    shard_size: int = field(
+        default=128, metadata={"help": "Rows in one output file. An interruption loses at most this many."}
+    )
     use_onednn: bool = field(
         default=False, metadata={"help": "Take oneDNN's matrix product on a CPU; faster on some, such as AMD's."}
     )

@@ -3,13 +3,16 @@ Tunes the encoders of a trained model together with its fusion network, on audio
 
     tacfn fine-tune --model_name_or_path runs/ravdess --corpus ravdess --dataset corpora/ravdess \\
         --group_column group --test_fraction 0.25 --valid_fraction 0.15 --output_dir runs/ravdess-tuned
+    accelerate launch --multi_gpu --num_processes 8 scripts/fine_tune.py --config fine-tune ...
 
-Give the groups or fractions that the model was trained with. Rows that it was tested on are refused in training. What
-else is said of `tacfn train` holds here too.
+Give the groups or fractions that the model was trained with, so that no row that it was trained on is tested. Every
+option of transformers' `TrainingArguments` works too (--seed, --bf16, --gradient_checkpointing, ...), or is refused by
+name. `--help_all` lists them. `--resume_from_checkpoint true` goes on from the last checkpoint in output_dir.
 """
 
 from pathlib import Path
 
+from ..features.arguments import RawDataArguments
 from ..training.arguments import FineTuningArguments, FineTuningOptions
 from .corpus_rows import CorpusArguments, open_rows
 from .parsing import parse_training
@@ -19,7 +22,7 @@ from .train import run_and_publish
 def main(argv: list[str]) -> None:
     """Tunes a model, tests it, writes its card, and uploads it where that is asked for."""
     data_args, tuning_args, args, corpus_args = parse_training(
-        argv, __doc__, "tacfn fine-tune", (CorpusArguments,), FineTuningArguments, FineTuningOptions
+        argv, __doc__, "tacfn fine-tune", (CorpusArguments,), FineTuningArguments, FineTuningOptions, RawDataArguments
     )
 
     from ..features.extraction import rows_to_encode

@@ -173,9 +173,10 @@ def parse_training(
     more: tuple[type, ...] = (),
     model: type = ModelArguments,
     options: type = TrainingOptions,
+    data: type = DataArguments,
 ) -> tuple[Any, ...]:
     """
-    `DataArguments`, `model`, transformers' `TrainingArguments` with `options`, and `more`, from the command line of a
+    `data`, `model`, transformers' `TrainingArguments` with `options`, and `more`, from the command line of a
     training. `--help` lists the options of this task, `--help_all` every option of transformers' too.
 
     Raises:
@@ -185,7 +186,7 @@ def parse_training(
     description = f"{description}\nRecipes for --config: {recipe_names()}.\n"
 
     def parser(training: type) -> CommandParser:
-        classes = (DataArguments, model, training, *more)
+        classes = (data, model, training, *more)
         made = CommandParser(classes, config=True, description=description, prog=prog)
         made.add_argument("--help_all", action="help", help="List the options of transformers' TrainingArguments too.")
         return made

@@ -45,10 +45,11 @@ def run_and_publish(args: Any, run: Callable[[str | None], dict[str, dict[str, A
     from ..evaluation.metrics import format_table
     from ..sharing.hub import push_checkpoint
     from ..sharing.model_card import write_card
-    from ..training.run import check_output_dir
+    from ..training.run import check_output_dir, check_shared_folder
     from ..writing import writing_into
 
     check_output_dir(args)
+    check_shared_folder(args)
     checkpoint = args.resume_from_checkpoint
     if checkpoint is not None and checkpoint.lower() == "true":
         checkpoint = get_last_checkpoint(args.output_dir) if os.path.isdir(args.output_dir) else None

@@ -19,7 +19,7 @@ class DataArguments:
     )
     group_column: str | None = field(
         default=None,
-        metadata={"help": "Column of what must not be on both sides of a split: session, speaker, dialogue."},
+        metadata={"help": "Column with the group of each row, such as its speaker. A group is never split."},
     )
     test_groups: list[str] | None = field(
         default=None, metadata={"help": "Values of group_column that are the test part."}
@@ -48,4 +48,16 @@ class DataArguments:
     )
     drop_unlabelled: bool = field(
         default=False, metadata={"help": "Leave out rows whose label is null, and say how many, instead of stopping."}
+    )
+
+
+@dataclass
+class RawDataArguments(DataArguments):
+    """The same of a dataset of audio and text."""
+
+    dataset: str = field(
+        metadata={
+            "help": "Audio and text: with corpus, the folder that the corpus was delivered as; else a folder of "
+            "save_to_disk, a Parquet file, a pattern or folder of them, or a dataset id on the Hub."
+        }
     )

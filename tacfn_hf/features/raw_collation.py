@@ -50,7 +50,10 @@ class TacfnRawDataCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch of these rows; see the class for its keys and shapes."""
         names = [name_of(row, i) for i, row in enumerate(rows)]
-        audios, texts = ([None if is_blank(row.get(key)) else row[key] for row in rows] for key in ("audio", "text"))
+        audios, texts = (
+            [None if is_blank(value) else value for value in (row.get(key) for row in rows)]
+            for key in ("audio", "text")
+        )
         for name, audio, text in zip(names, audios, texts):
             if audio is None and text is None:
                 raise ValueError(f"{name} has neither audio nor text: give at least one modality.")

@@ -1,7 +1,7 @@
 """Which rows an encoder was tuned on: its features of them are better than those of new rows, and no fair test."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from datasets import Dataset
 
@@ -29,21 +29,24 @@ def uses_of(ids: Iterable[str], tuned_rows: Mapping[str, Iterable[str]]) -> list
 
 
 def check_tuned_rows(parts: Mapping[str, Dataset], allow_tuned_rows: bool) -> None:
+    """`check_uses` of the parts of a dataset of features, by its column."""
+    uses = {name: part.with_format(None)[COLUMN][:] for name, part in parts.items() if COLUMN in part.column_names}
+    check_uses(parts, uses, allow_tuned_rows)
+
+
+def check_uses(parts: Mapping[str, Dataset], uses: Mapping[str, Sequence[str | None]], allow_tuned_rows: bool) -> None:
     """
+    Args:
+        uses: what the rows of each part were used for when an encoder was tuned.
+
     Raises:
         ValueError: rows that an encoder was tuned on are in the validation or the test part; or in the training part,
             unless that is allowed; or rows that chose the best state of an encoder are in the test part.
     """
-    refused = {
-        "train": () if allow_tuned_rows else ("train",),
-        "valid": ("train",),
-        "test": ("train", "valid"),
-    }
-    for name, part in parts.items():
-        if COLUMN not in part.column_names:
-            continue
-        uses, ids = part.with_format(None)[COLUMN][:], part.with_format(None)["id"][:]
-        found = [row_id for row_id, use in zip(ids, uses) if use in refused[name]]
+    refused = {"train": () if allow_tuned_rows else ("train",), "valid": ("train",), "test": ("train", "valid")}
+    for name, of_part in uses.items():
+        ids = parts[name].with_format(None)["id"][:]
+        found = [row_id for row_id, use in zip(ids, of_part) if use in refused[name]]
         if found:
             remedy = "they are no fair test: give the groups or fractions and the split_seed that it was tuned with"
             if name == "train":

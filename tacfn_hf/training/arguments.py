@@ -52,11 +52,11 @@ class TrainingOptions:
     )
     gate_loss_weight: float = field(
         default=30.0,
-        metadata={"help": "Weight of the loss that draws beta to the modality that is right and not damaged."},
+        metadata={"help": "Weight of the loss that trains beta to prefer the modality that is right and clean."},
     )
     noise_prob: float = field(
         default=1.0,
-        metadata={"help": "How likely noise replaces a share of a modality where the gate's loss is taken."},
+        metadata={"help": "Probability that part of a modality is replaced by noise, for the gate's loss only."},
     )
     early_stopping_patience: int | None = field(
         default=None,
@@ -74,13 +74,13 @@ class TrainingOptions:
         metadata={"help": "Steps in which the learning rate rises; below 1: their share of all steps."},
     )
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "Samples of a step on each device."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Rows in a batch on each device."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "The same in evaluation."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on the validation part."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(
         default=1,
-        metadata={"help": "Checkpoints to keep, and with load_best_model_at_end the best one."},
+        metadata={"help": "How many checkpoints to keep; with load_best_model_at_end the best one is among them."},
     )
     load_best_model_at_end: bool = field(
         default=True,
@@ -112,34 +112,40 @@ class FineTuningArguments:
     )
     crop_seconds: float | None = field(
         default=8.0,
-        metadata={"help": "In training, longer audio is cut to a window of this length, drawn anew for each pass."},
+        metadata={"help": "In training, longer audio is cut to a random window of this length."},
     )
     tune_front: bool = field(
-        default=False, metadata={"help": "Also tune the convolutions in front of the speech encoder."}
+        default=False,
+        metadata={"help": "Also tune what is outside the layers of the speech encoder, such as convolutions."},
     )
     frozen_audio_layers: int = field(
-        default=0, metadata={"help": "The first layers of the speech encoder that stay as they are."}
+        default=0, metadata={"help": "How many of the first layers of the speech encoder are frozen."}
     )
-    frozen_text_layers: int = field(default=0, metadata={"help": "The same of the text encoder, with its embeddings."})
+    frozen_text_layers: int = field(
+        default=0, metadata={"help": "The same for text. Above 0, the embeddings are frozen too."}
+    )
     encoder_learning_rate: float = field(
         default=2e-5,
         metadata={"help": "Peak learning rate of the encoders, or of their adapters."},
     )
     layerwise_lr_decay: float = field(
-        default=1.0, metadata={"help": "The rate of a layer of an encoder is this times that of the layer above."}
+        default=1.0, metadata={"help": "The learning rate of a layer is that of the next higher layer times this."}
     )
     learn_layer_weights: bool = field(
         default=False,
-        metadata={"help": "Learn the weights of the layers that features are the mean of, where there are several."},
+        metadata={"help": "Learn how much each layer counts, if features are the mean of several layers."},
     )
     lora_rank: int | None = field(
         default=None,
-        metadata={"help": "Train adapters of this rank (LoRA) in place of the encoders' own weights; needs peft."},
+        metadata={"help": "Train LoRA adapters of this rank, and freeze the encoders' own weights. It needs peft."},
     )
     lora_alpha: int | None = field(default=None, metadata={"help": "Scale of the adapters (default: twice the rank)."})
     lora_target_modules: list[str] | None = field(
         default=None,
-        metadata={"help": "Names of the linear maps that get adapters, such as q_proj (default: all in the layers)."},
+        metadata={
+            "help": "Last names of the linear maps that get adapters, some of each encoder, such as q_proj v_proj "
+            "query value (default: all in the layers)."
+        },
     )
 
 
@@ -149,7 +155,7 @@ class FineTuningOptions(TrainingOptions):
 
     num_train_epochs: float = field(default=5, metadata={"help": "Passes over the training part."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the fusion network."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Samples of a step on each device."})
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Rows in a batch on each device."})
     per_device_eval_batch_size: int = field(default=8, metadata={"help": "The same in evaluation."})
 
 

@@ -62,8 +62,6 @@ def cross_validate(
         ValueError: arguments that leave no groups to choose, a dataset that has a partition of its own, finished runs
             of other arguments or data, and whatever a training raises.
     """
-    if training_args.world_size > 1:
-        raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
     check_arguments(data_args, training_args, cv_args)
     dataset = only_part(open_dataset(data_args.dataset))
     if data_args.drop_unlabelled:  # before the folds are made: a group without any label is none
@@ -140,6 +138,8 @@ def check_arguments(
     data_args: DataArguments, training_args: TacfnTrainingArguments, cv_args: CrossValidationArguments
 ) -> None:
     """A ValueError where an argument of a single training has no meaning here."""
+    if training_args.world_size > 1:
+        raise ValueError(f"Cross-validation runs in one process, not in {training_args.world_size}.")
     if data_args.group_column is None:
         raise ValueError("group_column must say which column holds the groups to leave out: session, speaker, ...")
     partition = ("split_column", "test_groups", "valid_groups", "test_fraction")

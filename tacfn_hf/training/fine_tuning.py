@@ -18,7 +18,7 @@ from ..features.arrow_layout import feature_of, nested_array
 from ..features.labels import label_names_of, match_labels
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.splits import split_dataset
-from ..features.tuned_rows import with_rows
+from ..features.tuned_rows import check_uses, uses_of, with_rows
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from ..model.processing_tacfn import TacfnProcessor
@@ -57,14 +57,14 @@ def fine_tune(
         The metrics of "valid" and "test", those that there are.
 
     Raises:
-        ValueError: rows, model and arguments that do not fit each other, or training rows that are test rows of the
-            model's own training.
+        ValueError: rows, model and arguments that do not fit each other, or what `check_partition` and
+            `check_tuned_rows` refuse.
     """
     parts = split_dataset(dataset, data_args, with_features=False)
     if "train" not in parts:
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     name = tuning_args.model_name_or_path
-    check_test_rows(name, parts["train"])
+    check_partition(name, parts)
     set_seed(args.seed)
     model = load_model(name)
     processor = load_processor(name, model.config)
@@ -73,6 +73,9 @@ def fine_tune(
     elif tuning_args.learn_layer_weights and not model.config.learn_layer_weights:
         raise ValueError("learn_layer_weights is given, but the model was tuned before, without them.")
     processor = processor.from_model(model)
+    if processor.tuned_rows is not None:
+        uses = {of: uses_of(part["id"][:], processor.tuned_rows) for of, part in parts.items()}
+        check_uses(parts, uses, allow_tuned_rows=True)  # in training: to tune on
     freeze(model, tuning_args)
     tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
     parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
@@ -172,25 +175,39 @@ def layer_weights(model: TacfnDualEncoderForSequenceClassification) -> dict[str,
     return found or None
 
 
-def check_test_rows(name: str, train: Dataset) -> None:
-    """No training row was a test row where the model in the folder was trained, or a ValueError names one."""
+def check_partition(name: str, parts: dict[str, Dataset]) -> None:
+    """
+    Where the model in the folder was tested on some of these rows, they are divided as they were for it.
+
+    Raises:
+        ValueError: a training row that it was tested on, a test row that it was not tested on and so may have been
+            trained on, or a validation row that was in its training part.
+    """
     if not os.path.isfile(os.path.join(name, PREDICTIONS)):
         return  # a model of the Hub, or one that was tested on nothing
     table = read_predictions(name)
+    ids = {part: set(rows["id"][:]) for part, rows in parts.items()}
+    if set().union(*ids.values()).isdisjoint(table["id"]):
+        return  # other rows
     tested = set(table["id"][table["split"] == "test"])
-    shared = [row_id for row_id in train["id"][:] if row_id in tested]
-    if shared:
-        raise ValueError(
-            f"{len(shared)} training rows, such as {shared[0]!r}, are test rows of {name}: give the groups or "
-            "fractions and the split_seed that it was trained with."
-        )
+    wrong = {
+        "training rows, such as {}, are test rows of": ids["train"] & tested,
+        "test rows, such as {}, were no test rows of": ids.get("test", set()) - tested,
+        "validation rows, such as {}, were training rows of": ids.get("valid", set()) - set(table["id"]),
+    }
+    for what, rows in wrong.items():
+        if rows:
+            raise ValueError(
+                f"{len(rows)} {what.format(repr(min(rows)))} {name}: give the groups or fractions and the split_seed "
+                "that it was trained with."
+            )
 
 
 def encoded_rows(rows: Dataset, processor: TacfnProcessor) -> Dataset:
     """The rows with the features that the processor makes of their audio and text, in place of these."""
     columns: dict[str, list] = {"h_a": [], "h_t": []}
     for row in tqdm(rows, desc="Encoding", unit="utterance"):
-        audio, text = (None if is_blank(row.get(key)) else row[key] for key in ("audio", "text"))
+        audio, text = (None if is_blank(value) else value for value in map(row.get, ("audio", "text")))
         name = f"the row with id {row['id']!r}"
         heard = [] if audio is None else [processor.load_audio(audio, name=name)]
         read = [] if text is None else [text]

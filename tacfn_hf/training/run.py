@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,29 @@ def calibrate(trainer: Trainer, dataset: Dataset) -> None:
         rows = rows.select_columns([column for column in rows.column_names if column != hidden.features])
         temperatures[kept.name] = fitted(rows) if len(rows) else temperatures["both"]
     trainer.model.config.temperatures = temperatures
+
+
+def check_shared_folder(args: TrainingArguments) -> None:
+    """
+    `output_dir` is one folder that the processes of all machines share, or a ValueError says so: each of them loads the
+    best checkpoint from it.
+    """
+    if args.world_size == 1:
+        return
+    sign = Path(args.output_dir, ".shared")
+    if args.process_index == 0:
+        sign.parent.mkdir(parents=True, exist_ok=True)
+        sign.touch()
+    args.distributed_state.wait_for_everyone()
+    seen = sign.exists()
+    args.distributed_state.wait_for_everyone()
+    if args.process_index == 0:
+        sign.unlink()
+    if not seen:
+        raise ValueError(
+            f"output_dir {args.output_dir} is another folder on this machine than on the first one: give a folder that "
+            "all machines share."
+        )
 
 
 def check_output_dir(args: TrainingArguments) -> None:

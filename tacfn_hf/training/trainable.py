@@ -25,11 +25,13 @@ def layers_in(encoder: PretrainedEncoder, modality: str) -> tuple[str, nn.Module
 
 def freeze(model: TacfnDualEncoderForSequenceClassification, tuning_args: FineTuningArguments) -> None:
     """
-    Freezes the front of the speech encoder, and the first layers of both.
+    Freezes the first layers of both encoders, and of the speech encoder all that is outside of its layers.
 
     Raises:
-        ValueError: more layers than an encoder has.
+        ValueError: more layers than an encoder has, or adapters beside a front that is to be tuned.
     """
+    if tuning_args.tune_front and tuning_args.lora_rank is not None:
+        raise ValueError("tune_front and lora_rank are both given: adapters are in the layers alone; leave one out.")
     for modality, number, front in (
         ("audio", tuning_args.frozen_audio_layers, not tuning_args.tune_front),
         ("text", tuning_args.frozen_text_layers, tuning_args.frozen_text_layers > 0),

@@ -33,6 +33,14 @@ def start(*command: object) -> subprocess.Popen:
     )
 
 
+def two_machines(*commands: list) -> list[subprocess.Popen]:
+    """Two launches that find each other, as on two machines with one process each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = ["--num_machines", 2, "--main_process_ip", "127.0.0.1", "--main_process_port", free.getsockname()[1]]
+    return [start(*LAUNCH, *place, "--machine_rank", rank, *command) for rank, command in enumerate(commands)]
+
+
 def finish(process: subprocess.Popen) -> None:
     said = process.communicate(timeout=200)[1]
     assert process.returncode == 0, said[-3000:]
@@ -107,12 +115,7 @@ def test_encoders_are_tuned_by_two_processes_as_by_one(kind, succeed, rows, tmp_
     if kind == "two processes":
         finish(start(*LAUNCH, "--main_process_port", "0", *tail))
     else:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        place = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", port]
-        machines = [start(*LAUNCH, *place, "--machine_rank", rank, *tail) for rank in (0, 1)]
-        for machine in machines:
+        for machine in two_machines(tail, tail):
             finish(machine)
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text())["about"] for name in ("one", "two"))
     assert (one["world_size"], two["world_size"]) == (1, 2)
@@ -125,3 +128,14 @@ def test_encoders_are_tuned_by_two_processes_as_by_one(kind, succeed, rows, tmp_
         before = start_of.get(name.removeprefix("audio_encoder.model."))
         moved += before is not None and not torch.allclose(before, value, atol=4e-4)
     assert moved > 5
+
+
+@pytest.mark.slow
+def test_machines_that_share_no_folder_are_told_so(rows, tmp_path):
+    command = ["scripts/fine_tune.py", "--model_name_or_path", rows / "run", "--dataset", rows / "rows.parquet", *PARTS]
+    command += ["--use_cpu", "true", "--output_dir"]
+    first, second = two_machines([*command, tmp_path / "first"], [*command, tmp_path / "second"])
+    said = second.communicate(timeout=100)[1]
+    first.terminate()  # it waits for the other one
+    first.communicate()
+    assert "second is another folder on this machine than on the first one" in said

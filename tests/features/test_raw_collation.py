@@ -46,6 +46,7 @@ def test_a_batch_gives_what_the_processor_and_the_network_give(encoders):
     assert (model(**batch).logits - model(**features).logits).abs().max() < 1e-5
     assert model(**batch).has_audio.tolist() == [True, True, False, True]
     assert set(TacfnRawDataCollator(processor)(rows[2:3])) == {"input_ids", "attention_mask", "labels"}
+    assert set(TacfnRawDataCollator(processor)([{"text": "No."}])) == {"input_ids", "attention_mask"}
 
 
 def test_crops_are_drawn_windows(encoders):

@@ -20,7 +20,7 @@ from tacfn_hf.evaluation.record import RunRecord
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
 from tacfn_hf.features.splits import split_dataset
-from tacfn_hf.training.fine_tuning import check_test_rows
+from tacfn_hf.training.fine_tuning import check_partition
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
 from tacfn_hf.training.trainer import build_trainer
@@ -263,9 +263,26 @@ def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
     assert "valid_fraction is 0.3, and was 0.4 in" in capsys.readouterr().err
 
 
-def test_rows_that_the_model_was_tested_on_are_not_trained_on(tmp_path):
-    check_test_rows(str(tmp_path), rows(4))  # it was tested on nothing
-    write_predictions(tmp_path, {"valid": pd.DataFrame({"id": ["u0"]}), "test": pd.DataFrame({"id": ["u5", "u6"]})})
-    check_test_rows(str(tmp_path), rows(4))
+def test_rows_are_divided_as_they_were_for_the_model(tmp_path):
+    made = rows(12)
+    parts = {name: made.select(range(*of)) for name, of in (("train", (0, 6)), ("valid", (6, 8)), ("test", (8, 12)))}
+    check_partition(str(tmp_path), parts)  # it was tested on nothing
+
+    def write(valid: list[str], test: list[str]) -> None:
+        write_predictions(tmp_path, {"valid": pd.DataFrame({"id": valid}), "test": pd.DataFrame({"id": test})})
+
+    write(["u6", "u7"], ["u8", "u9", "u10", "u11"])
+    check_partition(str(tmp_path), parts)
+    check_partition(str(tmp_path), {**parts, "valid": made.select([6]), "test": made.select([9])})
+    check_partition(str(tmp_path), {"train": parts["train"]})
+    write(["x6"], ["x8"])
+    check_partition(str(tmp_path), parts)  # rows of another corpus
+    write(["u6", "u7"], ["u5", "u8", "u9", "u10", "u11"])
     with pytest.raises(ValueError, match="1 training rows, such as 'u5', are test rows of"):
-        check_test_rows(str(tmp_path), rows(6))
+        check_partition(str(tmp_path), parts)
+    write(["u6", "u7"], ["u8", "u9"])
+    with pytest.raises(ValueError, match="2 test rows, such as 'u10', were no test rows of"):
+        check_partition(str(tmp_path), parts)
+    write(["u7"], ["u8", "u9", "u10", "u11"])
+    with pytest.raises(ValueError, match="1 validation rows, such as 'u6', were training rows of"):
+        check_partition(str(tmp_path), parts)

@@ -92,12 +92,16 @@ def test_frozen_layers_do_not_learn(encoders):
     assert of_encoders == {"audio_encoder.model.encoder.layers.2", "text_encoder.model.encoder.layer.1"}
     with pytest.raises(ValueError, match="frozen_text_layers is 3: the text encoder has 2 layers"):
         freeze(model, arguments(frozen_text_layers=3))
+    with pytest.raises(ValueError, match="tune_front and lora_rank are both given"):
+        freeze(model, arguments(tune_front=True, lora_rank=2))
 
 
 @pytest.mark.parametrize("lora_rank", [None, 2])
 def test_rates_fall_from_layer_to_layer(lora_rank, encoders, tmp_path):
     model, processor, _ = make(encoders)
-    tuning = arguments(encoder_learning_rate=1e-3, layerwise_lr_decay=0.5, lora_rank=lora_rank, tune_front=True)
+    tuning = arguments(
+        encoder_learning_rate=1e-3, layerwise_lr_decay=0.5, lora_rank=lora_rank, tune_front=lora_rank is None
+    )
     freeze(model, tuning)
     tuned = model if lora_rank is None else add_lora(model, tuning)
     rates = learning_rates(tuned, tuning, 1e-2)
