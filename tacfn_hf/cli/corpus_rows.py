@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class CorpusArguments:
-    """What kind of dataset it is, and what its columns are called."""
+    """What kind of dataset it is, what its columns are called, and what to do with rows that can't be used."""
 
     corpus: str | None = field(
         default=None,
@@ -40,7 +40,10 @@ class CorpusArguments:
         default=None, metadata={"help": "Column with a unique id for each row (default: id; a corpus has ids)."}
     )
     skip_bad_files: bool = field(
-        default=False, metadata={"help": "Leave out rows of a corpus whose audio can't be used, and say which."}
+        default=False, metadata={"help": "Leave out rows whose audio can't be used, and say which."}
+    )
+    truncation: bool = field(
+        default=False, metadata={"help": "Cut audio and text that is too long. Without this it is an error."}
     )
 
 

@@ -58,9 +58,6 @@ class ExtractionArguments:
         default="float32", metadata={"help": "What the encoders compute in. Features are stored in float16."}
     )
     max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
-    truncation: bool = field(
-        default=False, metadata={"help": "Cut audio and text that is too long. Without this it is an error."}
-    )
     shard_size: int = field(
         default=128, metadata={"help": "Rows in one output file. An interruption loses at most this many."}
     )
@@ -110,7 +107,7 @@ def main(argv: list[str]) -> None:
             args.output_dir,
             **columns,
             skip_bad_files=corpus_args.skip_bad_files,
-            truncation=args.truncation,
+            truncation=corpus_args.truncation,
             shard_size=args.shard_size,
         )
     if features is None:

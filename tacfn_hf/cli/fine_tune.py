@@ -11,6 +11,7 @@ name. `--help_all` lists them. `--resume_from_checkpoint true` goes on from the 
 """
 
 from pathlib import Path
+from typing import Any
 
 from ..features.arguments import RawDataArguments
 from ..training.arguments import FineTuningArguments, FineTuningOptions
@@ -32,9 +33,12 @@ def main(argv: list[str]) -> None:
 
     rows, columns = open_rows(data_args.dataset, corpus_args)
     dataset = rows_to_encode(rows, **columns)
+    reading = {"skip_bad_files": corpus_args.skip_bad_files, "truncation": corpus_args.truncation}
     if Path(tuning_args.model_name_or_path, REPORT).is_file():
-        print(format_report(tune_folds(dataset, data_args, tuning_args, args, after_run=write_card)))
+        print(format_report(tune_folds(dataset, data_args, tuning_args, args, after_run=write_card, **reading)))
         return
-    run_and_publish(
-        args, lambda checkpoint: fine_tune(dataset, data_args, tuning_args, args, {"arguments": argv}, checkpoint)
-    )
+
+    def run(checkpoint: str | None) -> dict[str, dict[str, Any]]:
+        return fine_tune(dataset, data_args, tuning_args, args, {"arguments": argv}, checkpoint, **reading)
+
+    run_and_publish(args, run)

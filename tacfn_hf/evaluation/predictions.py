@@ -28,6 +28,7 @@ from .metrics import EmotionMetric
 
 
 PREDICTIONS = "predictions.parquet"
+PARTITION = "partition.parquet"  # `id` and `part` of every row of a run, also of those that it was trained on
 
 
 def full_metrics(
@@ -133,3 +134,9 @@ def read_predictions(folder: str | os.PathLike) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"{folder} has no {PREDICTIONS}: the folder of the run is not complete.")
     return pd.read_parquet(path)
+
+
+def write_partition(folder: str | os.PathLike, parts: dict[str, Dataset]) -> None:
+    """Writes partition.parquet from the rows of each part."""
+    tables = [pd.DataFrame({"id": rows.with_format(None)["id"][:], "part": name}) for name, rows in parts.items()]
+    pd.concat(tables, ignore_index=True).to_parquet(Path(folder, PARTITION), index=False)

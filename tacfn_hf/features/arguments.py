@@ -42,8 +42,8 @@ class DataArguments:
     allow_tuned_rows: bool = field(
         default=False,
         metadata={
-            "help": "Train on rows that an encoder of the features was tuned on. In the validation and test parts they "
-            "are always refused."
+            "help": "Take rows that an encoder of the features was tuned on into the training part. In the validation "
+            "and test parts they are always refused."
         },
     )
     drop_unlabelled: bool = field(

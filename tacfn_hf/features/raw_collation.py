@@ -31,6 +31,7 @@ class TacfnRawDataCollator:
         processor: from `from_model`.
         crop_seconds: longer audio is cut to a window of this length, which is drawn for each row and call. Without it
             audio is taken whole. For training alone.
+        truncation: cut audio and text that is longer than the processor takes. Without it these are errors.
 
     Raises:
         ValueError: a row that lacks both modalities, a crop of less than 0.1 s, or what the processor refuses.
@@ -38,6 +39,7 @@ class TacfnRawDataCollator:
 
     processor: TacfnProcessor
     crop_seconds: float | None = None
+    truncation: bool = False
 
     def __post_init__(self):
         if self.crop_seconds is not None and not self.crop_seconds >= 0.1:
@@ -49,25 +51,15 @@ class TacfnRawDataCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch of these rows; see the class for its keys and shapes."""
-        names = [name_of(row, i) for i, row in enumerate(rows)]
-        audios, texts = (
-            [None if is_blank(value) else value for value in (row.get(key) for row in rows)]
-            for key in ("audio", "text")
-        )
-        for name, audio, text in zip(names, audios, texts):
-            if audio is None and text is None:
-                raise ValueError(f"{name} has neither audio nor text: give at least one modality.")
+        waveforms, ids = self.read(rows)
         batch: dict[str, torch.Tensor] = {}
-        heard = [i for i, audio in enumerate(audios) if audio is not None]
-        if heard:
-            waveforms = [self.cropped(self.processor.load_audio(audios[i], name=names[i])) for i in heard]
-            inputs = dict(zip(heard, self.processor.prepare_audio(waveforms)))
-            collated = self.processor.audio_encoder.collate([inputs.get(i) for i in range(len(rows))])
-            batch["input_values"], batch["input_lengths"] = collated
-        read = [i for i, text in enumerate(texts) if text is not None]
-        if read:
-            ids = dict(zip(read, self.processor.prepare_text([texts[i] for i in read], names=[names[i] for i in read])))
-            tokens = [torch.tensor(ids.get(i, []), dtype=torch.int64) for i in range(len(rows))]
+        if any(waveform is not None for waveform in waveforms):
+            cropped = [self.cropped(waveform) for waveform in waveforms if waveform is not None]
+            prepared = iter(self.processor.prepare_audio(cropped))
+            inputs = [None if waveform is None else next(prepared) for waveform in waveforms]
+            batch["input_values"], batch["input_lengths"] = self.processor.audio_encoder.collate(inputs)
+        if any(of_one is not None for of_one in ids):
+            tokens = [torch.tensor(of_one or [], dtype=torch.int64) for of_one in ids]
             pad = self.processor.text_encoder.model.config.pad_token_id or 0
             batch["input_ids"] = pad_sequence(tokens, batch_first=True, padding_value=pad)
             batch["attention_mask"] = pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True)
@@ -76,10 +68,26 @@ class TacfnRawDataCollator:
             batch["labels"] = labels
         return batch
 
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[np.ndarray | None], list[list[int] | None]]:
+        """The waveforms `[S]` and the token ids of rows; None where a row lacks a modality."""
+        waveforms: list[np.ndarray | None] = []
+        ids: list[list[int] | None] = []
+        for i, row in enumerate(rows):
+            name = name_of(row, i)
+            audio, text = (None if is_blank(value) else value for value in map(row.get, ("audio", "text")))
+            if audio is None and text is None:
+                raise ValueError(f"{name} has neither audio nor text: give at least one modality.")
+            load, prepare, cut = self.processor.load_audio, self.processor.prepare_text, self.truncation
+            waveforms.append(None if audio is None else load(audio, truncation=cut, name=name))
+            ids.append(None if text is None else prepare([text], truncation=cut, names=[name])[0])
+        return waveforms, ids
+
     def cropped(self, waveform: np.ndarray) -> np.ndarray:
         """A window of `crop_seconds` of a longer waveform `[S]`, drawn by torch's generator."""
-        if self.crop_seconds is None:
+        length = len(waveform)
+        if self.crop_seconds is not None:
+            length = round(self.crop_seconds * self.processor.sampling_rate)
+        if len(waveform) <= length:
             return waveform
-        length = round(self.crop_seconds * self.processor.sampling_rate)
-        start = int(torch.randint(max(len(waveform) - length, 0) + 1, ()))
+        start = int(torch.randint(len(waveform) - length + 1, ()))
         return waveform[start : start + length]

@@ -1,5 +1,7 @@
 """The train, validation and test parts of a dataset of features."""
 
+from dataclasses import replace
+
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 from sklearn.model_selection import GroupShuffleSplit
@@ -27,7 +29,9 @@ def open_part(data_args: DataArguments, name: str) -> Dataset:
     Raises:
         ValueError: there is no such part, and what `open_dataset` and `split_dataset` refuse.
     """
-    parts = split_dataset(open_dataset(data_args.dataset), data_args)
+    parts = split_dataset(open_dataset(data_args.dataset), replace(data_args, allow_tuned_rows=True))
+    if name in ("train", "all"):
+        check_tuned_rows({"train": parts["train"]} if "train" in parts else {}, data_args.allow_tuned_rows)
     if name == "all":
         return concatenate_datasets(list(parts.values()))
     if name not in parts:

@@ -50,7 +50,7 @@ def check_uses(parts: Mapping[str, Dataset], uses: Mapping[str, Sequence[str | N
         if found:
             remedy = "they are no fair test: give the groups or fractions and the split_seed that it was tuned with"
             if name == "train":
-                remedy = "features of new rows are worse: train on others, or give --allow_tuned_rows true"
+                remedy = "its features of new rows are worse: leave these out, or give --allow_tuned_rows true"
             raise ValueError(
                 f"{len(found)} rows of the {name} part, such as {found[0]!r}, are rows that an encoder was tuned on; "
                 f"{remedy}."

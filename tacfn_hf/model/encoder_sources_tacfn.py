@@ -95,8 +95,15 @@ def choose_encoder(
             raise ValueError(
                 f"{setting} is {value}: the {modality} encoder of {name} was tuned with {made[setting]}; give the same."
             )
-    if "tuned_on" in made:
-        provenance["tuned_on"] = made["tuned_on"]
+    tuned = model[f"{modality}_layer"]
+    if isinstance(tuned, list) and len(tuned) > 1 and (layer == -1 or model.get("learn_layer_weights")):
+        remedy = f"give {modality}_layer {tuned}"
+        if model.get("learn_layer_weights"):
+            remedy = "take its own processor, with from_model, or as --processor_name"
+        raise ValueError(f"The {modality} encoder of {name} was tuned with several layers, {tuned}: {remedy}.")
+    if "tuned_on" not in made:
+        return pinned, provenance, {}  # its encoder stayed as it was
+    provenance["tuned_on"] = made["tuned_on"]
     file = cached_file(name, PROCESSOR_NAME, **where_of(pinned.hub_arguments()))
     saved = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
     return pinned, provenance, saved.get("tuned_rows") or {}

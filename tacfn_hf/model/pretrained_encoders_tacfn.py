@@ -60,7 +60,7 @@ class LayerMix(nn.Module):
 
     def forward(self, layers: torch.Tensor) -> torch.Tensor:
         """`[layers, B, L, d] -> [B, L, d]`."""
-        return torch.einsum("k...,k->...", layers, self.weight.softmax(dim=0).to(layers.dtype))
+        return (layers * self.weight.softmax(dim=0).view(-1, 1, 1, 1)).sum(dim=0)  # in float32 under autocast too
 
 
 class PretrainedEncoder(nn.Module):

@@ -10,6 +10,9 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils.hub import cached_file
 
 
+ADAPTER = "adapter_config.json"  # with peft installed, transformers would load the base that it names
+
+
 def check_weights(
     name: str | os.PathLike, config: PreTrainedConfig | None = None, variant: str | None = None, **where
 ) -> None:
@@ -25,8 +28,14 @@ def check_weights(
         where: `revision`, `subfolder`, `token`, `cache_dir` and the like, of `from_pretrained`.
 
     Raises:
-        ValueError: a name is not that of a safetensors file in the same folder.
+        ValueError: a name is not that of a safetensors file in the same folder, or there are adapters.
     """
+    for place in {"", where.get("subfolder", "")}:
+        if cached_file(name, ADAPTER, **{**where, "subfolder": place}, _raise_exceptions_for_missing_entries=False):
+            raise ValueError(
+                f"{name} holds {ADAPTER}, which names other weights for its adapters: merge them into the model, and "
+                "save that."
+            )
     named = [getattr(config, "transformers_weights", None)]
     index_name = SAFE_WEIGHTS_INDEX_NAME
     if variant is not None:

@@ -11,9 +11,9 @@ from transformers import AutoConfig
 from ..evaluation.predictions import read_predictions
 from ..evaluation.record import RunRecord, changed_arguments
 from ..features.arguments import DataArguments
-from ..training.arguments import ModelArguments, flags
+from ..training.arguments import FineTuningArguments, ModelArguments, flags
 from ..training.cross_validation import REPORT, run_folder
-from ..training.training_arguments import TacfnTrainingArguments
+from ..training.training_arguments import TacfnFineTuningArguments, TacfnTrainingArguments
 from ..writing import read_json
 from .card_values import card_data, draw_pictures, save_card, shared_values, shown_groups
 
@@ -47,7 +47,9 @@ def write_cross_validation_card(
     table = table[table["split"] == "test"]
     ids = set(table["id"])
     config = AutoConfig.from_pretrained(list(runs.values())[-1])
-    arguments = changed_arguments(report["settings"], DataArguments, ModelArguments, TacfnTrainingArguments)
+    tuned = records[list(runs)[0]].command == "tacfn fine-tune"
+    kinds = (FineTuningArguments, TacfnFineTuningArguments) if tuned else (ModelArguments, TacfnTrainingArguments)
+    arguments = changed_arguments(report["settings"], DataArguments, *kinds)
     values = shared_values(list(records.values()), config, arguments, ids)
     label_names = values["record"].label_names
     draw_pictures(table, label_names, path.parent, f"{path.stem}-")
@@ -69,10 +71,10 @@ def write_cross_validation_card(
         part="pooled",
         classes=[figures_of_class(name, table[table["label"] == name]) for name in label_names],
         prefix=f"{path.stem}-",
-        command_name="tacfn cross-validate",
+        command_name="tacfn fine-tune" if tuned else "tacfn cross-validate",
         seconds=[record.training_seconds for record in records.values()],
         devices=sorted({record.device for record in records.values()}),
-        command=command(report, values["dataset"], arguments),
+        command=None if tuned else command(report, values["dataset"], arguments),
     )
 
 

@@ -112,7 +112,7 @@ class FineTuningArguments:
     )
     crop_seconds: float | None = field(
         default=8.0,
-        metadata={"help": "In training, longer audio is cut to a random window of this length."},
+        metadata={"help": "In training, longer audio is cut to a random window of this length; 0: not."},
     )
     tune_front: bool = field(
         default=False,

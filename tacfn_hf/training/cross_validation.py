@@ -83,6 +83,7 @@ def run_folds(
     run: Callable[..., None],
     after_run: Callable[[Path], object],
     with_features: bool = True,
+    more_settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
     Makes the runs of all folds and seeds that are not there, and writes the report; see `cross_validate`.
@@ -92,11 +93,12 @@ def run_folds(
         arguments: those of the data, of the model and of the training.
         run: called with a fold, a seed, its `DataArguments` and `TrainingArguments`, and fields of its record.
         with_features: see `split_dataset`.
+        more_settings: what the runs depend on besides the arguments.
     """
     data_args, model_args, training_args = arguments
     output_dir = Path(training_args.output_dir)
     runs = [(fold, seed) for fold in folds for seed in seeds]
-    settings = {**asdict(data_args), **asdict(model_args), **training_args.to_dict()}
+    settings = {**asdict(data_args), **asdict(model_args), **training_args.to_dict(), **(more_settings or {})}
     settings = {name: value for name, value in settings.items() if name not in NOT_COMPARED}
     abouts = {}
     for fold, groups in folds.items():

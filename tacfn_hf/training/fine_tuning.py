@@ -1,17 +1,20 @@
 """One run that tunes the encoders together with the fusion network, from rows of audio and text to a checkpoint."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from datasets import Dataset, DatasetDict
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import set_seed
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
-from ..evaluation.predictions import PREDICTIONS, read_predictions
+from ..evaluation.predictions import PARTITION
 from ..evaluation.record import SPLIT_ARGUMENTS
 from ..features.arguments import DataArguments
 from ..features.arrow_layout import feature_of, nested_array
@@ -19,10 +22,10 @@ from ..features.labels import label_names_of, match_labels
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.splits import split_dataset
 from ..features.tuned_rows import check_uses, uses_of, with_rows
+from ..model.decoding_tacfn import AudioError
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from ..model.processing_tacfn import TacfnProcessor
-from ..model.utterances_tacfn import is_blank
 from ..writing import read_json
 from .arguments import CrossValidationArguments, FineTuningArguments
 from .cross_validation import REPORT, check_arguments, only_part, run_folder, run_folds
@@ -31,6 +34,9 @@ from .setup import load_model, load_processor
 from .trainable import add_lora, freeze, learning_rates
 from .trainer import build_trainer
 from .training_arguments import TacfnTrainingArguments
+
+
+logger = logging.get_logger(__name__)
 
 
 ADAPTER = "adapter"  # the folder of the adapters, beside the model that has them merged into its weights
@@ -44,6 +50,8 @@ def fine_tune(
     about: dict[str, Any],
     checkpoint: str | None = None,
     quiet: bool = False,
+    skip_bad_files: bool = False,
+    truncation: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """
     Tunes a model on the training part of rows of audio and text, and leaves what `run_training` leaves. Adapters are
@@ -52,6 +60,7 @@ def fine_tune(
     Args:
         dataset: rows of audio and text from `rows_to_encode`.
         about, checkpoint, quiet: as in `run_training`.
+        skip_bad_files, truncation: see `usable_rows`.
 
     Returns:
         The metrics of "valid" and "test", those that there are.
@@ -79,8 +88,9 @@ def fine_tune(
     freeze(model, tuning_args)
     tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
     parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
+    parts = usable_rows(parts, processor, skip_bad_files, truncation)
     note_tuning(tuned, processor, parts, data_args.dataset)
-    collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds)
+    collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds or None, truncation)
     rates = learning_rates(tuned, tuning_args, args.learning_rate)
     trainer = build_trainer(tuned, args, parts, collator, rates)
     if quiet:
@@ -93,7 +103,8 @@ def fine_tune(
             save_adapter(tuned, os.path.join(args.output_dir, ADAPTER))
         trainer.model = model = tuned.merge_and_unload()
     processor = processor.from_model(model)  # which has a hash of the weights
-    features = {name: encoded_rows(part, processor) for name, part in parts.items() if name != "train"}
+    whole = TacfnRawDataCollator(processor, truncation=truncation)
+    features = {name: encoded_rows(part, whole) for name, part in parts.items() if name != "train"}
     evaluator = build_trainer(model, args, features)
     about = {"command": "tacfn fine-tune", "layer_weights": layer_weights(model), **about}
     return finish_run(trainer, trained, parts, processor, (data_args, tuning_args, args), about, evaluator, features)
@@ -105,6 +116,7 @@ def tune_folds(
     tuning_args: FineTuningArguments,
     args: TacfnTrainingArguments,
     after_run: Callable[[Path], object] = lambda folder: None,
+    **reading: bool,
 ) -> dict[str, Any]:
     """
     Tunes each model of a cross-validation on the rows that it was trained on, and leaves what `cross_validate` leaves.
@@ -114,6 +126,7 @@ def tune_folds(
         data_args: what they say of the partition must be what the cross-validation had, or be left out.
         tuning_args: whose `model_name_or_path` is the folder of `cross_validate`.
         after_run: as in `cross_validate`.
+        reading: `skip_bad_files` and `truncation` of `fine_tune`.
 
     Raises:
         ValueError: as `fine_tune` and `cross_validate`, or a partition that is another one.
@@ -135,9 +148,15 @@ def tune_folds(
     def run(fold: str, seed: int, *arguments: Any) -> None:
         fold_args, run_args, about = arguments
         of_fold = replace(tuning_args, model_name_or_path=str(run_folder(folder, fold, seed)))
-        fine_tune(rows, fold_args, of_fold, run_args, about, quiet=True)
+        fine_tune(rows, fold_args, of_fold, run_args, about, quiet=True, **reading)
 
-    return run_folds(rows, folds, seeds, (data_args, tuning_args, args), run, after_run, with_features=False)
+    weights = hashlib.sha256()
+    for fold in folds:
+        for seed in seeds:
+            with open(run_folder(folder, fold, seed) / SAFE_WEIGHTS_NAME, "rb") as file:
+                weights.update(hashlib.file_digest(file, "sha256").digest())
+    arguments, more = (data_args, tuning_args, args), {"weights": weights.hexdigest(), **reading}
+    return run_folds(rows, folds, seeds, arguments, run, after_run, with_features=False, more_settings=more)
 
 
 def note_tuning(model: nn.Module, processor: TacfnProcessor, parts: dict[str, Dataset], dataset: str) -> None:
@@ -177,44 +196,73 @@ def layer_weights(model: TacfnDualEncoderForSequenceClassification) -> dict[str,
 
 def check_partition(name: str, parts: dict[str, Dataset]) -> None:
     """
-    Where the model in the folder was tested on some of these rows, they are divided as they were for it.
+    The rows are divided as they were for the model in a folder, as far as they are the same.
 
     Raises:
-        ValueError: a training row that it was tested on, a test row that it was not tested on and so may have been
-            trained on, or a validation row that was in its training part.
+        ValueError: a training row that it was tested on; a test row that it was trained or validated on; a validation
+            row that it was trained on.
     """
-    if not os.path.isfile(os.path.join(name, PREDICTIONS)):
-        return  # a model of the Hub, or one that was tested on nothing
-    table = read_predictions(name)
-    ids = {part: set(rows["id"][:]) for part, rows in parts.items()}
-    if set().union(*ids.values()).isdisjoint(table["id"]):
-        return  # other rows
-    tested = set(table["id"][table["split"] == "test"])
-    wrong = {
-        "training rows, such as {}, are test rows of": ids["train"] & tested,
-        "test rows, such as {}, were no test rows of": ids.get("test", set()) - tested,
-        "validation rows, such as {}, were training rows of": ids.get("valid", set()) - set(table["id"]),
-    }
-    for what, rows in wrong.items():
-        if rows:
+    path = Path(name, PARTITION)
+    if not path.is_file():
+        return  # a model of the Hub, or of an older version
+    table = pd.read_parquet(path)
+    before = dict(zip(table["id"], table["part"]))
+    refused = {"train": ("test",), "valid": ("train",), "test": ("train", "valid")}
+    for part, rows in parts.items():
+        wrong = [row_id for row_id in rows.with_format(None)["id"][:] if before.get(row_id) in refused[part]]
+        if wrong:
             raise ValueError(
-                f"{len(rows)} {what.format(repr(min(rows)))} {name}: give the groups or fractions and the split_seed "
-                "that it was trained with."
+                f"{len(wrong)} rows of the {part} part, such as {wrong[0]!r}, were in the {before[wrong[0]]} part of "
+                f"{name}: give the groups or fractions and the split_seed that it was trained with."
             )
 
 
-def encoded_rows(rows: Dataset, processor: TacfnProcessor) -> Dataset:
-    """The rows with the features that the processor makes of their audio and text, in place of these."""
+def usable_rows(
+    parts: dict[str, Dataset], processor: TacfnProcessor, skip_bad_files: bool, truncation: bool
+) -> dict[str, Dataset]:
+    """
+    The parts, whose audio and text were all read once, before a training that would end at a row that can't be.
+
+    Args:
+        skip_bad_files: leave rows out whose audio can't be used, with a warning that names them.
+        truncation: see `TacfnProcessor.load_audio`.
+
+    Raises:
+        AudioError: audio that can't be used.
+        ValueError: text that can't be used, a row that has neither.
+    """
+    collator = TacfnRawDataCollator(processor, truncation=truncation)
+    usable, skipped = {}, []
+    with tqdm(total=sum(map(len, parts.values())), desc="Reading", unit="utterance") as bar:
+        for name, part in parts.items():
+            kept = []
+            for i, row in enumerate(part):
+                try:
+                    collator.read([row])
+                    kept.append(i)
+                except AudioError as error:
+                    if not skip_bad_files:
+                        raise
+                    skipped.append(str(error))
+                bar.update()
+            usable[name] = part if len(kept) == len(part) else part.select(kept)
+    if skipped:
+        logger.warning(f"{len(skipped)} rows are left out: {' '.join(skipped)}")
+    empty = [name for name, part in usable.items() if not len(part)]
+    if empty:
+        raise ValueError(f"No row of the {empty[0]} part has audio that can be used.")
+    return usable
+
+
+def encoded_rows(rows: Dataset, collator: TacfnRawDataCollator) -> Dataset:
+    """The rows with the features that the collator's processor makes of their audio and text, in place of these."""
     columns: dict[str, list] = {"h_a": [], "h_t": []}
     for row in tqdm(rows, desc="Encoding", unit="utterance"):
-        audio, text = (None if is_blank(value) else value for value in map(row.get, ("audio", "text")))
-        name = f"the row with id {row['id']!r}"
-        heard = [] if audio is None else [processor.load_audio(audio, name=name)]
-        read = [] if text is None else [text]
-        for column, found in (
-            ("h_a", processor.encode_audio(heard)),
-            ("h_t", processor.encode_text(read, names=[name])),
-        ):
+        (waveform,), (ids,) = collator.read([row])
+        processor = collator.processor
+        h_a = [] if waveform is None else processor.encode_audio([waveform])
+        h_t = [] if ids is None else processor.text_encoder.encode([ids])
+        for column, found in (("h_a", h_a), ("h_t", h_t)):
             columns[column].append(found[0].numpy() if found else None)
     made = rows.remove_columns([name for name in ("audio", "text") if name in rows.column_names])
     for column, values in columns.items():

@@ -23,7 +23,7 @@ from transformers.utils import logging
 from ..corpora.dataset_opening import open_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.gate import measure_gate_truth
-from ..evaluation.predictions import evaluate_split
+from ..evaluation.predictions import evaluate_split, write_partition
 from ..evaluation.record import RECORD, RunRecord, changed_arguments, describe_data
 from ..features.arguments import DataArguments
 from ..features.extraction import processor_of
@@ -57,8 +57,8 @@ def run_training(
     flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, metrics.json with
-    the `RunRecord`, and predictions.parquet. What beta is worth is measured on the test part, or else the validation
-    part.
+    the `RunRecord`, predictions.parquet, and partition.parquet, which says the part of each row. What beta is worth is
+    measured on the test part, or else the validation part.
 
     Args:
         about: fields of the `RunRecord` that the caller knows, such as "arguments".
@@ -166,6 +166,7 @@ def finish_run(
             **describe_data(parts),
             **about,
         )
+        write_partition(args.output_dir, parts)
         record.write(args.output_dir, tables)
     return metrics
 

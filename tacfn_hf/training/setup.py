@@ -1,6 +1,7 @@
 """What training starts from: a new network or a checkpoint, with its statistics and processor."""
 
 import os
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 from ..model.processing_tacfn import TacfnProcessor
 from ..model.provenance_tacfn import check_provenance
+from ..model.weights_tacfn import check_weights
 from .arguments import ModelArguments
 
 
@@ -62,6 +64,7 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
         ValueError: nothing there, a checkpoint whose weights are not exactly this model's, or another kind of model.
     """
     try:
+        check_weights(name_or_path)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             name_or_path, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -113,10 +116,11 @@ def build_model(
     else:
         sizes = {modality.feature_size: feature_size(train, modality.features) for modality in MODALITIES}
         if processor_name is not None and None in sizes.values():
-            made = TacfnProcessor.from_pretrained(processor_name)
             for modality in MODALITIES:
                 if sizes[modality.feature_size] is None:
-                    sizes[modality.feature_size] = made.encoder_config(modality.name).hidden_size
+                    with suppress(ValueError):  # an encoder that can't be had, and is not needed
+                        made = TacfnProcessor.from_pretrained(processor_name).encoder_config(modality.name)
+                        sizes[modality.feature_size] = made.hidden_size
         config = TacfnConfig(
             **own,
             **{name: size for name, size in sizes.items() if size is not None},

@@ -28,8 +28,12 @@ def freeze(model: TacfnDualEncoderForSequenceClassification, tuning_args: FineTu
     Freezes the first layers of both encoders, and of the speech encoder all that is outside of its layers.
 
     Raises:
-        ValueError: more layers than an encoder has, or adapters beside a front that is to be tuned.
+        ValueError: more layers than an encoder has, adapters beside a front that is to be tuned, or options of adapters
+            without them.
     """
+    given = [name for name in ("lora_alpha", "lora_target_modules") if getattr(tuning_args, name) is not None]
+    if tuning_args.lora_rank is None and given:
+        raise ValueError(f"{', '.join(given)} is given without lora_rank: there are no adapters.")
     if tuning_args.tune_front and tuning_args.lora_rank is not None:
         raise ValueError("tune_front and lora_rank are both given: adapters are in the layers alone; leave one out.")
     for modality, number, front in (
@@ -100,18 +104,26 @@ def learning_rates(model: nn.Module, tuning_args: FineTuningArguments, learning_
 
     Args:
         model: with adapters or without.
+
+    Raises:
+        ValueError: a decay that is not in (0, 1], or a negative rate.
     """
+    decay, peak = tuning_args.layerwise_lr_decay, tuning_args.encoder_learning_rate
+    if not 0 < decay <= 1 or peak < 0:
+        raise ValueError(
+            f"layerwise_lr_decay is {decay} and encoder_learning_rate {peak}: they must be in (0, 1], and at least 0."
+        )
     plain = getattr(model, "get_base_model", lambda: model)()
+    layers_of = {modality: layers_in(getattr(plain, f"{modality}_encoder"), modality) for modality in ("audio", "text")}
     rates = {}
     for name, _ in model.named_parameters():
         name_in_plain = name.removeprefix("base_model.model.")
         rates[name] = learning_rate
-        for modality in ("audio", "text"):
+        for modality, (prefix, layers) in layers_of.items():
             if not name_in_plain.startswith(f"{modality}_encoder.model."):
                 continue
-            prefix, layers = layers_in(getattr(plain, f"{modality}_encoder"), modality)
             prefix = f"{modality}_encoder.{prefix}."
             inside = name_in_plain.startswith(prefix)
             below = len(layers) - int(name_in_plain.removeprefix(prefix).split(".")[0]) - 1 if inside else len(layers)
-            rates[name] = tuning_args.encoder_learning_rate * tuning_args.layerwise_lr_decay**below
+            rates[name] = peak * decay**below
     return rates

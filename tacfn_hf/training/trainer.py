@@ -205,7 +205,7 @@ def build_trainer(
             f"train_sampling_strategy is {args.train_sampling_strategy}, which goes by the column duration, in "
             "seconds: the dataset does not have it; give random."
         )
-    if raw and args.ddp_find_unused_parameters is None:
+    if raw and args.world_size > 1 and args.ddp_find_unused_parameters is None:
         args.ddp_find_unused_parameters = True  # an encoder does not run where its modality is missing in a whole step
     if args.eval_strategy != "no" and "valid" not in parts:
         raise ValueError(

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import MINILM, save_speech_encoder, save_text_encoder
+from tiny import MINILM, config_for, save_speech_encoder, save_text_encoder
 from transformers import BertModel, BertTokenizer, ModernBertConfig, ModernBertModel, WavLMModel
 
-from tacfn_hf import TacfnProcessor
+from tacfn_hf import TacfnForSequenceClassification, TacfnProcessor
 from tacfn_hf.model.encoder_sources_tacfn import hash_of_folder
+from tacfn_hf.training.setup import load_model
 
 
 TEXT = "What a day, and what a night!"
@@ -224,3 +225,18 @@ def test_weights_that_are_not_used_are_no_warning(own, caplog, monkeypatch):
     assert processor.audio_encoder.layers == processor.text_encoder.layers == (1,)
     assert not [record for record in caplog.records if record.name.startswith("transformers")]
     assert logging.getLogger("transformers").level == level
+
+
+def test_adapters_that_name_other_weights_are_not_followed(encoders, processor, tmp_path):
+    """With peft installed, transformers would load the model that `adapter_config.json` names."""
+    shutil.copytree(encoders[1], tmp_path / "speech")
+    other = {"base_model_name_or_path": str(tmp_path / "other"), "peft_type": "LORA"}
+    (tmp_path / "speech" / "adapter_config.json").write_text(json.dumps(other))
+    named = TacfnProcessor.from_encoders(encoders[0], tmp_path / "speech")
+    with pytest.raises(ValueError, match="speech holds adapter_config.json, which names other weights"):
+        named(audio=WAVEFORM, sampling_rate=16000)
+    shutil.copy(tmp_path / "speech" / "adapter_config.json", tmp_path)
+    TacfnForSequenceClassification(config_for(processor)).save_pretrained(tmp_path)
+    for load in (TacfnForSequenceClassification.from_pretrained, load_model):
+        with pytest.raises(ValueError, match="holds adapter_config.json, which names other weights"):
+            load(str(tmp_path))

@@ -2,9 +2,9 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from datasets import ClassLabel, Dataset
@@ -15,12 +15,13 @@ from transformers import TrainerCallback
 from tacfn_hf import TacfnDualEncoderForSequenceClassification, TacfnForSequenceClassification, TacfnProcessor
 from tacfn_hf.cli.main import main
 from tacfn_hf.corpora.dataset_opening import open_dataset
-from tacfn_hf.evaluation.predictions import read_predictions, write_predictions
+from tacfn_hf.evaluation.predictions import read_predictions, write_partition
 from tacfn_hf.evaluation.record import RunRecord
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
-from tacfn_hf.features.splits import split_dataset
-from tacfn_hf.training.fine_tuning import check_partition
+from tacfn_hf.features.splits import open_part, split_dataset
+from tacfn_hf.model.decoding_tacfn import AudioError
+from tacfn_hf.training.fine_tuning import check_partition, usable_rows
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
 from tacfn_hf.training.trainer import build_trainer
@@ -211,7 +212,8 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(lora, stage, tmp_pa
         assert of_checkpoint < 0.7 * (tmp_path / "whole/model.safetensors").stat().st_size
 
 
-def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path):
+def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path, capsys):
+    shutil.copy(stage / "rows.parquet", tmp_path)
     tune(stage, tmp_path / "tuned", "--num_train_epochs", "1", "--encoder_learning_rate", "1e-3")
     tuned = str(tmp_path / "tuned")
     main(["extract", "--dataset", str(stage / "rows.parquet"), "--audio_encoder", tuned, "--text_encoder", tuned,
@@ -229,6 +231,13 @@ def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path):
         return split_dataset(features, data_args)
 
     assert len(parts("5", "3", allow_tuned_rows=True)["train"]) == 16
+    chosen = DataArguments(
+        str(tmp_path / "features"), group_column="speaker", test_groups=["4", "5"], valid_groups=["3"]
+    )
+    assert len(open_part(chosen, "test")) == 8
+    for name in ("train", "all"):
+        with pytest.raises(ValueError, match="12 rows of the train part"):
+            open_part(chosen, name)
     with pytest.raises(ValueError, match="12 rows of the train part, such as 'u0', are rows that an encoder was tuned"):
         parts("5", "3")
     with pytest.raises(ValueError, match="4 rows of the valid part, such as 'u0'"):
@@ -240,10 +249,19 @@ def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path):
     saved = TacfnProcessor.from_pretrained(tmp_path / "features" / "processor")
     assert saved.tuned_rows == TacfnProcessor.from_pretrained(tuned).tuned_rows is not None
     assert "u0" not in json.dumps(saved.tuned_rows)
-    text, audio = (str(stage / "run" / f"{name}_encoder") for name in ("text", "audio"))
     assert TacfnProcessor.from_pretrained(stage / "run").tuned_rows is None
     with pytest.raises(ValueError, match="add_special_tokens is False: the text encoder of .* was tuned with True"):
-        TacfnProcessor.from_encoders(tuned, tuned, add_special_tokens=False)
+        TacfnProcessor.from_encoders(tuned, tuned, audio_layer=[2, 3], add_special_tokens=False)
+    with pytest.raises(ValueError, match=r"was tuned with several layers, \[2, 3\]: give audio_layer \[2, 3\]"):
+        TacfnProcessor.from_encoders(tuned, tuned)
+    again, other = ["--num_train_epochs", "1"], [*PARTS[:3], "0", *PARTS[3:]]
+    with pytest.raises(SystemExit):
+        tune(tmp_path, tmp_path / "again", *again, model="tuned", parts=other)
+    assert "4 rows of the test part, such as 'u0', were in the train part of" in capsys.readouterr().err
+    (tmp_path / "tuned/partition.parquet").unlink()  # as of a model of the Hub
+    with pytest.raises(SystemExit):
+        tune(tmp_path, tmp_path / "again", *again, model="tuned", parts=other)
+    assert "4 rows of the test part, such as 'u0', are rows that an encoder was tuned on" in capsys.readouterr().err
 
 
 def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
@@ -266,23 +284,34 @@ def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
 def test_rows_are_divided_as_they_were_for_the_model(tmp_path):
     made = rows(12)
     parts = {name: made.select(range(*of)) for name, of in (("train", (0, 6)), ("valid", (6, 8)), ("test", (8, 12)))}
-    check_partition(str(tmp_path), parts)  # it was tested on nothing
-
-    def write(valid: list[str], test: list[str]) -> None:
-        write_predictions(tmp_path, {"valid": pd.DataFrame({"id": valid}), "test": pd.DataFrame({"id": test})})
-
-    write(["u6", "u7"], ["u8", "u9", "u10", "u11"])
+    check_partition(str(tmp_path), parts)  # it does not say how it was trained
+    write_partition(tmp_path, parts)
     check_partition(str(tmp_path), parts)
-    check_partition(str(tmp_path), {**parts, "valid": made.select([6]), "test": made.select([9])})
-    check_partition(str(tmp_path), {"train": parts["train"]})
-    write(["x6"], ["x8"])
-    check_partition(str(tmp_path), parts)  # rows of another corpus
-    write(["u6", "u7"], ["u5", "u8", "u9", "u10", "u11"])
-    with pytest.raises(ValueError, match="1 training rows, such as 'u5', are test rows of"):
-        check_partition(str(tmp_path), parts)
-    write(["u6", "u7"], ["u8", "u9"])
-    with pytest.raises(ValueError, match="2 test rows, such as 'u10', were no test rows of"):
-        check_partition(str(tmp_path), parts)
-    write(["u7"], ["u8", "u9", "u10", "u11"])
-    with pytest.raises(ValueError, match="1 validation rows, such as 'u6', were training rows of"):
-        check_partition(str(tmp_path), parts)
+    check_partition(str(tmp_path), {**parts, "valid": made.select([9]), "test": made.select([10])})
+    check_partition(str(tmp_path), {**parts, "test": made.map(lambda row: {"id": f"new-{row['id']}"})})
+    for part, row, before in (
+        ("train", 9, "test"),
+        ("valid", 3, "train"),
+        ("test", 3, "train"),
+        ("test", 7, "valid"),
+    ):
+        message = f"1 rows of the {part} part, such as 'u{row}', were in the {before} part of"
+        with pytest.raises(ValueError, match=message):
+            check_partition(str(tmp_path), {"train": made.select([0]), part: made.select([row])})
+
+
+def test_rows_that_can_not_be_used_are_found_before_training(processor, model, caplog):
+    processor = processor.from_model(model)
+    made = list(rows(6))
+    made[2]["audio"] = {"array": [float("nan")] * 3200, "sampling_rate": 16000}
+    parts = {"train": Dataset.from_list(made[:3]), "test": Dataset.from_list(made[3:])}
+    with pytest.raises(AudioError, match="the row with id 'u2' .*NaN|u2.*not finite|u2"):
+        usable_rows(parts, processor, skip_bad_files=False, truncation=False)
+    usable = usable_rows(parts, processor, skip_bad_files=True, truncation=False)
+    assert {name: part["id"][:] for name, part in usable.items()} == {"train": ["u0", "u1"], "test": ["u3", "u4", "u5"]}
+    made[5]["text"] = "no " * 600
+    parts["test"] = Dataset.from_list(made[3:])
+    with pytest.raises(ValueError, match="the row with id 'u5' has 602 tokens, the text encoder takes 512"):
+        usable_rows(parts, processor, skip_bad_files=True, truncation=False)
+    assert len(usable_rows(parts, processor, skip_bad_files=True, truncation=True)["test"]) == 3
+    assert TacfnRawDataCollator(processor, truncation=True)([made[5]])["input_ids"].shape == (1, 512)

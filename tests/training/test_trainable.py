@@ -78,6 +78,8 @@ def test_adapters_that_match_nothing(encoders, monkeypatch):
     model, _, _ = make(encoders)
     with pytest.raises(ValueError, match="lora_target_modules is query: no linear map .* audio encoder .*q_proj"):
         add_lora(model, arguments(lora_rank=2, lora_target_modules=["query"]))
+    with pytest.raises(ValueError, match="lora_alpha, lora_target_modules is given without lora_rank"):
+        freeze(model, arguments(lora_alpha=2, lora_target_modules=["query"]))
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=r"lora_rank needs the package peft: pip install 'tacfn-hf\[lora\]'"):
         add_lora(model, arguments(lora_rank=2))
@@ -104,6 +106,8 @@ def test_rates_fall_from_layer_to_layer(lora_rank, encoders, tmp_path):
     )
     freeze(model, tuning)
     tuned = model if lora_rank is None else add_lora(model, tuning)
+    with pytest.raises(ValueError, match=r"layerwise_lr_decay is -1 .*: they must be in \(0, 1\]"):
+        learning_rates(tuned, arguments(layerwise_lr_decay=-1), 1e-2)
     rates = learning_rates(tuned, tuning, 1e-2)
     args = TacfnFineTuningArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", eval_strategy="no",
         save_strategy="no", load_best_model_at_end=False)  # fmt: skip
