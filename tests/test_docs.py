@@ -81,10 +81,14 @@ def make_features_of_ravdess(path: Path) -> None:
 
 
 def make_features_of_crema_d(path: Path) -> None:
-    """Another corpus, whose labels are not those of RAVDESS."""
-    for actor in (1001, 1002):
+    """Another corpus, whose labels are not those of RAVDESS, with votes."""
+    votes: list = []
+    for actor in range(1001, 1005):
         for emotion in ("ANG", "SAD", "NEU"):
             write_wav(Path("data/crema_d/AudioWAV") / f"{actor}_DFA_{emotion}_XX.wav", seconds=0.2)
+            votes.append((str(100001 + len(votes)), *"311124", f"{actor}_DFA_{emotion}_XX"))
+    head = ("", "A", "D", "F", "H", "N", "S", "fileName")
+    write_table(Path("data/crema_d/processedResults/tabulatedVotes.csv"), head, votes)
     tacfn("extract", "--corpus", "crema_d", "--dataset", "data/crema_d", "--output_dir", path)
 
 

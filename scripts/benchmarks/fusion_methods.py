@@ -37,8 +37,9 @@ from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics, predic
 from tacfn_hf.evaluation.record import RECORD, RunRecord
 from tacfn_hf.evaluation.significance import paired_permutation_test
 from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.features.labels import label_names_of, labels_as
+from tacfn_hf.features.labels import label_names_of
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
+from tacfn_hf.features.votes import class_counts
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
 from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
@@ -231,7 +232,9 @@ def svm(parts: dict[str, Dataset], class_weights: str) -> tuple[dict[str, Any], 
     config = build_model(parts["train"], ModelArguments(hidden_size=8)).config
     rows = {name: part.with_format("numpy") for name, part in parts.items()}
     names = label_names_of(config)
-    weights = balanced_class_weights(labels_as(parts["train"], names), names) if class_weights == "balanced" else None
+    weights = (
+        balanced_class_weights(class_counts(parts["train"], names), names) if class_weights == "balanced" else None
+    )
     valid, test, size = svm_scores(config, weights, rows["train"], rows["valid"], rows["test"])
     valid_labels, labels = (np.asarray(parts[name].with_format(None)["label"][:]) for name in ("valid", "test"))
     temperature = fit_temperature(valid, valid_labels)

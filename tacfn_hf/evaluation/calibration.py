@@ -55,17 +55,21 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         logits: `[N, C]`.
-        labels: classes `[N]`, 0 to C - 1.
+        labels: classes `[N]`, 0 to C - 1; or shares of votes `[N, C]`.
 
     Raises:
         ValueError: no rows, shapes that do not fit each other, a label out of range, or a logit that is not finite.
     """
-    logits, labels = checked(logits, labels, "logits")
-    if (logits.argmax(axis=1) == labels).all():
+    shares = np.asarray(labels)
+    if shares.ndim == 1:
+        logits, labels = checked(logits, labels, "logits")
+        shares = np.eye(logits.shape[1])[labels]
+    logits, _ = checked(logits, shares.argmax(axis=1), "logits")
+    if (shares[np.arange(len(logits)), logits.argmax(axis=1)] == 1).all():
         return 1.0
 
     def loss(log_temperature: float) -> float:
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels].mean()
+        return -(shares * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(axis=1).mean()
 
     # The loss is convex in 1 / T, so it has one minimum in log T too, where the two directions count alike.
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURE_BOUNDS), method="bounded", options={"xatol": 1e-8})

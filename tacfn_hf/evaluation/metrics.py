@@ -106,13 +106,15 @@ class EmotionMetric(evaluate.Metric):
 def format_table(result: dict[str, Any]) -> str:
     """The result of `EmotionMetric.compute` as text: percentages, figures by class, and confusion counts.
 
-    `ECE`, and `beta_mean` and `beta_std`, are printed too where `result` has them.
+    `ECE`, `KL` and `JS`, and `beta_mean` and `beta_std`, are printed too where `result` has them.
     """
     lines = [
         f"WA {result['WA']:.1%}   UA {result['UA']:.1%}   wF1 {result['wF1']:.1%}   macro F1 {result['macro_F1']:.1%}"
     ]
     if "ECE" in result:
         lines[0] += f"   ECE {result['ECE']:.1%}"
+    if "KL" in result:
+        lines.append(f"distance to the votes, in nats: KL {result['KL']:.3f}   JS {result['JS']:.3f}")
     if "beta_mean" in result and "beta_std" in result:
         lines.append(f"beta {result['beta_mean']:.3f} ± {result['beta_std']:.3f} (0 = text, 1 = audio)")
 

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
+from scipy.special import rel_entr
 from transformers import Trainer
 
 from ..features.labels import label_names_of
 from ..features.shapes import feature_lengths
+from ..features.votes import has_votes, vote_shares
 from .calibration import class_scores, expected_calibration_error
 from .metrics import EmotionMetric
 
@@ -100,7 +102,8 @@ def evaluate_split(
         shared: the labels that can be predicted; all of the model's by default.
 
     Returns:
-        The result of `full_metrics`, and that of `prediction_table`, in the order of the dataset's rows.
+        The result of `full_metrics`, where the dataset has votes with that of `distances_to_votes`; and the result of
+        `prediction_table`, in the order of the dataset's rows.
     """
     label_names = label_names_of(trainer.model.config)
     # Rows of a like length share a batch, which has little padding then; no result depends on its batch.
@@ -114,7 +117,25 @@ def evaluate_split(
         logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
     temperature = trainer.model.config.temperature_of(has_audio, has_text)
     predicted = (logits, beta, labels, label_names, temperature)
-    return full_metrics(*predicted), prediction_table(dataset.with_format(None)["id"][:], *predicted)
+    figures = full_metrics(*predicted)
+    if shared is None and has_votes(dataset, label_names):
+        figures |= distances_to_votes(vote_shares(dataset, label_names), class_scores(logits, temperature))
+    return figures, prediction_table(dataset.with_format(None)["id"][:], *predicted)
+
+
+def distances_to_votes(shares: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """
+    How far scores `[N, C]` lie from the shares of votes `[N, C]`, as means over the rows that have votes, in nats:
+    `KL`, the Kullback-Leibler divergence from the shares, and `JS`, that of Jensen and Shannon, at most log 2. None of
+    both where no row has votes.
+    """
+    voted = ~np.isnan(shares[:, 0])
+    if not voted.any():
+        return {}
+    p, q = shares[voted], scores[voted].astype(np.float64)
+    middle = (p + q) / 2
+    divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / 2
+    return {"KL": float(rel_entr(p, q).sum(axis=1).mean()), "JS": float(divergence.mean())}
 
 
 def write_predictions(folder: str | os.PathLike, tables: dict[str, pd.DataFrame]) -> None:

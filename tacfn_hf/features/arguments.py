@@ -1,6 +1,7 @@
 """The arguments that name a dataset of features and its train, validation and test parts."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass
@@ -39,6 +40,13 @@ class DataArguments:
         metadata={"help": "Column whose groups valid_fraction draws from, where it is not group_column."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
+    target: Literal["label", "votes"] = field(
+        default="label",
+        metadata={
+            "help": "What is learned: label, one class; or votes, the shares of the annotators' votes. The validation "
+            "and test parts are judged by label."
+        },
+    )
     allow_tuned_rows: bool = field(
         default=False,
         metadata={

@@ -13,6 +13,7 @@ from ..model.modalities_tacfn import MODALITIES
 from .arguments import DataArguments
 from .shapes import rows_with
 from .tuned_rows import check_tuned_rows
+from .votes import COLUMN as VOTES
 
 
 logger = logging.get_logger(__name__)
@@ -78,7 +79,7 @@ def split_dataset(
             or what `check_tuned_rows` refuses.
     """
     named = named_parts(dataset)
-    if data_args.drop_unlabelled:
+    if data_args.drop_unlabelled and data_args.target == "label":
         named = {name: without_unlabelled(part, name) for name, part in named.items()}
     parts = given_parts(named, data_args.split_column)
     for name, groups, fraction, column_argument in (
@@ -117,7 +118,9 @@ def split_dataset(
         parts[name] = train.select(np.flatnonzero(taken))
         parts["train"] = train.select(np.flatnonzero(~taken))
 
-    check_rows(parts, with_features)
+    if data_args.target == "votes":
+        parts = with_votes(parts, data_args.drop_unlabelled)
+    check_rows(parts, with_features, without_label=("train",) if data_args.target == "votes" else ())
     check_tuned_rows(parts, data_args.allow_tuned_rows)
     if data_args.group_column is not None:
         drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
@@ -133,6 +136,22 @@ def without_unlabelled(dataset: Dataset, name: str) -> Dataset:
     if len(labelled) < len(dataset):
         logger.warning_once(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
     return dataset.select(labelled)
+
+
+def with_votes(parts: dict[str, Dataset], drop_unlabelled: bool) -> dict[str, Dataset]:
+    """
+    The parts for the target "votes": rows without votes are no training rows. Those on whose label the annotators did
+    not agree may be in the training part alone; in the others they are left out where `drop_unlabelled` says so.
+    """
+    if drop_unlabelled:
+        parts = {name: part if name == "train" else without_unlabelled(part, name) for name, part in parts.items()}
+    if "train" in parts and VOTES in parts["train"].column_names:
+        train = parts["train"]
+        voted = [i for i, votes in enumerate(train.with_format(None)[VOTES][:]) if votes is not None]
+        if len(voted) < len(train):
+            logger.warning_once(f"{len(train) - len(voted)} of {len(train)} training rows have no votes: left out.")
+        parts = {**parts, "train": train.select(voted)}
+    return parts
 
 
 def given_parts(named: dict[str, Dataset], split_column: str | None) -> dict[str, Dataset]:
@@ -179,10 +198,10 @@ def drawn_rows(values: np.ndarray, fraction: float, seed: int, argument: str, co
     return taken
 
 
-def check_rows(parts: dict[str, Dataset], with_features: bool) -> None:
+def check_rows(parts: dict[str, Dataset], with_features: bool, without_label: tuple[str, ...] = ()) -> None:
     """
     Raises a ValueError unless each part has rows, and each row a valid label, an id of its own and, where it is wanted,
-    features.
+    features. Rows of the parts in `without_label` may lack a label.
     """
     names, seen = None, {}
     for part_name, part in parts.items():
@@ -216,6 +235,8 @@ def check_rows(parts: dict[str, Dataset], with_features: bool) -> None:
                 raise ValueError(f"The id {row_id!r} occurs twice, {where}: every row needs an id of its own.")
             seen[row_id] = part_name
         for row_id, value in zip(ids, rows["label"][:], strict=True):
+            if value is None and part_name in without_label:
+                continue
             if value is None:
                 raise ValueError(
                     f"The row with id {row_id!r} ({part_name}) has no label: label it, or leave all such rows out with "

@@ -22,9 +22,20 @@ def check_labels(config: TacfnConfig, labels: torch.Tensor) -> None:
     """
     if torch.compiler.is_compiling() or problem_type_of(config, labels) != "single_label_classification":
         return
+    if labels.dim() == 2:
+        return  # shares of votes
     wrong = (labels != -100) & ((labels < 0) | (labels >= config.num_labels))
     if wrong.any():
         raise ValueError(f"labels holds {int(labels[wrong][0])}: it must be in 0..{config.num_labels - 1}, or -100.")
+
+
+def vote_losses(logits: torch.Tensor, shares: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+    """
+    The terms `p log(p / q)` `[B, C]` of the Kullback-Leibler divergence from the shares `p [B, C]` of votes to the
+    scores `q` of logits `[B, C]`. Smoothed by s, shares are `(1 - s) p + s / C`. Of one vote it is the cross-entropy.
+    """
+    shares = (1 - label_smoothing) * shares.float() + label_smoothing / logits.shape[1]
+    return torch.special.xlogy(shares, shares) - shares * logits.float().log_softmax(dim=-1)
 
 
 def sample_losses(
@@ -36,17 +47,20 @@ def sample_losses(
     Args:
         config: `problem_type` and `num_labels` are read.
         logits: `[B, C]`.
-        labels: `[B]` classes (-100: not labelled), or `[B, C]` labels or values (`[B]` where C is 1).
+        labels: `[B]` classes (-100: not labelled), `[B, C]` shares of votes for classes, or `[B, C]` labels or values
+            (`[B]` where C is 1).
         label_smoothing: of torch's `cross_entropy`.
 
     Returns:
-        Cross-entropies `[B]`, 0 where a sample is not labelled; or of several labels binary cross-entropies, of values
-        squared errors `[B, C]`.
+        Cross-entropies `[B]`, 0 where a sample is not labelled, or divergences from the votes; or of several labels
+        binary cross-entropies, of values squared errors `[B, C]`.
 
     Raises:
         ValueError: labels of another shape, or smoothing of others than single labels.
     """
     kind, logits = problem_type_of(config, labels), logits.float()
+    if kind == "single_label_classification" and labels.shape == logits.shape:
+        return vote_losses(logits, labels, label_smoothing).sum(dim=1)
     if kind == "single_label_classification":
         if labels.shape != logits.shape[:1]:
             raise ValueError(f"labels has shape {list(labels.shape)}: one class per sample is {[len(logits)]}.")
@@ -67,5 +81,7 @@ def sample_losses(
 
 
 def count_labels(labels: torch.Tensor, losses: torch.Tensor) -> torch.Tensor | int:
-    """What a sum of `losses` is divided by: the labelled samples, or all labels and values of them."""
-    return losses.numel() if losses.dim() == 2 else (labels != -100).sum().clamp(min=1)
+    """What a sum of `losses` is divided by: the samples with a label or votes, or all labels and values of them."""
+    if losses.dim() == 2 or labels.dim() == 2:
+        return losses.numel()
+    return (labels != -100).sum().clamp(min=1)

@@ -64,7 +64,7 @@ def cross_validate(
     """
     check_arguments(data_args, training_args, cv_args)
     dataset = only_part(open_dataset(data_args.dataset))
-    if data_args.drop_unlabelled:  # before the folds are made: a group without any label is none
+    if data_args.drop_unlabelled and data_args.target == "label":  # first: a group without any label makes no fold
         dataset = without_unlabelled(dataset, "train")
     folds = make_folds(dataset, data_args, cv_args.num_folds)
 

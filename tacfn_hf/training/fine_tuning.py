@@ -18,10 +18,11 @@ from ..evaluation.predictions import PARTITION
 from ..evaluation.record import SPLIT_ARGUMENTS
 from ..features.arguments import DataArguments
 from ..features.arrow_layout import feature_of, nested_array
-from ..features.labels import label_names_of, match_labels
+from ..features.labels import label_names_of
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.splits import split_dataset
 from ..features.tuned_rows import check_uses, uses_of, with_rows
+from ..features.votes import label_targets
 from ..model.decoding_tacfn import AudioError
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
@@ -87,7 +88,7 @@ def fine_tune(
         check_uses(parts, uses, allow_tuned_rows=True)  # in training: to tune on
     freeze(model, tuning_args)
     tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
-    parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
+    parts = label_targets(parts, label_names_of(model.config), data_args.target)
     parts = usable_rows(parts, processor, skip_bad_files, truncation)
     note_tuning(tuned, processor, parts, data_args.dataset)
     collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds or None, truncation)

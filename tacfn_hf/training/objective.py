@@ -9,26 +9,25 @@ import torch
 from torch import nn
 
 from ..model.inputs_tacfn import complete_inputs
-from ..model.label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses
+from ..model.label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses, vote_losses
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 
 
-def balanced_class_weights(labels: Sequence[int] | np.ndarray, label_names: Sequence[str]) -> list[float]:
+def balanced_class_weights(counts: Sequence[float] | np.ndarray, label_names: Sequence[str]) -> list[float]:
     """
     A weight for each of the C classes, `N / (C * n_c)` for a class with n_c of the N labels: their mean over the labels
-    is 1.
+    is 1. Of votes, n_c is the sum of the class' shares.
 
     Raises:
         ValueError: a class without a label, by its name.
     """
-    counts = np.bincount(labels, minlength=len(label_names))
     absent = [name for name, count in zip(label_names, counts, strict=True) if count == 0]
     if absent:
         raise ValueError(
             f"No training row has the label {', '.join(absent)}: balanced class weights need every class; give "
             'class_weights "none", or a dataset without these names.'
         )
-    return [float(weight) for weight in len(labels) / (len(label_names) * counts)]
+    return [float(weight) for weight in np.sum(counts) / (len(label_names) * np.asarray(counts))]
 
 
 @dataclass
@@ -68,7 +67,7 @@ class Objective:
             model: it is called with the inputs, and gives `logits [B, C]`; its config says what kind the labels are.
             inputs: `h_a`, `h_t`, `mask_a`, `mask_t`, those that there are; or what a model with its encoders takes,
                 whose output has the features.
-            labels: `[B]` or `[B, C]`.
+            labels: `[B]` or `[B, C]`; see `sample_losses`.
             num_items: what sums of losses are divided by, in place of the number of labels here.
             network: the model without what wraps it for several processes; `model` itself where None.
 
@@ -83,7 +82,10 @@ class Objective:
         output = model(**inputs)
         losses = self.weighted(network.config, output.logits, labels)
         network.config.problem_type = problem_type_of(network.config, labels)
-        num_items = count_labels(labels, losses) if num_items is None else num_items
+        if num_items is None:
+            num_items = count_labels(labels, losses)
+        elif labels.dim() > losses.dim():
+            num_items = num_items / labels.shape[1]  # a Trainer counts the shares of all classes
         loss = losses.sum() / num_items
         features = inputs if "input_values" not in inputs and "input_ids" not in inputs else output
         both = features.get("h_a") is not None and features.get("h_t") is not None
@@ -97,6 +99,8 @@ class Objective:
         if self.class_weights is None:
             return losses
         weights = torch.tensor(self.class_weights, dtype=losses.dtype, device=losses.device)
+        if labels.dim() > losses.dim():
+            return (vote_losses(logits, labels, self.label_smoothing) * weights).sum(dim=1)
         return losses * (weights[labels.long().clamp(min=0)] if losses.dim() == 1 else weights)
 
     def of_one_modality_and_gate(
@@ -118,10 +122,10 @@ class Objective:
             )
             errors = self.gate_errors(network.model, (h_a, h_t, mask_a, mask_t), losses_a, losses_t)
             labelled = both
-            if problem_type_of(network.config, labels) == "single_label_classification":
+            if problem_type_of(network.config, labels) == "single_label_classification" and labels.dim() == 1:
                 labelled = both & (labels != -100)
-            # num_items counts labels, of which a sample may have several; errors are one a sample.
-            total = total + self.gate_loss_weight * masked_sum(errors, labelled) * labels[0].numel()
+            # Sums are divided by the number of losses, of which a sample may have several; errors are one a sample.
+            total = total + self.gate_loss_weight * masked_sum(errors, labelled) * (losses.numel() // len(losses))
         return total
 
     def gate_errors(

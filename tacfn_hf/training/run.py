@@ -27,9 +27,10 @@ from ..evaluation.predictions import evaluate_split, write_partition
 from ..evaluation.record import RECORD, RunRecord, changed_arguments, describe_data
 from ..features.arguments import DataArguments
 from ..features.extraction import processor_of
-from ..features.labels import label_names_of, match_labels
+from ..features.labels import label_names_of
 from ..features.shapes import complete_rows, rows_with
 from ..features.splits import split_dataset
+from ..features.votes import has_votes, label_targets, vote_shares
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor
 from .arguments import ModelArguments
@@ -85,7 +86,7 @@ def run_training(
             f"push_to_hub needs the processor, and the dataset {data_args.dataset} has none beside it: name one with "
             "processor_name."
         )
-    parts = {name: match_labels(part, label_names_of(model.config)) for name, part in parts.items()}
+    parts = label_targets(parts, label_names_of(model.config), data_args.target)
     trainer = build_trainer(model, args, parts)
     if quiet:
         make_quiet(trainer)
@@ -127,7 +128,7 @@ def finish_run(
     evaluator, evaluated = evaluator or trainer, parts if evaluated is None else evaluated
     fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
     if fitted:
-        calibrate(evaluator, evaluated["valid"])
+        calibrate(evaluator, evaluated["valid"], data_args.target)
     trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
@@ -189,22 +190,28 @@ def chose_best(trainer: Trainer) -> bool:
     return trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is not None
 
 
-def calibrate(trainer: Trainer, dataset: Dataset) -> None:
+def calibrate(trainer: Trainer, dataset: Dataset, target: str = "label") -> None:
     """
     Fits the temperatures of the config of the trainer's model on a dataset: that of both modalities on the rows that
     have both (on all, where none has), that of audio on the rows that have audio, without their text, and that of text
-    likewise. Where there are no such rows it is that of both. Call it in every process.
+    likewise. Where there are no such rows it is that of both. With the target "votes" they are fitted to the votes of
+    the rows that have some. Call it in every process.
     """
+    label_names = label_names_of(trainer.model.config)
+    if target == "votes" and has_votes(dataset, label_names):
+        dataset = dataset.select(np.flatnonzero(~np.isnan(vote_shares(dataset, label_names)[:, 0])))
+    else:
+        target = "label"
 
     def fitted(rows: Dataset) -> float:
         output = trainer.predict(rows)
         logits, labels = output.predictions[0], output.label_ids
-        if (logits.argmax(axis=-1) == labels).all():
+        if target == "label" and (logits.argmax(axis=-1) == labels).all():
             logger.warning_once(
                 f"All {len(labels)} validation rows are predicted right: no temperature can be fitted on them, and "
                 "scores are not calibrated."
             )
-        return fit_temperature(logits, labels)
+        return fit_temperature(logits, labels if target == "label" else vote_shares(rows, label_names))
 
     complete = complete_rows(dataset)
     temperatures = {"both": fitted(dataset.select(np.flatnonzero(complete)) if complete.any() else dataset)}

@@ -3,7 +3,6 @@
 import os
 from contextlib import suppress
 
-import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
@@ -11,7 +10,6 @@ from transformers import (
 )
 
 from ..features.arrow_layout import provenance_of
-from ..features.labels import labels_as
 from ..features.shapes import feature_size
 from ..features.statistics import feature_covariance, feature_statistics
 from ..features.time_averages import mean_over_time
@@ -103,10 +101,10 @@ def build_model(
     names = ("model_name_or_path", "processor_name")
     own = {name: value for name, value in vars(model_args).items() if name not in names and value is not None}
     names = train.features["label"].names
-    present = np.unique(labels_as(train, names))
+    present = {names[label] for label in train.with_format(None)["label"][:] if label is not None}
     if len(present) == 1:
         raise ValueError(
-            f"The training part has only one label, {names[present[0]]}: a classifier learns to tell two or more apart."
+            f"The training part has only one label, {present.pop()}: a classifier learns to tell two or more apart."
         )
     if model_args.model_name_or_path is not None:
         if own:

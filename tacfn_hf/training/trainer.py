@@ -20,10 +20,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ..evaluation.predictions import full_metrics
 from ..features.collation import TacfnDataCollator
 from ..features.feature_rows import FeatureRows
-from ..features.labels import label_names_of, labels_as
+from ..features.labels import label_names_of
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.shapes import feature_lengths, lengths_of
 from ..features.time_averages import mean_over_time
+from ..features.votes import class_counts
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification
@@ -162,7 +163,7 @@ def build_objective(model: PreTrainedModel, args: TrainingArguments, train: Data
     class_weights = None
     if args.class_weights == "balanced":
         label_names = label_names_of(model.config)
-        class_weights = balanced_class_weights(labels_as(train, label_names), label_names)
+        class_weights = balanced_class_weights(class_counts(train, label_names), label_names)
     num_positions = {}
     for modality in MODALITIES:
         lengths = lengths_of(train, modality.features)

@@ -3,13 +3,14 @@
 import json
 import re
 from dataclasses import dataclass, field
+from itertools import product
 
 import pytest
 
 from tacfn_hf.cli.errors import UsageError
 from tacfn_hf.cli.parsing import RECIPES, CommandParser, parse_arguments, parse_training
-from tacfn_hf.features.arguments import DataArguments
-from tacfn_hf.training.arguments import CrossValidationArguments
+from tacfn_hf.features.arguments import DataArguments, RawDataArguments
+from tacfn_hf.training.arguments import CrossValidationArguments, FineTuningArguments, FineTuningOptions
 
 
 @dataclass
@@ -109,11 +110,20 @@ def test_a_file_or_a_recipe_that_is_not_there(files):
         parse("--config", "--text", "x")
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.json")))
-@pytest.mark.parametrize("more", [(), (CrossValidationArguments,)])
-def test_train_and_cross_validate_read_every_recipe(tmp_path, recipe, more):
+OF_FINE_TUNING = ["fine-tune", "lora"]
+OF_TRAINING = sorted({path.stem for path in RECIPES.glob("*.json")} - set(OF_FINE_TUNING))
+TRAINING = {"train": {}, "cross-validate": {"more": (CrossValidationArguments,)}}
+TUNING = {"model": FineTuningArguments, "options": FineTuningOptions, "data": RawDataArguments}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kinds"),
+    [*product(OF_TRAINING, TRAINING.values()), *product(OF_FINE_TUNING, [TUNING])],
+)
+def test_commands_read_their_recipes(tmp_path, recipe, kinds):
     argv = ["--config", recipe, "--dataset", "d", "--output_dir", str(tmp_path)]
-    arguments = parse_training(argv, "", "tacfn train", more)
+    argv += ["--model_name_or_path", "m"] if kinds is TUNING else []
+    arguments = parse_training(argv, "", "tacfn", **kinds)
     found = {name: value for given in arguments for name, value in vars(given).items()}
     content = json.loads((RECIPES / f"{recipe}.json").read_text())
     assert content

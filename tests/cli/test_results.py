@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from safetensors.numpy import save_file
 from tiny import NAMES, SPLIT, TINY, make_features
 from transformers import AutoModelForSequenceClassification
@@ -264,3 +264,33 @@ def test_the_commands_name_the_folder_of_a_full_disk(trained, fail, tmp_path):
         sentence = f"{tmp_path / name} can't be written, no space is left: make room and try again."
         found = fail(name, *data, *argv, "--output_dir", tmp_path / name)
         assert found == f"tacfn {name}: error: {sentence} (--debug shows where)"
+
+
+def test_votes_are_learned_and_told(succeed, fail, tmp_path):
+    """Of rows half way between two classes, on which half of the votes say the one, scores learn the votes."""
+    generator = np.random.default_rng(0)
+    share = generator.choice([0.0, 0.3, 0.7, 1.0], size=160)
+    h_t = np.stack([share, 1 - share, np.ones(160)], axis=1) + 0.02 * generator.normal(size=(160, 3))
+    votes = [{"angry": round(10 * p), "sad": 10 - round(10 * p)} for p in share]
+    label = [None if p in (0.3, 0.7) and i < 80 else int(p < 0.5) for i, p in enumerate(share)]
+    rows = {"id": [f"u{i}" for i in range(160)], "h_t": h_t.tolist(), "votes": votes, "label": label}
+    rows["split"] = ["train"] * 100 + ["validation"] * 30 + ["test"] * 30
+    dataset = Dataset.from_dict(rows).cast_column("label", ClassLabel(names=["angry", "sad"]))
+    dataset.save_to_disk(tmp_path / "features")
+    command = ["train", "--dataset", tmp_path / "features", "--split_column", "split", "--drop_unlabelled", "true"]
+    command += ["--num_train_epochs", "20", "--per_device_train_batch_size", "8", "--use_cpu", "true"]
+    command += ["--disable_tqdm", "true", "--hidden_size", "16", "--num_attention_heads", "2", "--output_dir"]
+    printed = succeed(*command, tmp_path / "votes", "--target", "votes")
+    assert "distance to the votes, in nats: KL" in printed
+    succeed(*command, tmp_path / "label")
+    by_votes, by_label = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("votes", "label"))
+    assert by_votes["about"]["rows"] == {"train": 100, "valid": 30, "test": 30}
+    assert by_label["about"]["rows"]["train"] < 70
+    assert by_votes["test"]["KL"] < 0.8 * by_label["test"]["KL"]
+    assert by_votes["test"]["JS"] < by_votes["test"]["KL"]
+    card = (tmp_path / "votes" / "README.md").read_text()
+    assert "Distance of the scores to the votes of the annotators, on test, in nats: Kullback-Leibler 0." in card
+    assert "| `target` | votes |" in card or "`target` votes" in card
+    dataset.remove_columns("votes").save_to_disk(tmp_path / "without")
+    command[2] = tmp_path / "without"
+    assert "has no column 'votes'" in fail(*command, tmp_path / "none", "--target", "votes")

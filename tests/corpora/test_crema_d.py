@@ -123,3 +123,31 @@ def test_another_folder(tmp_path):
     write_text(tmp_path / "README.md", "")
     with pytest.raises(ValueError, match="not the root of CREMA-D: there is no AudioWAV or AudioMP3 in it, but README"):
         load_crema_d(tmp_path)
+
+
+VOTES = """"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"
+"100001",5,3,0,0,1,1,"1001_DFA_ANG_XX",10,0.5,"A"
+"100002",0,0,0,4,4,0,"1001_IEO_HAP_HI",8,0.5,"H:N"
+"100003",0,0,1,0,2,6,"1040_ITH_SAD_X",9,0.67,"S"
+"200001",0,9,0,0,0,0,"1001_DFA_ANG_XX",9,1,"D"
+"300001",0,9,0,0,0,0,"1001_DFA_ANG_XX",9,1,"D"
+"""
+
+
+def test_votes_are_those_of_the_voice_alone(tmp_path):
+    write_text(make(tmp_path) / "processedResults/tabulatedVotes.csv", VOTES)
+    corpus = load_crema_d(tmp_path)["train"]
+    assert corpus[0]["votes"] == {"angry": 5, "disgusted": 3, "fearful": 0, "happy": 0, "neutral": 1, "sad": 1}
+    assert corpus[3]["votes"] is None
+    names = corpus.features["label"].names
+    assert [names[label] for label in corpus["label"]] == ["angry", "happy", "sad", "neutral"]
+    voted = load_crema_d(tmp_path, labels="voted")["train"]
+    assert [None if label is None else names[label] for label in voted["label"]] == ["angry", None, "sad", None]
+
+
+def test_votes_that_are_wrong_or_not_there(tmp_path):
+    with pytest.raises(ValueError, match="tabulatedVotes.csv is not there: the votes of CREMA-D are in it"):
+        load_crema_d(make(tmp_path), labels="voted")
+    write_text(tmp_path / "processedResults/tabulatedVotes.csv", VOTES.replace("5,3", "5.5,3"))
+    with pytest.raises(ValueError, match="row 100001, has '5.5' in column A: votes are whole numbers"):
+        load_crema_d(tmp_path)

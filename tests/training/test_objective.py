@@ -207,12 +207,44 @@ def test_damage_of_a_mean_is_that_of_its_positions():
     assert abs(scaled.std().item() - 1) < 0.02
 
 
+@pytest.mark.parametrize("num_items", [None, 10])
+def test_the_loss_of_votes_is_the_divergence_of_the_formula(config, num_items):
+    """Unimodal losses and class weights included; a Trainer counts the shares of all classes, 4 a row."""
+    inputs, weights = batch(), torch.tensor(WEIGHTS, dtype=torch.float64)
+    shares = torch.tensor([[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 0], [0, 0, 0.25, 0.75],
+        [0.25] * 4])  # fmt: skip
+    model = build(config).eval()
+
+    def loss_of(logits, p):
+        q = logits.double().softmax(-1)
+        return (weights * torch.where(p > 0, p * (p.double() / q).log(), 0.0)).sum()
+
+    objective = Objective(class_weights=WEIGHTS, unimodal_loss_weight=0.5)
+    count = 6 if num_items is None else num_items / 4
+    assert objective(model, inputs, shares, num_items)[0].item() == pytest.approx(
+        (loss_of(model(**inputs).logits, shares) / count).item(), rel=1e-5
+    )
+    model.train()
+    expected = loss_of(model(**inputs).logits, shares)
+    expected = expected + 0.5 * sum(loss_of(alone(model, inputs, name), shares[BOTH]) for name in ("a", "t"))
+    assert objective(model, inputs, shares, num_items)[0].item() == pytest.approx((expected / count).item(), rel=1e-5)
+
+
+def test_one_vote_is_a_label(config):
+    model, inputs = build(config).eval(), batch()
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    votes = torch.nn.functional.one_hot(labels, 4).float()
+    for objective in (Objective(), Objective(class_weights=WEIGHTS)):
+        assert abs(objective(model, inputs, votes)[0] - objective(model, inputs, labels)[0]) < 1e-6
+    assert abs(model(**inputs, labels=votes).loss - model(**inputs, labels=labels).loss) < 1e-6
+
+
 def test_balanced_class_weights():
-    weights = balanced_class_weights([0, 0, 0, 1, 2, 2], NAMES)
+    weights = balanced_class_weights([3, 1, 2], NAMES)
     assert weights == pytest.approx([2 / 3, 2.0, 1.0])
     assert np.mean([weights[label] for label in [0, 0, 0, 1, 2, 2]]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="No training row has the label angry"):
-        balanced_class_weights([0, 2], NAMES)
+        balanced_class_weights([1, 0, 1], NAMES)
 
 
 def test_the_kind_of_labels_stands_in_the_config_afterwards(config):

@@ -1,0 +1,87 @@
+"""Votes of annotators as targets: a distribution over the classes, in place of one class."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from datasets import Dataset, List, Value
+
+from .labels import match_labels
+
+
+COLUMN = "votes"  # a struct with the number of votes for each class, by its name; null where there are none
+
+
+def vote_shares(dataset: Dataset, label_names: Sequence[str], name: str = "the dataset") -> np.ndarray:
+    """
+    The shares of the votes that each class has, float64 `[N, C]`. A row without votes has NaN.
+
+    Args:
+        label_names: the C classes.
+        name: what messages call the dataset.
+
+    Raises:
+        ValueError: no votes, votes for a class that is not one of these, a number below 0, votes that sum to 0.
+    """
+    if COLUMN not in dataset.column_names:
+        raise ValueError(
+            f"target is votes, but {name} has no column {COLUMN!r}: it has {', '.join(dataset.column_names)}."
+        )
+    feature = dataset.features[COLUMN]
+    if not isinstance(feature, Mapping):
+        raise ValueError(
+            f"The column {COLUMN!r} of {name} is {feature}: it must be a struct of a number for each class."
+        )
+    unknown = [vote for vote in feature if vote not in label_names]
+    if unknown:
+        raise ValueError(
+            f"{name} has votes for {', '.join(unknown)}, which is none of the labels {', '.join(label_names)}."
+        )
+    rows = dataset.with_format(None)
+    shares = np.full((len(rows), len(label_names)), np.nan)
+    for i, (row_id, votes) in enumerate(zip(rows["id"][:], rows[COLUMN][:], strict=True)):
+        if votes is None or all(count is None for count in votes.values()):
+            continue
+        counts = np.array([float(votes.get(label) or 0) for label in label_names])
+        if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.sum() > 0):
+            raise ValueError(
+                f"The votes of the row with id {row_id!r} are {votes}: they must be at least 0, and one above 0."
+            )
+        shares[i] = counts / counts.sum()
+    return shares
+
+
+def has_votes(dataset: Dataset, label_names: Sequence[str]) -> bool:
+    """Whether the dataset has votes, for none but these classes."""
+    feature = dataset.features.get(COLUMN)
+    return isinstance(feature, Mapping) and set(feature) <= set(label_names)
+
+
+def label_targets(parts: Mapping[str, Dataset], label_names: Sequence[str], target: str) -> dict[str, Dataset]:
+    """
+    The parts with labels as indices into `label_names`. With the target "votes" the training part has a column `labels`
+    in place of `label`: the shares of the votes, `[C]`.
+
+    Raises:
+        ValueError: labels that the model does not know; a training row without votes; what `vote_shares` refuses.
+    """
+    if target == "label":
+        return {name: match_labels(part, label_names) for name, part in parts.items()}
+    train = parts["train"]
+    shares = vote_shares(train, label_names, "the training part")
+    without = np.isnan(shares[:, 0])
+    if without.any():
+        row_id = train.with_format(None)["id"][int(np.argmax(without))]
+        raise ValueError(f"The row with id {row_id!r} (train) has no votes: leave such rows out, or train on labels.")
+    plain = train.with_format("arrow").remove_columns("label")
+    soft = plain.add_column("labels", shares.astype(np.float32).tolist(), feature=List(Value("float32")))
+    rest = {name: match_labels(part, label_names) for name, part in parts.items() if name != "train"}
+    return {"train": soft.with_format("numpy"), **rest}
+
+
+def class_counts(train: Dataset, label_names: Sequence[str]) -> np.ndarray:
+    """How many rows each class has, `[C]`; of votes the sum of its shares."""
+    if "labels" in train.column_names:
+        return np.array(train.with_format(None)["labels"][:]).sum(axis=0)
+    names = train.features["label"].names
+    counts = np.bincount(train.with_format(None)["label"][:], minlength=len(names))
+    return np.array([counts[names.index(name)] if name in names else 0 for name in label_names])
