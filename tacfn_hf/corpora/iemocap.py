@@ -3,6 +3,7 @@ doi:10.1007/s10579-008-9076-6."""
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .annotators import vote_feature
 from .corpus_files import check_root, check_unpacked, choice, lookup, need, read_text
 from .emotions import canonical_names
 from .schema import build_corpus
@@ -28,6 +30,21 @@ LABELS = {
     "dis": "disgusted",
     "oth": "other",
     "xxx": None,
+}
+# What a rater says, by the code. C-E2:<tab>Anger; Frustration;<tab>() has the words of one who is no speaker.
+RATER = re.compile(r"C-E\d+:\s*([^(]*)(\(.*)?")
+WORDS = {
+    "Neutral": "neu",
+    "Neutral state": "neu",
+    "Anger": "ang",
+    "Happiness": "hap",
+    "Excited": "exc",
+    "Sadness": "sad",
+    "Frustration": "fru",
+    "Fear": "fea",
+    "Surprise": "sur",
+    "Disgust": "dis",
+    "Other": "oth",
 }
 # The codes of each set of labels. In that of 4, excited counts as happy: the usual protocol, of 5531 utterances.
 LABEL_SETS = {"4": ("neu", "ang", "hap", "exc", "sad"), "6": ("neu", "ang", "hap", "exc", "sad", "fru"), "all": LABELS}
@@ -57,8 +74,9 @@ def load_iemocap(
     IEMOCAP by its EmoEvaluation, transcriptions and sentence wavs.
 
     Protocols: leave one session out, or leave one speaker out (`group`). The speaker of an utterance is who says it,
-    not whom the dialogue is named after. Valence, arousal and dominance are means from 1 to 5, `start` and `end` are
-    seconds in the dialogue, `kind` is improvised or scripted.
+    not whom the dialogue is named after. `votes` has how often the raters, apart from the speakers themselves, named
+    each class. A rater may name several. Words for none of the classes do not count. Valence, arousal and dominance are
+    means from 1 to 5, `start` and `end` are seconds in the dialogue, `kind` is improvised or scripted.
 
     Args:
         root: the folder with Session1 to Session5, or some of them.
@@ -76,7 +94,8 @@ def load_iemocap(
     root = check_root("IEMOCAP", root, WANTED)
     need("IEMOCAP", root, SESSIONS, WANTED)
     check_unpacked("IEMOCAP", root, [name for name in SESSIONS if not (root / name).exists()])
-    rows, seen, left_out = [], set(), Counter()
+    rows, seen, left_out, unknown = [], set(), Counter(), Counter()
+    names = canonical_names({named(code, labels) for code in LABEL_SETS[labels]} - {None})
     for evaluation in evaluations_of(root):
         dialogue = evaluation.stem
         session = evaluation.parents[2]
@@ -90,23 +109,34 @@ def load_iemocap(
             seen.add(turn["id"])
             audio = session / "sentences" / "wav" / dialogue / f"{turn['id']}.wav"
             row = row_of(turn, where, labels, group_by)
+            unknown.update(word for word in turn["words"] if word not in WORDS)
+            said = [named(WORDS[word], labels) for word in turn["words"] if WORDS.get(word) in LABEL_SETS[labels]]
+            row["votes"] = {name: said.count(name) for name in names} if said else None
             if turn["code"] in LABEL_SETS[labels]:
                 rows.append(row | {"text": texts[turn["id"]], "audio": str(audio), "dialogue": dialogue})
             else:
                 left_out[f"labelled {turn['code']}"] += 1
     published = {code: PUBLISHED[code] for code in LABEL_SETS[labels]}
     counts = Counter(row["corpus_label"] for row in rows)
-    names = {"happy" if labels == "4" and code == "exc" else LABELS[code] for code in LABEL_SETS[labels]} - {None}
+    if unknown:
+        warnings.warn(
+            f"IEMOCAP: words of raters that are not known do not count as votes: {dict(unknown)}.", stacklevel=2
+        )
     return build_corpus(
         "IEMOCAP",
         rows,
-        canonical_names(names),
-        COLUMNS,
+        names,
+        COLUMNS | {"votes": vote_feature(names)},
         left_out=left_out,
         published={f"utterances of labels={labels}": (len(rows), sum(published.values()))}
         | {f"utterances labelled {code}": (counts[code], number) for code, number in published.items()},
         allow_missing=allow_missing,
     )
+
+
+def named(code: str, labels: str) -> str | None:
+    """The class of a code in a set of labels."""
+    return "happy" if labels == "4" and code == "exc" else LABELS[code]
 
 
 def evaluations_of(root: Path) -> list[Path]:
@@ -120,7 +150,7 @@ def evaluations_of(root: Path) -> list[Path]:
     return paths
 
 
-def row_of(turn: Mapping[str, str], where: str, labels: str, group_by: str) -> dict[str, Any]:
+def row_of(turn: Mapping[str, Any], where: str, labels: str, group_by: str) -> dict[str, Any]:
     """A row without its text, audio and dialogue."""
     name = TURN.fullmatch(turn["id"])
     if name is None:
@@ -128,7 +158,7 @@ def row_of(turn: Mapping[str, str], where: str, labels: str, group_by: str) -> d
     session, speaker = name["session"][-1], name["session"] + name["gender"]
     return {
         "id": turn["id"],
-        "label": "happy" if labels == "4" and turn["code"] == "exc" else LABELS[turn["code"]],
+        "label": named(turn["code"], labels),
         "corpus_label": turn["code"],
         "speaker": speaker,
         "group": session if group_by == "session" else speaker,
@@ -139,10 +169,13 @@ def row_of(turn: Mapping[str, str], where: str, labels: str, group_by: str) -> d
     }
 
 
-def read_evaluation(path: Path) -> list[tuple[dict[str, str], str]]:
-    """The summary line of each utterance, and where it is. The lines of the single raters are not read."""
-    turns = []
+def read_evaluation(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """The summary line of each utterance with the `words` of its raters, and where it is."""
+    turns: list[tuple[dict[str, Any], str]] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
+        rater = RATER.fullmatch(line.strip())
+        if rater is not None and turns:
+            turns[-1][0]["words"] += [word.strip() for word in rater[1].split(";") if word.strip()]
         if not line.lstrip().startswith("["):
             continue
         match = SUMMARY.fullmatch(line)
@@ -152,7 +185,8 @@ def read_evaluation(path: Path) -> list[tuple[dict[str, str], str]]:
                 "arousal, dominance], separated by tabs."
             )
         names = ("start", "end", "id", "code", "valence", "arousal", "dominance")
-        turns.append((dict(zip(names, match.groups(), strict=True)), f"{path}, line {number},"))
+        turn = dict(zip(names, match.groups(), strict=True)) | {"words": []}
+        turns.append((turn, f"{path}, line {number},"))
     return turns
 
 

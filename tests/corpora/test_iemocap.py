@@ -78,6 +78,7 @@ def test_a_row_is_what_the_files_say(tmp_path):
         "valence": 4.5,
         "arousal": 4.0,
         "dominance": 2.5,
+        "votes": {"neutral": 0, "angry": 0, "happy": 1, "sad": 0},
         "start": 10.01,
         "end": 11.3925,
     }
@@ -230,3 +231,17 @@ def test_other_folders_and_options(tmp_path):
     archive.write_bytes(archive.read_bytes()[:100])
     with pytest.raises(ValueError, match="can't be read as an archive: fetch it again"):
         load_iemocap(archive)
+
+
+def test_votes_are_those_of_the_raters_who_do_not_speak(tmp_path):
+    make(tmp_path)
+    path = tmp_path / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    said = "C-E2:\tNeutral;\t()\nC-E3:\tSadness; Frustration;\t(tired)\nC-E4:\tBored;\t()\nC-F1:\tAnger;\t()"
+    text = path.read_text().replace("C-E2:\tNeutral;\t()\nC-E3:\tNeutral;\t()", said)
+    write_text(path, text)
+    with pytest.warns(UserWarning, match=r"words of raters that are not known do not count as votes: {'Bored': 1}"):
+        four, every = load(tmp_path), load(tmp_path, labels="all")
+    assert four[0]["votes"] == {"neutral": 1, "angry": 0, "happy": 0, "sad": 1}
+    assert {name for name, votes in every[0]["votes"].items() if votes} == {"neutral", "sad", "frustrated"}
+    assert sum(every[2]["votes"].values()) == every[2]["votes"]["other"] == 1
+    assert every[2]["label"] is None
