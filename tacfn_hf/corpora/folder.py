@@ -2,14 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 from datasets import DatasetDict, Features
 
+from .annotators import most_voted, vote_count, vote_feature
 from .corpus_files import check_no_archive, check_root, inside, lookup
+from .emotions import canonical_labels
 from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import AUDIO_SUFFIXES, SPLITS, build_corpus
 from .similar_paths import find_alike, one_form
@@ -33,6 +35,7 @@ def load_folder(
     group_column: str | None = None,
     id_column: str | None = None,
     split_column: str | None = None,
+    vote_columns: str | None = None,
     audio_root: str | os.PathLike | None = None,
     encoding: str = ENCODING,
     separator: str | None = None,
@@ -67,6 +70,9 @@ def load_folder(
         group_column: what must not be in two splits.
         id_column: values that differ from row to row. None: the paths of the audio without suffix.
         split_column: train, validation (or valid, val, dev) or test. None: all is "train".
+        vote_columns: columns that are called like a class and say how many annotators chose it, with commas between
+            them. They become `votes`. Where there is no column of labels, the label is the class with the most votes,
+            and none where several have as many.
         audio_root: a folder outside of the root, to which the paths of the table are relative, or in which they are.
         encoding: of a table in CSV, TSV or JSONL.
         separator: what is between the cells in CSV and TSV, one character. None: a comma in .csv, a tab in .tsv.
@@ -92,7 +98,13 @@ def load_folder(
     }
     path = find_table(root, table)
     if path is None:
-        given = {**named, "audio_root": audio_root, "encoding": encoding, "separator": separator}
+        given = {
+            **named,
+            "vote_columns": vote_columns,
+            "audio_root": audio_root,
+            "encoding": encoding,
+            "separator": separator,
+        }
         for option, value in given.items():
             if value and value != DEFAULTS.get(option):
                 raise ValueError(f"{option} is {str(value)!r}, but {root} has no table ({', '.join(TABLE_SUFFIXES)}).")
@@ -103,7 +115,8 @@ def load_folder(
         if audio_root:
             folder = check_root("the audio", audio_root, "the folder that the paths of the table start from")
         content = read_table(path, encoding, separator)
-        rows, columns, names = rows_of_table(root, folder, content, str(path), named, fold_case)
+        voted = [column.strip() for column in (vote_columns or "").split(",") if column.strip()]
+        rows, columns, names = rows_of_table(root, folder, content, str(path), named, fold_case, voted)
         used = {row["audio"] for row in rows if isinstance(row["audio"], str)}
         unused = sum(str(file) not in used for file in files_in(folder) if file.suffix.lower() in AUDIO_SUFFIXES)
         left_out = {"audio files of no row": unused}
@@ -190,7 +203,13 @@ def rows_of_folders(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], d
 
 
 def rows_of_table(
-    root: Path, folder: Path, table: pa.Table, where: str, named: Mapping[str, str | None], fold_case: bool
+    root: Path,
+    folder: Path,
+    table: pa.Table,
+    where: str,
+    named: Mapping[str, str | None],
+    fold_case: bool,
+    voted: Sequence[str] = (),
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
     """
     The rows of a table, the features of its further columns, and the class names.
@@ -202,10 +221,16 @@ def rows_of_table(
         where: what messages call the table.
         named: the column that each option names.
         fold_case: see `load_folder`.
+        voted: the columns of votes.
 
     Raises:
         ValueError: see `load_folder`.
     """
+    votes = votes_of(table, voted, where)
+    if voted and named["label_column"] not in table.column_names:
+        labels = [None if of_row is None else most_voted(of_row) for of_row in votes]
+        named = {**named, "label_column": "label"}
+        table = table.append_column("label", pa.array(labels, pa.string()))
     if named["audio_column"] == "audio" and "audio" not in table.column_names and "file_name" in table.column_names:
         named = {**named, "audio_column": "file_name"}  # as in the metadata of an audiofolder
     check_columns(table.column_names, named, where)
@@ -228,14 +253,39 @@ def rows_of_table(
     if named["split_column"]:
         for row, split in zip(rows, texts(table, named["split_column"], where), strict=True):
             row["split"] = lookup(SPLITS, split or "", f"The row with id {row['id']!r} of {where}", "split")
-    further = [column for column in table.column_names if column not in named.values()]
+    further = [column for column in table.column_names if column not in (*named.values(), *voted)]
     for column in further:
         for row, value in zip(rows, table.column(column).to_pylist(), strict=True):
             row[further_name(column)] = value
     declared = declared_names(features, named["label_column"])
     check_words(rows, named, declared, where)
+    if voted:  # also classes that no row has as its label
+        declared = list(dict.fromkeys([*(declared or []), *sorted({row["label"] for row in rows} - {None}), *voted]))
     names = name_labels(rows, declared, where, fold_case)
-    return rows, {further_name(column): features[column] for column in further}, names
+    columns = {further_name(column): features[column] for column in further}
+    if voted:
+        classes = canonical_labels(declared)
+        for row, of_row in zip(rows, votes, strict=True):
+            row["votes"] = of_row and {classes[column]: count for column, count in of_row.items()}
+        columns["votes"] = vote_feature(classes[column] for column in voted)
+    return rows, columns, names
+
+
+def votes_of(table: pa.Table, voted: Sequence[str], where: str) -> list[dict[str, int] | None]:
+    """The votes of each row by the column; None where its cells are empty. A ValueError refuses other cells."""
+    for column in voted:
+        if column not in table.column_names:
+            raise ValueError(
+                f"{where} has no column {column!r}, which vote_columns names; it has {', '.join(table.column_names)}."
+            )
+    cells = {column: texts(table, column, where) for column in voted}
+    rows = [{column: cells[column][i] for column in voted} for i in range(table.num_rows)]
+    return [
+        None
+        if all(cell is None for cell in row.values())
+        else {column: vote_count(cell or "0", f"Row {i} of {where}", column) for column, cell in row.items()}
+        for i, row in enumerate(rows)
+    ]
 
 
 def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> list[str | dict | None]:

@@ -351,3 +351,26 @@ def test_two_columns_that_would_be_one(tmp_path):
     root = make(tmp_path, head=[*HEAD[:-2], "duration", "source_duration"])
     with pytest.raises(ValueError, match="has columns 'duration' and 'source_duration', which would be one"):
         load_folder(root)
+
+
+def test_columns_of_votes(tmp_path):
+    head = ["audio", "text", "label", "Anger", "joy", "Sadness"]
+    rows = [
+        ["wav/a.wav", "Oh, no!", "Sadness", "1", "", "2"],
+        ["wav/b.wav", None, None, "2", "2", "0"],
+        ["wav/c.FLAC", "7", "joy", None, None, None],
+    ]
+    make(tmp_path, head=head, rows=rows)
+    corpus = load_folder(tmp_path, vote_columns="Anger,joy, Sadness")["train"]
+    assert corpus.features["label"].names == ["angry", "happy", "sad"]
+    assert corpus["votes"][:] == [{"angry": 1, "happy": 0, "sad": 2}, {"angry": 2, "happy": 2, "sad": 0}, None]
+    assert corpus["label"][:] == [2, None, 1]
+    assert "Anger" not in corpus.column_names
+    write_table(tmp_path / "table.csv", head[:2] + head[3:], [row[:2] + row[3:] for row in rows])
+    assert load_folder(tmp_path, vote_columns="Anger,joy,Sadness")["train"]["label"][:] == [2, None, None]
+    with pytest.raises(ValueError, match="has no column 'fear', which vote_columns names; it has audio"):
+        load_folder(tmp_path, vote_columns="Anger,fear")
+    rows[0][3] = "half"
+    write_table(tmp_path / "table.csv", head, rows)
+    with pytest.raises(ValueError, match="Row 0 of .*table.csv has 'half' in column Anger: votes are whole numbers"):
+        load_folder(tmp_path, vote_columns="Anger,joy,Sadness")
