@@ -94,8 +94,7 @@ def run(encoder: PretrainedEncoder, inputs: list[torch.Tensor], together: bool) 
     features = []
     for group in [inputs] if together else [[x] for x in inputs]:
         lengths = torch.tensor([len(x) for x in group], device=encoder.device)
-        output = encoder(pad_sequence(group, batch_first=True).to(encoder.device), lengths)
-        h, counts = output if isinstance(encoder, WaveformEncoder) else (output, lengths)
+        h, counts = encoder(pad_sequence(group, batch_first=True).to(encoder.device), lengths)
         features += [row[:count].cpu() for row, count in zip(h, counts.tolist())]
     return features
 

@@ -92,9 +92,7 @@ def count_waits(step: Callable[[], Any], device: str) -> dict[str, int]:
 def measure_steps(args: BenchmarkArguments) -> list[dict[str, Any]]:
     options = TrainingOptions(output_dir="")
     shared = {f.name for f in fields(Objective)} & {f.name for f in fields(options)} - {"class_weights"}
-    objective = Objective(
-        label_smoothing=options.label_smoothing_factor, **{name: getattr(options, name) for name in shared}
-    )
+    objective = Objective(**{name: getattr(options, name) for name in shared})
     batch, rows = make_batch(args, padding=True), []
     for num_hidden_layers in (0, 2):
         model = make_model(args, num_hidden_layers)

@@ -1,0 +1,47 @@
+"""The measurements of gpu.sh run in small, and their figures are ones that can be: on a GPU they run seldom."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+
+
+def figures(script: str, *arguments: object, output: Path) -> dict:
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments), "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(output.read_text())
+
+
+@pytest.mark.slow
+def test_exactness(encoders, tmp_path):
+    text, audio = encoders
+    found = figures(
+        "encoder_exactness.py", "--text_encoder", text, "--audio_encoder", audio, output=tmp_path / "figures.json"
+    )
+    assert set(found) == {text, audio}
+    for row in found.values():
+        assert row["batch"] < 2e-6
+        assert row["float32"] < 1e-5
+
+
+@pytest.mark.slow
+def test_a_training_step(tmp_path):
+    sizes = ["--batch_size", 2, "--audio_length", 20, "--hidden_size", 32, "--min_run_time", 0.01, "--compile", "false"]
+    found = figures("training_step.py", *sizes, output=tmp_path / "figures.json")
+    assert {row["blocks"] for row in found["steps"]} == {0, 2}
+
+
+@pytest.mark.slow
+def test_the_cost_of_fine_tuning(tmp_path):
+    sizes = ["--batch_size", 1, "--seconds", 1, "--repeats", 1]
+    found = figures("fine_tuning_cost.py", *sizes, output=tmp_path / "figures.json")
+    memory = found["memory"]
+    assert memory["adapters"]["trained"] < 0.1 * memory["all weights"]["trained"]
+    assert memory["adapters"]["MiB"] < memory["all weights"]["MiB"]
+    assert found["time"]["ratio"] > 0
