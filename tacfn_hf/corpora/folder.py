@@ -12,6 +12,7 @@ from datasets import DatasetDict, Features
 from .annotators import most_voted, vote_count, vote_feature
 from .corpus_files import check_no_archive, check_root, inside, lookup
 from .emotions import canonical_labels
+from .label_spelling import plain_label
 from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import AUDIO_SUFFIXES, SPLITS, build_corpus
 from .similar_paths import find_alike, one_form
@@ -259,20 +260,28 @@ def rows_of_table(
             row[further_name(column)] = value
     declared = declared_names(features, named["label_column"])
     check_words(rows, named, declared, where)
-    if voted:  # also classes that no row has as its label
-        declared = list(dict.fromkeys([*(declared or []), *sorted({row["label"] for row in rows} - {None}), *voted]))
-    names = name_labels(rows, declared, where, fold_case)
+    names = name_labels(rows, declared, where, fold_case, voted)
     columns = {further_name(column): features[column] for column in further}
     if voted:
-        classes = canonical_labels(declared)
+        classes = {column: class_of(column, names, fold_case) for column in voted}
         for row, of_row in zip(rows, votes, strict=True):
-            row["votes"] = of_row and {classes[column]: count for column, count in of_row.items()}
-        columns["votes"] = vote_feature(classes[column] for column in voted)
+            row["votes"] = None if of_row is None else dict.fromkeys(classes.values(), 0)
+            for column, count in (of_row or {}).items():
+                row["votes"][classes[column]] += count
+        columns["votes"] = vote_feature(dict.fromkeys(classes.values()))
     return rows, columns, names
+
+
+def class_of(column: str, names: Sequence[str], fold_case: bool) -> str:
+    """The class that a column of votes is called like."""
+    label = plain_label(column, fold_case)
+    return label if label in names else canonical_labels([label])[label]
 
 
 def votes_of(table: pa.Table, voted: Sequence[str], where: str) -> list[dict[str, int] | None]:
     """The votes of each row by the column; None where its cells are empty. A ValueError refuses other cells."""
+    if voted and "votes" in table.column_names:
+        raise ValueError(f"{where} has a column 'votes' beside vote_columns, which make one: rename it.")
     for column in voted:
         if column not in table.column_names:
             raise ValueError(

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,9 @@ def load_iemocap(
 
     Protocols: leave one session out, or leave one speaker out (`group`). The speaker of an utterance is who says it,
     not whom the dialogue is named after. `votes` has how often the raters, apart from the speakers themselves, named
-    each class. A rater may name several. Words for none of the classes do not count. Valence, arousal and dominance are
-    means from 1 to 5, `start` and `end` are seconds in the dialogue, `kind` is improvised or scripted.
+    each class. A rater may name several, each of which is a vote. Words for none of the classes do not count. Valence,
+    arousal and dominance are means from 1 to 5, `start` and `end` are seconds in the dialogue, `kind` is improvised or
+    scripted.
 
     Args:
         root: the folder with Session1 to Session5, or some of them.
@@ -109,8 +110,8 @@ def load_iemocap(
             seen.add(turn["id"])
             audio = session / "sentences" / "wav" / dialogue / f"{turn['id']}.wav"
             row = row_of(turn, where, labels, group_by)
-            unknown.update(word for word in turn["words"] if word not in WORDS)
-            said = [named(WORDS[word], labels) for word in turn["words"] if WORDS.get(word) in LABEL_SETS[labels]]
+            unknown.update(word for words in turn["words"] for word in words if word not in WORDS)
+            said = [name for words in turn["words"] for name in named_by(words, labels)]
             row["votes"] = {name: said.count(name) for name in names} if said else None
             if turn["code"] in LABEL_SETS[labels]:
                 rows.append(row | {"text": texts[turn["id"]], "audio": str(audio), "dialogue": dialogue})
@@ -137,6 +138,12 @@ def load_iemocap(
 def named(code: str, labels: str) -> str | None:
     """The class of a code in a set of labels."""
     return "happy" if labels == "4" and code == "exc" else LABELS[code]
+
+
+def named_by(words: Sequence[str], labels: str) -> list[str]:
+    """The classes that the words of a rater are for, each once."""
+    codes = [WORDS[word] for word in words if WORDS.get(word) in LABEL_SETS[labels]]
+    return list(dict.fromkeys(name for code in codes if (name := named(code, labels)) is not None))
 
 
 def evaluations_of(root: Path) -> list[Path]:
@@ -170,12 +177,12 @@ def row_of(turn: Mapping[str, Any], where: str, labels: str, group_by: str) -> d
 
 
 def read_evaluation(path: Path) -> list[tuple[dict[str, Any], str]]:
-    """The summary line of each utterance with the `words` of its raters, and where it is."""
+    """The summary line of each utterance with the `words` of each rater, and where it is."""
     turns: list[tuple[dict[str, Any], str]] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         rater = RATER.fullmatch(line.strip())
         if rater is not None and turns:
-            turns[-1][0]["words"] += [word.strip() for word in rater[1].split(";") if word.strip()]
+            turns[-1][0]["words"].append([word.strip() for word in rater[1].split(";") if word.strip()])
         if not line.lstrip().startswith("["):
             continue
         match = SUMMARY.fullmatch(line)

@@ -121,10 +121,17 @@ def check_words(
 
 
 def name_labels(
-    rows: list[dict[str, Any]], declared: Sequence[str] | None, where: str, fold_case: bool = False
+    rows: list[dict[str, Any]],
+    declared: Sequence[str] | None,
+    where: str,
+    fold_case: bool = False,
+    more: Sequence[str] = (),
 ) -> list[str]:
     """
     Moves the `label` of each row to `corpus_label`, and puts a class name in its place.
+
+    Args:
+        more: labels of classes that no row may have.
 
     Returns:
         The class names, in the order of their indices.
@@ -137,10 +144,10 @@ def name_labels(
         raise ValueError(f"{where} has no label in any row.")
     if declared:
         plain = {label: label for label in found}
-        names = canonical_labels(declared)
+        names = canonical_labels([*declared, *more])
     else:
         plain = {label: plain_label(label, fold_case) for label in found}
-        labels = set(plain.values())
+        labels = {*plain.values(), *(plain_label(label, fold_case) for label in more)}
         names = canonical_labels(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
         check_names(names, Counter(plain[row["label"]] for row in rows if row["label"] is not None), where)
     for row in rows:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from scipy.special import rel_entr
+from scipy.special import log_softmax, rel_entr, xlogy
 from transformers import Trainer
 
 from ..features.labels import label_names_of
@@ -119,23 +119,24 @@ def evaluate_split(
     predicted = (logits, beta, labels, label_names, temperature)
     figures = full_metrics(*predicted)
     if shared is None and has_votes(dataset, label_names):
-        figures |= distances_to_votes(vote_shares(dataset, label_names), class_scores(logits, temperature))
+        figures |= distances_to_votes(vote_shares(dataset, label_names), logits, temperature)
     return figures, prediction_table(dataset.with_format(None)["id"][:], *predicted)
 
 
-def distances_to_votes(shares: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def distances_to_votes(shares: np.ndarray, logits: np.ndarray, temperature: float | np.ndarray) -> dict[str, float]:
     """
-    How far scores `[N, C]` lie from the shares of votes `[N, C]`, as means over the rows that have votes, in nats:
-    `KL`, the Kullback-Leibler divergence from the shares, and `JS`, that of Jensen and Shannon, at most log 2. None of
-    both where no row has votes.
+    How far the scores of logits `[N, C]` lie from the shares of votes `[N, C]`, in nats, as means over the rows that
+    have votes: `KL`, the Kullback-Leibler divergence from the shares, and `JS`, that of Jensen and Shannon, at most log
+    2. None of both where no row has votes.
     """
     voted = ~np.isnan(shares[:, 0])
     if not voted.any():
         return {}
-    p, q = shares[voted], scores[voted].astype(np.float64)
+    log_q = log_softmax(np.asarray(logits, dtype=np.float64) / np.reshape(temperature, (-1, 1)), axis=1)[voted]
+    p, q = shares[voted], np.exp(log_q)
     middle = (p + q) / 2
     divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / 2
-    return {"KL": float(rel_entr(p, q).sum(axis=1).mean()), "JS": float(divergence.mean())}
+    return {"KL": float((xlogy(p, p) - p * log_q).sum(axis=1).mean()), "JS": float(divergence.mean())}
 
 
 def write_predictions(folder: str | os.PathLike, tables: dict[str, pd.DataFrame]) -> None:

@@ -14,6 +14,7 @@ from .arguments import DataArguments
 from .shapes import rows_with
 from .tuned_rows import check_tuned_rows
 from .votes import COLUMN as VOTES
+from .votes import is_voted
 
 
 logger = logging.get_logger(__name__)
@@ -30,7 +31,7 @@ def open_part(data_args: DataArguments, name: str) -> Dataset:
     Raises:
         ValueError: there is no such part, and what `open_dataset` and `split_dataset` refuse.
     """
-    parts = split_dataset(open_dataset(data_args.dataset), replace(data_args, allow_tuned_rows=True))
+    parts = split_dataset(open_dataset(data_args.dataset), replace(data_args, allow_tuned_rows=True, target="label"))
     if name in ("train", "all"):
         check_tuned_rows({"train": parts["train"]} if "train" in parts else {}, data_args.allow_tuned_rows)
     if name == "all":
@@ -147,7 +148,7 @@ def with_votes(parts: dict[str, Dataset], drop_unlabelled: bool) -> dict[str, Da
         parts = {name: part if name == "train" else without_unlabelled(part, name) for name, part in parts.items()}
     if "train" in parts and VOTES in parts["train"].column_names:
         train = parts["train"]
-        voted = [i for i, votes in enumerate(train.with_format(None)[VOTES][:]) if votes is not None]
+        voted = [i for i, votes in enumerate(train.with_format(None)[VOTES][:]) if is_voted(votes)]
         if len(voted) < len(train):
             logger.warning_once(f"{len(train) - len(voted)} of {len(train)} training rows have no votes: left out.")
         parts = {**parts, "train": train.select(voted)}

@@ -1,5 +1,8 @@
 """Votes of annotators as targets: a distribution over the classes, in place of one class."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,14 +16,15 @@ COLUMN = "votes"  # a struct with the number of votes for each class, by its nam
 
 def vote_shares(dataset: Dataset, label_names: Sequence[str], name: str = "the dataset") -> np.ndarray:
     """
-    The shares of the votes that each class has, float64 `[N, C]`. A row without votes has NaN.
+    The shares of the votes that each class has, float64 `[N, C]`. A row without votes, or whose votes are all 0, has
+    NaN.
 
     Args:
         label_names: the C classes.
         name: what messages call the dataset.
 
     Raises:
-        ValueError: no votes, votes for a class that is not one of these, a number below 0, votes that sum to 0.
+        ValueError: no votes, votes for a class that is not one of these, or a number below 0.
     """
     if COLUMN not in dataset.column_names:
         raise ValueError(
@@ -39,15 +43,18 @@ def vote_shares(dataset: Dataset, label_names: Sequence[str], name: str = "the d
     rows = dataset.with_format(None)
     shares = np.full((len(rows), len(label_names)), np.nan)
     for i, (row_id, votes) in enumerate(zip(rows["id"][:], rows[COLUMN][:], strict=True)):
-        if votes is None or all(count is None for count in votes.values()):
+        if not is_voted(votes):
             continue
         counts = np.array([float(votes.get(label) or 0) for label in label_names])
-        if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.sum() > 0):
-            raise ValueError(
-                f"The votes of the row with id {row_id!r} are {votes}: they must be at least 0, and one above 0."
-            )
+        if not (np.isfinite(counts).all() and (counts >= 0).all()):
+            raise ValueError(f"The votes of the row with id {row_id!r} are {votes}: they must be at least 0.")
         shares[i] = counts / counts.sum()
     return shares
+
+
+def is_voted(votes: Mapping[str, float] | None) -> bool:
+    """Whether a cell of the column has votes, of which one is not 0."""
+    return votes is not None and any(votes.values())
 
 
 def has_votes(dataset: Dataset, label_names: Sequence[str]) -> bool:
@@ -64,6 +71,9 @@ def label_targets(parts: Mapping[str, Dataset], label_names: Sequence[str], targ
     Raises:
         ValueError: labels that the model does not know; a training row without votes; what `vote_shares` refuses.
     """
+    for name, part in parts.items():
+        if has_votes(part, label_names):
+            vote_shares(part, label_names, f"the {name} part")  # which would fail after training
     if target == "label":
         return {name: match_labels(part, label_names) for name, part in parts.items()}
     train = parts["train"]
@@ -72,15 +82,24 @@ def label_targets(parts: Mapping[str, Dataset], label_names: Sequence[str], targ
     if without.any():
         row_id = train.with_format(None)["id"][int(np.argmax(without))]
         raise ValueError(f"The row with id {row_id!r} (train) has no votes: leave such rows out, or train on labels.")
-    plain = train.with_format("arrow").remove_columns("label")
-    soft = plain.add_column("labels", shares.astype(np.float32).tolist(), feature=List(Value("float32")))
+    plain = train.with_format("arrow").remove_columns(
+        [name for name in ("label", "labels") if name in train.column_names]
+    )
+    soft = in_order(plain).add_column("labels", shares.astype(np.float32).tolist(), feature=List(Value("float32")))
     rest = {name: match_labels(part, label_names) for name, part in parts.items() if name != "train"}
     return {"train": soft.with_format("numpy"), **rest}
 
 
+def in_order(rows: Dataset) -> Dataset:
+    """The rows without a selection behind them. `datasets` would leave a copy in the dataset's folder at each call."""
+    folder = tempfile.mkdtemp(prefix="tacfn-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return rows.flatten_indices(cache_file_name=f"{folder}/rows.arrow", new_fingerprint=rows._fingerprint)
+
+
 def class_counts(train: Dataset, label_names: Sequence[str]) -> np.ndarray:
     """How many rows each class has, `[C]`; of votes the sum of its shares."""
-    if "labels" in train.column_names:
+    if "label" not in train.column_names:
         return np.array(train.with_format(None)["labels"][:]).sum(axis=0)
     names = train.features["label"].names
     counts = np.bincount(train.with_format(None)["label"][:], minlength=len(names))

@@ -22,8 +22,10 @@ def check_labels(config: TacfnConfig, labels: torch.Tensor) -> None:
     """
     if torch.compiler.is_compiling() or problem_type_of(config, labels) != "single_label_classification":
         return
-    if labels.dim() == 2:
-        return  # shares of votes
+    if labels.dim() == 2 and labels.dtype.is_floating_point:
+        if not ((labels >= 0).all() and ((labels.sum(dim=1) - 1).abs() < 1e-3).all()):
+            raise ValueError("labels are no shares of votes: each row must have numbers of at least 0 whose sum is 1.")
+        return
     wrong = (labels != -100) & ((labels < 0) | (labels >= config.num_labels))
     if wrong.any():
         raise ValueError(f"labels holds {int(labels[wrong][0])}: it must be in 0..{config.num_labels - 1}, or -100.")
@@ -31,11 +33,12 @@ def check_labels(config: TacfnConfig, labels: torch.Tensor) -> None:
 
 def vote_losses(logits: torch.Tensor, shares: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
     """
-    The terms `p log(p / q)` `[B, C]` of the Kullback-Leibler divergence from the shares `p [B, C]` of votes to the
-    scores `q` of logits `[B, C]`. Smoothed by s, shares are `(1 - s) p + s / C`. Of one vote it is the cross-entropy.
+    The Kullback-Leibler divergences `sum_c p log(p / q)` `[B]` from the shares `p [B, C]` of votes to the scores `q` of
+    logits `[B, C]`. Smoothed by s, shares are `(1 - s) p + s / C`. Where all votes are for one class and nothing is
+    smoothed, it is the cross-entropy.
     """
     shares = (1 - label_smoothing) * shares.float() + label_smoothing / logits.shape[1]
-    return torch.special.xlogy(shares, shares) - shares * logits.float().log_softmax(dim=-1)
+    return (torch.special.xlogy(shares, shares) - shares * logits.float().log_softmax(dim=-1)).sum(dim=1)
 
 
 def sample_losses(
@@ -60,7 +63,7 @@ def sample_losses(
     """
     kind, logits = problem_type_of(config, labels), logits.float()
     if kind == "single_label_classification" and labels.shape == logits.shape:
-        return vote_losses(logits, labels, label_smoothing).sum(dim=1)
+        return vote_losses(logits, labels, label_smoothing)
     if kind == "single_label_classification":
         if labels.shape != logits.shape[:1]:
             raise ValueError(f"labels has shape {list(labels.shape)}: one class per sample is {[len(logits)]}.")

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -222,7 +222,8 @@ def difference(found: RunRecord, about: dict[str, Any]) -> str | None:
     """What a finished run differs in from the one that would be made now, or None."""
     if found.settings is None:
         return "that cross-validation did not make"
-    before = {**found.settings, "test_groups": found.test_groups}
+    new = {of.name: of.default for of in fields(DataArguments) if of.default is not MISSING}  # since an older version
+    before = {**new, **found.settings, "test_groups": found.test_groups}
     now = {**about["settings"], "test_groups": about["test_groups"]}
     for name in {**before, **now}:
         if before.get(name) != now.get(name):

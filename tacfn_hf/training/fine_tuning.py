@@ -2,13 +2,15 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from datasets import Dataset, DatasetDict
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import set_seed
@@ -31,7 +33,7 @@ from ..writing import read_json
 from .arguments import CrossValidationArguments, FineTuningArguments
 from .cross_validation import REPORT, check_arguments, only_part, run_folder, run_folds
 from .run import check_best_metric, finish_run, make_quiet
-from .setup import load_model, load_processor
+from .setup import check_target, load_model, load_processor
 from .trainable import add_lora, freeze, learning_rates
 from .trainer import build_trainer
 from .training_arguments import TacfnTrainingArguments
@@ -78,6 +80,7 @@ def fine_tune(
     set_seed(args.seed)
     model = load_model(name)
     processor = load_processor(name, model.config)
+    check_target(model, data_args.target)
     if not isinstance(model, TacfnDualEncoderForSequenceClassification):
         model = TacfnDualEncoderForSequenceClassification.from_fusion(model, processor, tuning_args.learn_layer_weights)
     elif tuning_args.learn_layer_weights and not model.config.learn_layer_weights:
@@ -105,7 +108,8 @@ def fine_tune(
         trainer.model = model = tuned.merge_and_unload()
     processor = processor.from_model(model)  # which has a hash of the weights
     whole = TacfnRawDataCollator(processor, truncation=truncation)
-    features = {name: encoded_rows(part, whole) for name, part in parts.items() if name != "train"}
+    place = os.path.join(args.output_dir, "encoded")
+    features = {name: encoded_rows(part, whole, place) for name, part in parts.items() if name != "train"}
     evaluator = build_trainer(model, args, features)
     about = {"command": "tacfn fine-tune", "layer_weights": layer_weights(model), **about}
     return finish_run(trainer, trained, parts, processor, (data_args, tuning_args, args), about, evaluator, features)
@@ -136,7 +140,8 @@ def tune_folds(
     earlier = read_json(folder / REPORT)
     given = {}
     for name in set(SPLIT_ARGUMENTS) - {"dataset", "test_groups"}:
-        value, before, default = getattr(data_args, name), earlier["settings"].get(name), getattr(DataArguments, name)
+        value, default = getattr(data_args, name), getattr(DataArguments, name)
+        before = earlier["settings"].get(name, default)
         if value not in (default, before):
             raise ValueError(f"{name} is {value}, and was {before} in {folder}: leave it out.")
         given[name] = before
@@ -255,19 +260,37 @@ def usable_rows(
     return usable
 
 
-def encoded_rows(rows: Dataset, collator: TacfnRawDataCollator) -> Dataset:
-    """The rows with the features that the collator's processor makes of their audio and text, in place of these."""
+def encoded_rows(rows: Dataset, collator: TacfnRawDataCollator, folder: str) -> Dataset:
+    """
+    The rows with the features that the collator's processor makes of their audio and text, in place of these. Each
+    process encodes a share of the rows; they exchange the shares in a folder that they share.
+    """
+    state = PartialState()
+    if state.num_processes == 1:
+        return encode(rows, collator).with_format("numpy")
+    share = rows.shard(state.num_processes, state.process_index, contiguous=True)
+    encode(share, collator).save_to_disk(Path(folder, str(state.process_index)))
+    state.wait_for_everyone()
+    shares = [load_from_disk(Path(folder, str(i)), keep_in_memory=True) for i in range(state.num_processes)]
+    state.wait_for_everyone()
+    if state.is_main_process:
+        shutil.rmtree(folder)
+    return concatenate_datasets(shares).with_format("numpy")
+
+
+def encode(rows: Dataset, collator: TacfnRawDataCollator) -> Dataset:
+    """`encoded_rows` of one process; a modality that no row has is a column of nulls."""
     columns: dict[str, list] = {"h_a": [], "h_t": []}
+    processor = collator.processor
     for row in tqdm(rows, desc="Encoding", unit="utterance"):
         (waveform,), (ids,) = collator.read([row])
-        processor = collator.processor
         h_a = [] if waveform is None else processor.encode_audio([waveform])
         h_t = [] if ids is None else processor.text_encoder.encode([ids])
         for column, found in (("h_a", h_a), ("h_t", h_t)):
             columns[column].append(found[0].numpy() if found else None)
     made = rows.remove_columns([name for name in ("audio", "text") if name in rows.column_names])
-    for column, values in columns.items():
-        size = next((len(value[0]) for value in values if value is not None), None)
-        if size is not None:
-            made = made.add_column(column, nested_array(values, "float32", size), feature=feature_of("float32", size))
-    return made.with_format("numpy")
+    for modality in MODALITIES:
+        size, values = processor.encoder_config(modality.name).hidden_size, columns[modality.features]
+        kind = feature_of("float32", size)
+        made = made.add_column(modality.features, nested_array(values, "float32", size), feature=kind)
+    return made

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..model.inputs_tacfn import complete_inputs
-from ..model.label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses, vote_losses
+from ..model.label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
 
 
@@ -100,7 +100,7 @@ class Objective:
             return losses
         weights = torch.tensor(self.class_weights, dtype=losses.dtype, device=losses.device)
         if labels.dim() > losses.dim():
-            return (vote_losses(logits, labels, self.label_smoothing) * weights).sum(dim=1)
+            return losses * (labels @ weights)  # one weight a row: the smallest loss is still where scores are shares
         return losses * (weights[labels.long().clamp(min=0)] if losses.dim() == 1 else weights)
 
     def of_one_modality_and_gate(

@@ -77,7 +77,7 @@ def run_training(
         raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
     set_seed(args.seed)
     processor_name = model_args.processor_name or processor_of(data_args.dataset)
-    model = build_model(parts["train"], model_args, processor_name)
+    model = build_model(parts["train"], model_args, processor_name, data_args.target)
     for name, part in parts.items():
         check_features(part, model.config, f"the {name} part")
     processor = None if processor_name is None else load_processor(processor_name, model.config)
@@ -198,10 +198,16 @@ def calibrate(trainer: Trainer, dataset: Dataset, target: str = "label") -> None
     the rows that have some. Call it in every process.
     """
     label_names = label_names_of(trainer.model.config)
-    if target == "votes" and has_votes(dataset, label_names):
-        dataset = dataset.select(np.flatnonzero(~np.isnan(vote_shares(dataset, label_names)[:, 0])))
-    else:
-        target = "label"
+    if target == "votes":
+        shares = (
+            vote_shares(dataset, label_names) if has_votes(dataset, label_names) else np.full((len(dataset), 1), np.nan)
+        )
+        voted = np.flatnonzero(~np.isnan(shares[:, 0]))
+        if len(voted):
+            dataset = dataset.select(voted)
+        else:
+            target = "label"
+            logger.warning_once("No validation row has votes: temperatures are fitted to the labels of these rows.")
 
     def fitted(rows: Dataset) -> float:
         output = trainer.predict(rows)

@@ -85,14 +85,24 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
     return model
 
 
+def check_target(model: TacfnForSequenceClassification, target: str) -> None:
+    """A ValueError unless the model can learn the target: shares of votes are for a model of single labels."""
+    kind = model.config.problem_type
+    if target == "votes" and kind is None:
+        model.config.problem_type = "single_label_classification"
+    elif target == "votes" and kind != "single_label_classification":
+        raise ValueError(f"target is votes, and the model has problem_type {kind}: it must be one of single labels.")
+
+
 def build_model(
-    train: Dataset, model_args: ModelArguments, processor_name: str | None = None
+    train: Dataset, model_args: ModelArguments, processor_name: str | None = None, target: str = "label"
 ) -> TacfnForSequenceClassification:
     """
     A new network for the features and labels of `train`, or the checkpoint to go on from.
 
     Args:
         processor_name: the processor of the features, whose encoders say how large those are that `train` lacks.
+        target: "label" or "votes".
 
     Raises:
         ValueError: rows of one label only, sizes given beside a checkpoint, or a checkpoint that doesn't fit the
@@ -102,7 +112,7 @@ def build_model(
     own = {name: value for name, value in vars(model_args).items() if name not in names and value is not None}
     names = train.features["label"].names
     present = {names[label] for label in train.with_format(None)["label"][:] if label is not None}
-    if len(present) == 1:
+    if target == "label" and len(present) == 1:
         raise ValueError(
             f"The training part has only one label, {present.pop()}: a classifier learns to tell two or more apart."
         )
@@ -111,6 +121,7 @@ def build_model(
             raise ValueError(f"{', '.join(own)} can't be given beside model_name_or_path, whose config has them.")
         model = load_model(model_args.model_name_or_path)
         check_features(train, model.config, "the training part")
+        check_target(model, target)
     else:
         sizes = {modality.feature_size: feature_size(train, modality.features) for modality in MODALITIES}
         if processor_name is not None and None in sizes.values():

@@ -374,3 +374,15 @@ def test_columns_of_votes(tmp_path):
     write_table(tmp_path / "table.csv", head, rows)
     with pytest.raises(ValueError, match="Row 0 of .*table.csv has 'half' in column Anger: votes are whole numbers"):
         load_folder(tmp_path, vote_columns="Anger,joy,Sadness")
+
+
+def test_votes_are_for_the_classes_of_cleaned_labels(tmp_path):
+    head = ["audio", "text", "label", "tense", "calm"]
+    rows = [["wav/a.wav", "Oh!", " tense ", "1", "2"], ["wav/b.wav", "No.", "Calm", "0", "0"]]
+    corpus = load_folder(make(tmp_path, head=head, rows=rows), vote_columns="tense,calm", fold_case=True)["train"]
+    assert sorted(corpus.features["label"].names) == ["calm", "tense"]
+    assert corpus["votes"][:] == [{"tense": 1, "calm": 2}, {"tense": 0, "calm": 0}]
+    head[3:] = ["joy", "happiness"]
+    corpus = load_folder(make(tmp_path, head=head[:2] + head[3:], rows=[row[:2] + row[3:] for row in rows]),
+        vote_columns="joy,happiness")["train"]  # fmt: skip
+    assert corpus["votes"][:] == [{"happy": 3}, {"happy": 0}]

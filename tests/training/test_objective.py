@@ -217,7 +217,8 @@ def test_the_loss_of_votes_is_the_divergence_of_the_formula(config, num_items):
 
     def loss_of(logits, p):
         q = logits.double().softmax(-1)
-        return (weights * torch.where(p > 0, p * (p.double() / q).log(), 0.0)).sum()
+        divergences = torch.where(p > 0, p * (p.double() / q).log(), 0.0).sum(-1)
+        return ((p.double() @ weights) * divergences).sum()
 
     objective = Objective(class_weights=WEIGHTS, unimodal_loss_weight=0.5)
     count = 6 if num_items is None else num_items / 4
@@ -236,6 +237,8 @@ def test_one_vote_is_a_label(config):
     votes = torch.nn.functional.one_hot(labels, 4).float()
     for objective in (Objective(), Objective(class_weights=WEIGHTS)):
         assert abs(objective(model, inputs, votes)[0] - objective(model, inputs, labels)[0]) < 1e-6
+    with pytest.raises(ValueError, match="labels are no shares of votes: each row must have"):
+        model(**inputs, labels=3 * votes)
     assert abs(model(**inputs, labels=votes).loss - model(**inputs, labels=labels).loss) < 1e-6
 
 
