@@ -199,10 +199,8 @@ def calibrate(trainer: Trainer, dataset: Dataset, target: str = "label") -> None
     """
     label_names = label_names_of(trainer.model.config)
     if target == "votes":
-        shares = (
-            vote_shares(dataset, label_names) if has_votes(dataset, label_names) else np.full((len(dataset), 1), np.nan)
-        )
-        voted = np.flatnonzero(~np.isnan(shares[:, 0]))
+        there = has_votes(dataset, label_names)
+        voted = np.flatnonzero(~np.isnan(vote_shares(dataset, label_names)[:, 0])) if there else []
         if len(voted):
             dataset = dataset.select(voted)
         else:
