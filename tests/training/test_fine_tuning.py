@@ -21,6 +21,7 @@ from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
 from tacfn_hf.features.splits import open_part, split_dataset
 from tacfn_hf.model.decoding_tacfn import AudioError
+from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
 from tacfn_hf.training.fine_tuning import check_partition, usable_rows
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
@@ -81,6 +82,9 @@ def test_the_objective_is_that_of_the_features_which_the_encoders_make(processor
     loss, output = objective(model, batch, labels)
     features = {name: output[name].detach() for name in ("h_a", "mask_a", "h_t", "mask_t")}
     torch.manual_seed(1)
+    with torch.no_grad():  # some versions of transformers draw numbers there, which they do not use
+        model.encode_audio(batch["input_values"], batch["input_lengths"])
+        model.encode_text(batch["input_ids"], batch["attention_mask"])
     assert torch.allclose(objective(model, features, labels)[0], loss, atol=1e-5)
     plain = objective(copy.deepcopy(model).eval(), batch, labels)[0]
     assert (loss - plain).abs() > 0.1
@@ -202,7 +206,11 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(lora, stage, tmp_pa
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
     record = RunRecord.read(tmp_path / "whole")
-    assert record.command == "tacfn fine-tune"
+    card = (tmp_path / "whole/README.md").read_text()
+    assert "(`TacfnDualEncoderForSequenceClassification`, hidden size 16" in card
+    assert "trained together with its encoders of audio and text" in card
+    assert "`tacfn fine-tune`" in card
+    assert ("learned weights of the layers of audio: 2: 0." in card) == bool(lora)
     if lora:
         assert sum(record.layer_weights["audio"].values()) == pytest.approx(1, abs=1e-3)
         assert list(record.layer_weights["audio"].values()) != [0.5, 0.5]
@@ -274,6 +282,11 @@ def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
         assert fold["test_groups"] == frozen["folds"][name]["test_groups"]
         before, after = (read_predictions(of / f"cv/fold-{name}/seed-0") for of in (stage, tmp_path))
         assert before[["id", "split"]].equals(after[["id", "split"]])
+    write_cross_validation_card(tmp_path / "cv", tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text()
+    assert "Arguments of `tacfn fine-tune` that differ from its defaults" in card
+    assert "| `lora_rank` | 2 |" in card
+    assert str(stage) not in card
     tune(stage, tmp_path / "cv", *more, model="cv", parts=[])
     assert "2 of 2 runs are done already" in capsys.readouterr().err
     with pytest.raises(SystemExit):
