@@ -148,6 +148,8 @@ def tune_folds(
     data_args = replace(data_args, **given)
     folds = {name: fold["test_groups"] for name, fold in earlier["folds"].items()}
     seeds = [int(seed) for seed in earlier["pooled"]["seeds"]]
+    if args.seed != TacfnTrainingArguments.seed:
+        raise ValueError(f"seed is {args.seed}: the seeds are those of {folder}; leave it out.")
     check_arguments(data_args, args, CrossValidationArguments(seeds=seeds))
     rows = only_part(dataset)
 

@@ -292,6 +292,9 @@ def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tune(stage, tmp_path / "other", *more, model="cv", parts=["--valid_fraction", "0.3"])
     assert "valid_fraction is 0.3, and was 0.4 in" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tune(stage, tmp_path / "other", *more, "--seed", "1", model="cv", parts=[])
+    assert "seed is 1: the seeds are those of" in capsys.readouterr().err
 
 
 def test_rows_are_divided_as_they_were_for_the_model(tmp_path):
