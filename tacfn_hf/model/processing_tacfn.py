@@ -145,7 +145,7 @@ class TacfnProcessor(ProcessorMixin):
             source = EncoderSource(os.fspath(name), revision, "", token, cache_dir, local_files_only)
             chosen = choose_encoder(source, modality, layer, dtype, settings)
             sources[modality], provenance[modality], rows = chosen
-            tuned_rows = {part: sorted({*tuned_rows.get(part, ()), *rows[part]}) for part in rows} or tuned_rows
+            tuned_rows |= {part: sorted({*tuned_rows.get(part, ()), *keys}) for part, keys in rows.items()}
         processor = cls(
             load_part(AutoFeatureExtractor, sources["audio"], "audio"),
             load_part(AutoTokenizer, sources["text"], "text"),

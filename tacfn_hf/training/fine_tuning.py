@@ -2,44 +2,35 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from accelerate import PartialState
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
-from torch import nn
-from tqdm.auto import tqdm
+from datasets import Dataset, DatasetDict
 from transformers import set_seed
-from transformers.utils import SAFE_WEIGHTS_NAME, logging
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..evaluation.predictions import PARTITION
 from ..evaluation.record import SPLIT_ARGUMENTS
 from ..features.arguments import DataArguments
-from ..features.arrow_layout import feature_of, nested_array
 from ..features.labels import label_names_of
 from ..features.raw_collation import TacfnRawDataCollator
-from ..features.splits import split_dataset
+from ..features.raw_rows import encoded_rows, usable_rows
 from ..features.tuned_rows import check_uses, uses_of, with_rows
 from ..features.votes import label_targets
-from ..model.decoding_tacfn import AudioError
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from ..model.processing_tacfn import TacfnProcessor
 from ..writing import read_json
 from .arguments import CrossValidationArguments, FineTuningArguments
 from .cross_validation import REPORT, check_arguments, only_part, run_folder, run_folds
-from .run import check_best_metric, finish_run, make_quiet
+from .run import check_best_metric, finish_run, make_quiet, parts_to_train
 from .setup import check_target, load_model, load_processor
 from .trainable import add_lora, freeze, learning_rates
 from .trainer import build_trainer
 from .training_arguments import TacfnTrainingArguments
-
-
-logger = logging.get_logger(__name__)
 
 
 ADAPTER = "adapter"  # the folder of the adapters, beside the model that has them merged into its weights
@@ -72,9 +63,7 @@ def fine_tune(
         ValueError: rows, model and arguments that do not fit each other, or what `check_partition` and
             `check_tuned_rows` refuse.
     """
-    parts = split_dataset(dataset, data_args, with_features=False)
-    if "train" not in parts:
-        raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
+    parts = parts_to_train(dataset, data_args, with_features=False)
     name = tuning_args.model_name_or_path
     check_partition(name, parts)
     set_seed(args.seed)
@@ -93,7 +82,7 @@ def fine_tune(
     tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
     parts = label_targets(parts, label_names_of(model.config), data_args.target)
     parts = usable_rows(parts, processor, skip_bad_files, truncation)
-    note_tuning(tuned, processor, parts, data_args.dataset)
+    note_tuning(model, processor, parts, data_args.dataset)
     collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds or None, truncation)
     rates = learning_rates(tuned, tuning_args, args.learning_rate)
     trainer = build_trainer(tuned, args, parts, collator, rates)
@@ -108,8 +97,11 @@ def fine_tune(
         trainer.model = model = tuned.merge_and_unload()
     processor = processor.from_model(model)  # which has a hash of the weights
     whole = TacfnRawDataCollator(processor, truncation=truncation)
-    place = os.path.join(args.output_dir, "encoded")
-    features = {name: encoded_rows(part, whole, place) for name, part in parts.items() if name != "train"}
+    features = {
+        name: encoded_rows(part, whole, os.path.join(args.output_dir, f"encoded-{name}"))
+        for name, part in parts.items()
+        if name != "train"
+    }
     evaluator = build_trainer(model, args, features)
     about = {"command": "tacfn fine-tune", "layer_weights": layer_weights(model), **about}
     return finish_run(trainer, trained, parts, processor, (data_args, tuning_args, args), about, evaluator, features)
@@ -167,18 +159,22 @@ def tune_folds(
     return run_folds(rows, folds, seeds, arguments, run, after_run, with_features=False, more_settings=more)
 
 
-def note_tuning(model: nn.Module, processor: TacfnProcessor, parts: dict[str, Dataset], dataset: str) -> None:
+def note_tuning(
+    model: TacfnDualEncoderForSequenceClassification,
+    processor: TacfnProcessor,
+    parts: dict[str, Dataset],
+    dataset: str,
+) -> None:
     """
-    Writes into the provenance of the encoders that are tuned what they are tuned on, and into the processor which rows
-    these are.
+    Writes into the provenance of the encoders that are tuned, also by adapters in them, what they are tuned on, and
+    into the processor which rows these are.
     """
-    plain = getattr(model, "get_base_model", lambda: model)()
     what = f"{os.path.basename(os.path.normpath(dataset))}, {len(parts['train'])} rows"
     for modality in MODALITIES:
-        encoder = getattr(plain, f"{modality.name}_encoder")
+        encoder = getattr(model, f"{modality.name}_encoder")
         if any(parameter.requires_grad for parameter in encoder.parameters()):
-            made = getattr(plain.config, modality.provenance) or {}
-            setattr(plain.config, modality.provenance, {**made, "tuned_on": [*made.get("tuned_on", ()), what]})
+            made = getattr(model.config, modality.provenance) or {}
+            setattr(model.config, modality.provenance, {**made, "tuned_on": [*made.get("tuned_on", ()), what]})
             processor.tuned_rows = with_rows(processor.tuned_rows, parts)
 
 
@@ -223,76 +219,3 @@ def check_partition(name: str, parts: dict[str, Dataset]) -> None:
                 f"{len(wrong)} rows of the {part} part, such as {wrong[0]!r}, were in the {before[wrong[0]]} part of "
                 f"{name}: give the groups or fractions and the split_seed that it was trained with."
             )
-
-
-def usable_rows(
-    parts: dict[str, Dataset], processor: TacfnProcessor, skip_bad_files: bool, truncation: bool
-) -> dict[str, Dataset]:
-    """
-    The parts, whose audio and text were all read once, before a training that would end at a row that can't be.
-
-    Args:
-        skip_bad_files: leave rows out whose audio can't be used, with a warning that names them.
-        truncation: see `TacfnProcessor.load_audio`.
-
-    Raises:
-        AudioError: audio that can't be used.
-        ValueError: text that can't be used, a row that has neither.
-    """
-    collator = TacfnRawDataCollator(processor, truncation=truncation)
-    usable, skipped = {}, []
-    with tqdm(total=sum(map(len, parts.values())), desc="Reading", unit="utterance") as bar:
-        for name, part in parts.items():
-            kept = []
-            for i, row in enumerate(part):
-                try:
-                    collator.read([row])
-                    kept.append(i)
-                except AudioError as error:
-                    if not skip_bad_files:
-                        raise
-                    skipped.append(str(error))
-                bar.update()
-            usable[name] = part if len(kept) == len(part) else part.select(kept)
-    if skipped:
-        logger.warning(f"{len(skipped)} rows are left out: {' '.join(skipped)}")
-    empty = [name for name, part in usable.items() if not len(part)]
-    if empty:
-        raise ValueError(f"No row of the {empty[0]} part has audio that can be used.")
-    return usable
-
-
-def encoded_rows(rows: Dataset, collator: TacfnRawDataCollator, folder: str) -> Dataset:
-    """
-    The rows with the features that the collator's processor makes of their audio and text, in place of these. Each
-    process encodes a share of the rows; they exchange the shares in a folder that they share.
-    """
-    state = PartialState()
-    if state.num_processes == 1:
-        return encode(rows, collator).with_format("numpy")
-    share = rows.shard(state.num_processes, state.process_index, contiguous=True)
-    encode(share, collator).save_to_disk(Path(folder, str(state.process_index)))
-    state.wait_for_everyone()
-    shares = [load_from_disk(Path(folder, str(i)), keep_in_memory=True) for i in range(state.num_processes)]
-    state.wait_for_everyone()
-    if state.is_main_process:
-        shutil.rmtree(folder)
-    return concatenate_datasets(shares).with_format("numpy")
-
-
-def encode(rows: Dataset, collator: TacfnRawDataCollator) -> Dataset:
-    """`encoded_rows` of one process; a modality that no row has is a column of nulls."""
-    columns: dict[str, list] = {"h_a": [], "h_t": []}
-    processor = collator.processor
-    for row in tqdm(rows, desc="Encoding", unit="utterance"):
-        (waveform,), (ids,) = collator.read([row])
-        h_a = [] if waveform is None else processor.encode_audio([waveform])
-        h_t = [] if ids is None else processor.text_encoder.encode([ids])
-        for column, found in (("h_a", h_a), ("h_t", h_t)):
-            columns[column].append(found[0].numpy() if found else None)
-    made = rows.remove_columns([name for name in ("audio", "text") if name in rows.column_names])
-    for modality in MODALITIES:
-        size, values = processor.encoder_config(modality.name).hidden_size, columns[modality.features]
-        kind = feature_of("float32", size)
-        made = made.add_column(modality.features, nested_array(values, "float32", size), feature=kind)
-    return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -72,9 +72,7 @@ def run_training(
     Raises:
         ValueError: data, model and arguments that do not fit each other.
     """
-    parts = split_dataset(open_dataset(data_args.dataset), data_args)
-    if "train" not in parts:
-        raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
+    parts = parts_to_train(open_dataset(data_args.dataset), data_args)
     set_seed(args.seed)
     processor_name = model_args.processor_name or processor_of(data_args.dataset)
     model = build_model(parts["train"], model_args, processor_name, data_args.target)
@@ -94,6 +92,16 @@ def run_training(
         check_best_metric(checkpoint, args)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     return finish_run(trainer, trained, parts, processor, (data_args, model_args, args), about)
+
+
+def parts_to_train(
+    dataset: Dataset | DatasetDict, data_args: DataArguments, with_features: bool = True
+) -> dict[str, Dataset]:
+    """`split_dataset`, of which there must be a training part."""
+    parts = split_dataset(dataset, data_args, with_features)
+    if "train" not in parts:
+        raise ValueError(f"The dataset {data_args.dataset} has no training part: it has {', '.join(parts)}.")
+    return parts
 
 
 def make_quiet(trainer: Trainer) -> None:

@@ -23,6 +23,11 @@ def layers_in(encoder: PretrainedEncoder, modality: str) -> tuple[str, nn.Module
     return name, lists[name]
 
 
+def without_adapters(model: nn.Module) -> nn.Module:
+    """The model that a `PeftModel` wraps, with the adapters in it; another model itself."""
+    return getattr(model, "get_base_model", lambda: model)()
+
+
 def freeze(model: TacfnDualEncoderForSequenceClassification, tuning_args: FineTuningArguments) -> None:
     """
     Freezes the first layers of both encoders, and of the speech encoder all that is outside of its layers.
@@ -113,7 +118,7 @@ def learning_rates(model: nn.Module, tuning_args: FineTuningArguments, learning_
         raise ValueError(
             f"layerwise_lr_decay is {decay} and encoder_learning_rate {peak}: they must be in (0, 1], and at least 0."
         )
-    plain = getattr(model, "get_base_model", lambda: model)()
+    plain = without_adapters(model)
     layers_of = {modality: layers_in(getattr(plain, f"{modality}_encoder"), modality) for modality in ("audio", "text")}
     rates = {}
     for name, _ in model.named_parameters():

@@ -30,6 +30,7 @@ from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification
 from .arguments import TrainingOptions
 from .objective import Objective, balanced_class_weights
+from .trainable import without_adapters
 from .training_arguments import check_arguments
 
 
@@ -95,7 +96,7 @@ class FeatureTrainer(Trainer):
         features = {name: value for name, value in inputs.items() if name != "labels"}
         # In several processes what was compiled wraps DDP's own wrapper, which would be called again.
         network = self.accelerator.unwrap_model(model, keep_torch_compile=self.args.world_size <= 1)
-        network = getattr(network, "get_base_model", lambda: network)()  # that of adapters
+        network = without_adapters(network)
         with self.accelerator.autocast():
             loss, output = self.objective(model, features, inputs["labels"], num_items_in_batch, network)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:

@@ -34,7 +34,8 @@ def test_exactness(encoders, tmp_path):
 def test_a_training_step(tmp_path):
     sizes = ["--batch_size", 2, "--audio_length", 20, "--hidden_size", 32, "--min_run_time", 0.01, "--compile", "false"]
     found = figures("training_step.py", *sizes, output=tmp_path / "figures.json")
-    assert {row["blocks"] for row in found["steps"]} == {0, 2}
+    # The host waits for the device once, where labels are checked.
+    assert [(row["blocks"], row["waits"]["operators"]) for row in found["steps"]] == [(0, 1), (0, 1), (2, 1), (2, 1)]
 
 
 @pytest.mark.slow
@@ -44,4 +45,3 @@ def test_the_cost_of_fine_tuning(tmp_path):
     memory = found["memory"]
     assert memory["adapters"]["trained"] < 0.1 * memory["all weights"]["trained"]
     assert memory["adapters"]["MiB"] < memory["all weights"]["MiB"]
-    assert found["time"]["ratio"] > 0

@@ -19,10 +19,11 @@ from tacfn_hf.evaluation.predictions import read_predictions, write_partition
 from tacfn_hf.evaluation.record import RunRecord
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.raw_collation import TacfnRawDataCollator
+from tacfn_hf.features.raw_rows import usable_rows
 from tacfn_hf.features.splits import open_part, split_dataset
 from tacfn_hf.model.decoding_tacfn import AudioError
 from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
-from tacfn_hf.training.fine_tuning import check_partition, usable_rows
+from tacfn_hf.training.fine_tuning import check_partition
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
 from tacfn_hf.training.trainer import build_trainer
