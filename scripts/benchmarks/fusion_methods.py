@@ -39,7 +39,7 @@ from tacfn_hf.evaluation.significance import paired_permutation_test
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.labels import label_names_of
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
-from tacfn_hf.features.votes import class_counts
+from tacfn_hf.features.targets import class_counts
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
 from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool

@@ -5,12 +5,14 @@ Tests a trained model on features, and measures what its beta is worth.
         --output_dir runs/iemocap-4-test
     tacfn evaluate --model user/model --dataset features/ravdess --split all --output_dir runs/other
 
-Labels are matched with the model's by their names. On another corpus, `--shared_labels true` tests on those that both
-have. Where at least two rows have both modalities, it also changes one modality of each utterance, or leaves it out,
-and looks at what beta and the accuracy do. output_dir gets metrics.json and predictions.parquet.
+The target is what the model has learned: --target is not needed. Values are those of the model's scale, unless
+--target_range gives another one. Labels are matched with the model's by their names. On another corpus,
+`--shared_labels true` tests on those that both have. Of a model for one class an utterance, it also changes one
+modality of each utterance that has both, or leaves it out, and looks at what beta and the accuracy do. output_dir gets
+metrics.json and predictions.parquet.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..features.arguments import DataArguments
@@ -47,11 +49,12 @@ def main(argv: list[str]) -> None:
     from ..evaluation.metrics import format_table
     from ..evaluation.predictions import evaluate_split
     from ..evaluation.record import RunRecord
-    from ..features.labels import label_names_of, match_labels, share_labels
+    from ..features.labels import label_names_of, share_labels
     from ..features.shapes import complete_rows
     from ..features.splits import open_part
+    from ..features.targets import CLASSES, SEVERAL, VALUES, with_targets
     from ..training.run import check_output_dir
-    from ..training.setup import check_features, load_model
+    from ..training.setup import check_features, check_target, load_model
     from ..training.trainer import build_trainer
     from ..writing import writing_into
 
@@ -62,16 +65,26 @@ def main(argv: list[str]) -> None:
         report_to="none",
     )
     check_output_dir(args)
-    part = open_part(data_args, eval_args.split)
-
     model = load_model(eval_args.model)
-    check_features(part, model.config, f"the dataset {data_args.dataset}")
     label_names, shared, left_out = label_names_of(model.config), None, {}
+    kind = model.config.problem_type or CLASSES
+    if data_args.target == DataArguments.target and kind != CLASSES:
+        data_args.target = "labels" if kind == SEVERAL else ",".join(label_names)
+    if kind == VALUES:
+        data_args.target_range = data_args.target_range or model.config.value_range
+    check_target(model.config, data_args, same_range=False)
+    part = open_part(data_args, eval_args.split)
+    check_features(part, model.config, f"the dataset {data_args.dataset}")
     if eval_args.shared_labels:
+        if kind != CLASSES:
+            raise ValueError(
+                f"shared_labels is true, but the model has problem_type {kind}: it is for one class a row."
+            )
         part, shared, left_out = share_labels(part, label_names)
-    part = match_labels(part, label_names)
+    tested = replace(data_args, target="label") if data_args.target == "votes" else data_args
+    part = with_targets({eval_args.split: part}, label_names, tested)[eval_args.split]
     trainer = build_trainer(model, args, {})
-    result, table = evaluate_split(trainer, part, shared)
+    result, table = evaluate_split(trainer, part, shared, data_args.target_range)
     if not trainer.is_world_process_zero():
         return
     record = RunRecord(
@@ -82,6 +95,7 @@ def main(argv: list[str]) -> None:
         fingerprints={eval_args.split: part._fingerprint},
         rows={eval_args.split: len(part)},
         label_names=label_names if shared is None else shared,
+        problem_type=kind,
         left_out_rows=left_out,
         left_out_labels=[] if shared is None else [name for name in label_names if name not in shared],
         split_seed=data_args.split_seed,
@@ -89,7 +103,7 @@ def main(argv: list[str]) -> None:
         num_parameters=model.num_parameters(),
         world_size=args.world_size,
     )
-    if shared is None and complete_rows(part).sum() > 1:
+    if shared is None and kind == CLASSES and complete_rows(part).sum() > 1:
         truth = measure_gate_truth(model, part, batch_size=eval_args.batch_size)
         record.gate_truth = {"part": eval_args.split, **truth}
     with writing_into(eval_args.output_dir):

@@ -3,7 +3,8 @@ Recognises the emotion of one utterance.
 
     tacfn predict --model runs/my-model --audio hello.wav --text "Hello there!"
 
-Either of the two may be left out.
+Either of the two may be left out. The answer has scores of classes; of a model for several labels a * marks those that
+it answers; of a model for values, such as arousal, it has these and the range of their scale.
 """
 
 import os
@@ -48,5 +49,11 @@ def main(argv: list[str]) -> None:
     found = recognizer(given, top_k=args.top_k, truncation=args.truncation)
     width = max(len(row["label"]) for row in found["scores"])
     for row in found["scores"]:
-        print(f"{row['label']:<{width}}  {row['score']:6.1%}")
+        chosen = "  *" if row["label"] in found.get("labels", ()) else ""
+        print(f"{row['label']:<{width}}  {row['score']:6{'.2f' if 'range' in found else '.1%'}}{chosen}")
+    if "labels" in found:
+        print("* at least the label's threshold")
+    if found.get("range"):
+        low, high = found["range"]
+        print(f"values from {low:g} to {high:g}")
     print(f"{'beta':<{width}}  {found['beta']:6.2f}  (0 = text, 1 = audio)")

@@ -64,4 +64,4 @@ def run_and_publish(args: Any, run: Callable[[str | None], dict[str, dict[str, A
                 push_checkpoint(args.output_dir, repo_id, private=args.hub_private_repo, token=args.hub_token)
     if PartialState().is_main_process:
         for name, result in metrics.items():
-            print(f"\n{name}: {sum(row['support'] for row in result['per_class'])} rows\n{format_table(result)}")
+            print(f"\n{name}: {result['rows']} rows\n{format_table(result)}")

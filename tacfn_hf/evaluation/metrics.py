@@ -8,6 +8,9 @@ import evaluate
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from .several_labels import format_several
+from .values import format_values
+
 
 DESCRIPTION = """
 WA (accuracy), UA (mean recall), weighted F1 and macro F1 as fractions from 0 to 1, with each class' own
@@ -104,10 +107,15 @@ class EmotionMetric(evaluate.Metric):
 
 
 def format_table(result: dict[str, Any]) -> str:
-    """The result of `EmotionMetric.compute` as text: percentages, figures by class, and confusion counts.
+    """The result of `EmotionMetric.compute` as text: percentages, figures by class, and confusion counts; or that of
+    `several_figures` or `value_figures`.
 
     `ECE`, `KL` and `JS`, and `beta_mean` and `beta_std`, are printed too where `result` has them.
     """
+    if "per_value" in result:
+        return format_values(result)
+    if "per_label" in result:
+        return format_several(result)
     lines = [
         f"WA {result['WA']:.1%}   UA {result['UA']:.1%}   wF1 {result['wF1']:.1%}   macro F1 {result['macro_F1']:.1%}"
     ]

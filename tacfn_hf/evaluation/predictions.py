@@ -7,26 +7,33 @@ The file has one row for each sample, and these columns:
 - `label`, `prediction`: the names of its true class and of the predicted one.
 - `score_<name>`: the score of the class of this name, float32 from 0 to 1. Scores are softmax(logits / T), where T is
   the temperature for the modalities that the sample has.
+- Of a model for several labels: `labels` and `predictions`, lists of names, and `score_<name>`, sigmoid(logits).
+- Of a model for values, instead: `true_<name>` and `predicted_<name>`, in the scale of the corpus.
 - `beta`: float32 from 0 (text) to 1 (audio). NaN for a model without a gate.
 - `split`: the part of the dataset that the sample is in, such as "valid" or "test".
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from scipy.special import log_softmax, rel_entr, xlogy
+from scipy.special import expit, log_softmax, rel_entr, xlogy
 from transformers import Trainer
 
 from ..features.labels import label_names_of
 from ..features.shapes import feature_lengths
+from ..features.targets import SEVERAL, VALUES
 from ..features.votes import has_votes, vote_shares
+from ..model.configuration_tacfn import TacfnConfig
 from .calibration import class_scores, expected_calibration_error
 from .metrics import EmotionMetric
+from .several_labels import several_columns_of, several_figures
+from .values import value_columns_of, value_figures
 
 
 PREDICTIONS = "predictions.parquet"
@@ -92,35 +99,109 @@ def score_column(name: str) -> str:
     return f"score_{name}"
 
 
+@dataclass
+class Predicted:
+    """
+    What a model says of N rows, and what is true of them.
+
+    Attributes:
+        config: the model's, which says of what kind the labels are.
+        logits, beta: `[N, C]` and `[N, 1]`.
+        labels: classes `[N]`; several labels `[N, C]`; values `[N, C]`, from 0 (the lowest) to 1.
+        label_names: of the C outputs.
+        temperature: of each row `[N]`.
+        value_range: lowest and highest value of the scale that figures of values are given in.
+    """
+
+    config: TacfnConfig
+    logits: np.ndarray
+    beta: np.ndarray
+    labels: np.ndarray
+    label_names: list[str]
+    temperature: np.ndarray
+    value_range: Sequence[float]
+
+    @classmethod
+    def by(cls, config: TacfnConfig, outputs: Sequence[np.ndarray], labels: np.ndarray, value_range=None) -> Self:
+        """From the outputs of a `Trainer`. `value_range` is the config's where None, and 0 to 1 without."""
+        logits, beta, has_audio, has_text = outputs
+        names, temperature = label_names_of(config), config.temperature_of(has_audio, has_text)
+        return cls(config, logits, beta, labels, names, temperature, value_range or config.value_range or (0, 1))
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Of several labels, each by itself: float64 `[N, C]`."""
+        return expit(np.asarray(self.logits, dtype=np.float64))
+
+    def in_scale(self, values: np.ndarray) -> np.ndarray:
+        """Values `[N, C]` from 0 to 1 in the scale of `value_range`."""
+        low, high = self.value_range
+        return low + (high - low) * np.asarray(values, dtype=np.float64)
+
+
+def figures_of(predicted: Predicted) -> dict[str, Any]:
+    """
+    The figures of `full_metrics`, or of `several_figures` or `value_figures` with `beta_mean` and `beta_std`; and
+    `rows`, how many there are.
+    """
+    config, logits, names = predicted.config, predicted.logits, predicted.label_names
+    beta = predicted.beta[:, 0].astype(np.float64)
+    of_beta = {"beta_mean": float(beta.mean()), "beta_std": float(beta.std()), "rows": len(beta)}
+    if config.problem_type == SEVERAL:
+        result = several_figures(predicted.scores, predicted.labels, names, config.thresholds)
+        for i, row in enumerate(result["per_label"]):
+            row["beta_mean"] = float(beta[predicted.labels[:, i] == 1].mean()) if row["support"] else None
+        return {**result, **of_beta}
+    if config.problem_type == VALUES:
+        values = (predicted.in_scale(of.reshape(logits.shape)) for of in (logits, predicted.labels))
+        return {**value_figures(*values, names), **of_beta}
+    result = full_metrics(logits, predicted.beta, predicted.labels, names, predicted.temperature)
+    return {**result, "rows": len(beta)}
+
+
+def table_of(ids: Sequence[str], predicted: Predicted) -> pd.DataFrame:
+    """The columns of predictions.parquet but `split`."""
+    config, logits, names = predicted.config, predicted.logits, predicted.label_names
+    if config.problem_type == SEVERAL:
+        columns = several_columns_of(predicted.scores, predicted.labels, names, config.thresholds)
+    elif config.problem_type == VALUES:
+        values = (predicted.in_scale(of.reshape(logits.shape)) for of in (logits, predicted.labels))
+        columns = value_columns_of(*values, names)
+    else:
+        return prediction_table(ids, logits, predicted.beta, predicted.labels, names, predicted.temperature)
+    return pd.DataFrame({"id": ids, **columns, "beta": predicted.beta[:, 0]})
+
+
 def evaluate_split(
-    trainer: Trainer, dataset: Dataset, shared: Sequence[str] | None = None
+    trainer: Trainer, dataset: Dataset, shared: Sequence[str] | None = None, value_range: Sequence[float] | None = None
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """
     Predicts a dataset with the trainer's model. Call it in every process.
 
     Args:
         shared: the labels that can be predicted; all of the model's by default.
+        value_range: of the dataset's values, whose figures are given in it; the model's by default.
 
     Returns:
-        The result of `full_metrics`, where the dataset has votes with that of `distances_to_votes`; and the result of
-        `prediction_table`, in the order of the dataset's rows.
+        The result of `figures_of`, where the dataset has votes with that of `distances_to_votes`; and the table of
+        predictions, in the order of the dataset's rows.
     """
-    label_names = label_names_of(trainer.model.config)
     # Rows of a like length share a batch, which has little padding then; no result depends on its batch.
     order = np.argsort(feature_lengths(dataset), kind="stable")
     output = trainer.predict(dataset.select(order))
     place = np.argsort(order)
-    logits, beta, has_audio, has_text = (values[place] for values in output.predictions)
-    labels = output.label_ids[place]
+    outputs = [values[place] for values in output.predictions]
+    predicted = Predicted.by(trainer.model.config, outputs, output.label_ids[place], value_range)
+    names = predicted.label_names
     if shared is not None:
-        kept = [label_names.index(name) for name in shared]
-        logits, labels, label_names = logits[:, kept], np.array([kept.index(label) for label in labels]), list(shared)
-    temperature = trainer.model.config.temperature_of(has_audio, has_text)
-    predicted = (logits, beta, labels, label_names, temperature)
-    figures = full_metrics(*predicted)
-    if shared is None and has_votes(dataset, label_names):
-        figures |= distances_to_votes(vote_shares(dataset, label_names), logits, temperature)
-    return figures, prediction_table(dataset.with_format(None)["id"][:], *predicted)
+        kept = [names.index(name) for name in shared]
+        predicted.logits, predicted.label_names = predicted.logits[:, kept], list(shared)
+        predicted.labels = np.array([kept.index(label) for label in predicted.labels])
+    figures, ids = figures_of(predicted), dataset.with_format(None)["id"][:]
+    votes = shared is None and predicted.config.problem_type not in (SEVERAL, VALUES) and has_votes(dataset, names)
+    if votes:
+        figures |= distances_to_votes(vote_shares(dataset, names), predicted.logits, predicted.temperature)
+    return figures, table_of(ids, predicted)
 
 
 def distances_to_votes(shares: np.ndarray, logits: np.ndarray, temperature: float | np.ndarray) -> dict[str, float]:

@@ -52,10 +52,11 @@ class RunRecord:
     In metrics.json the figures of each part stand under the part's name, and all other fields under "about".
 
     Attributes:
-        metrics: the result of `full_metrics` for each part that was evaluated, by its name ("valid", "test", ...).
+        metrics: the result of `figures_of` for each part that was evaluated, by its name ("valid", "test", ...).
         dataset: the folder of the features, or their id on the Hub.
         rows: how many rows each part has; also parts that were not evaluated.
-        label_names: the C classes, in the order of the logits.
+        label_names: the C classes, labels or values, in the order of the logits.
+        problem_type: transformers' name for what is learned: one class, several labels, or values.
         num_parameters: how many weights the model has.
         temperatures: what logits are divided by for scores, for samples with "both", "audio" alone and "text" alone.
         temperature_fitted_on: the part that the temperatures were fitted on.
@@ -85,6 +86,7 @@ class RunRecord:
     label_names: list[str]
     num_parameters: int
     temperatures: dict[str, float | int]
+    problem_type: str = "single_label_classification"
     temperature_fitted_on: str | None = None
     gate_truth: dict[str, Any] | None = None
     seed: int | None = None

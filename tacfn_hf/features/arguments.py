@@ -1,7 +1,6 @@
 """The arguments that name a dataset of features and its train, validation and test parts."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 
 @dataclass
@@ -40,12 +39,17 @@ class DataArguments:
         metadata={"help": "Column whose groups valid_fraction draws from, where it is not group_column."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the draws. It does not depend on the training seed."})
-    target: Literal["label", "votes"] = field(
+    target: str = field(
         default="label",
         metadata={
-            "help": "What is learned: label, one class; or votes, the shares of the annotators' votes. The validation "
-            "and test parts are judged by label."
+            "help": "What is learned: label, one class; votes, the shares of the annotators' votes (the validation and "
+            "test parts are judged by label); labels, several at once; avd, which is arousal,valence,dominance; or "
+            "other columns of numbers, with commas between their names."
         },
+    )
+    target_range: list[float] | None = field(
+        default=None,
+        metadata={"help": "Lowest and highest value of the scale of the values that are learned, such as 1 5."},
     )
     allow_tuned_rows: bool = field(
         default=False,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.model_selection import GroupShuffleSplit
 from transformers.utils import logging
 
@@ -12,6 +12,7 @@ from ..corpora.schema import SPLITS
 from ..model.modalities_tacfn import MODALITIES
 from .arguments import DataArguments
 from .shapes import rows_with
+from .targets import check_columns, check_range, labelled_rows, target_names
 from .tuned_rows import check_tuned_rows
 from .votes import COLUMN as VOTES
 from .votes import is_voted
@@ -31,7 +32,8 @@ def open_part(data_args: DataArguments, name: str) -> Dataset:
     Raises:
         ValueError: there is no such part, and what `open_dataset` and `split_dataset` refuse.
     """
-    parts = split_dataset(open_dataset(data_args.dataset), replace(data_args, allow_tuned_rows=True, target="label"))
+    tested = "label" if data_args.target == "votes" else data_args.target
+    parts = split_dataset(open_dataset(data_args.dataset), replace(data_args, allow_tuned_rows=True, target=tested))
     if name in ("train", "all"):
         check_tuned_rows({"train": parts["train"]} if "train" in parts else {}, data_args.allow_tuned_rows)
     if name == "all":
@@ -76,12 +78,13 @@ def split_dataset(
 
     Raises:
         ValueError: a column, split or group that is not there, arguments that exclude each other, an empty part, a
-            group on both sides of a split, a row without a valid label, without features, or with the id of another,
-            or what `check_tuned_rows` refuses.
+            group on both sides of a split, a row without a valid label or value, without features, or with the id of
+            another, or what `check_tuned_rows` refuses.
     """
+    check_range(data_args.target, data_args.target_range)
     named = named_parts(dataset)
-    if data_args.drop_unlabelled and data_args.target == "label":
-        named = {name: without_unlabelled(part, name) for name, part in named.items()}
+    if data_args.drop_unlabelled and data_args.target != "votes":
+        named = {name: without_unlabelled(part, name, data_args.target) for name, part in named.items()}
     parts = given_parts(named, data_args.split_column)
     for name, groups, fraction, column_argument in (
         ("test", data_args.test_groups, data_args.test_fraction, "group_column"),
@@ -121,7 +124,7 @@ def split_dataset(
 
     if data_args.target == "votes":
         parts = with_votes(parts, data_args.drop_unlabelled)
-    check_rows(parts, with_features, without_label=("train",) if data_args.target == "votes" else ())
+    check_rows(parts, with_features, data_args.target)
     check_tuned_rows(parts, data_args.allow_tuned_rows)
     if data_args.group_column is not None:
         drawn_within = data_args.valid_fraction is not None and data_args.valid_group_column is not None
@@ -129,11 +132,10 @@ def split_dataset(
     return {name: part.with_format("numpy") if with_features else part for name, part in parts.items()}
 
 
-def without_unlabelled(dataset: Dataset, name: str) -> Dataset:
-    """The rows that have a label; of the others the number is logged."""
-    if "label" not in dataset.column_names:
-        return dataset  # which check_rows refuses
-    labelled = [i for i, label in enumerate(dataset.with_format(None)["label"][:]) if label is not None]
+def without_unlabelled(dataset: Dataset, name: str, target: str = "label") -> Dataset:
+    """The rows that have the target; of the others the number is logged."""
+    check_columns(dataset, target, f"the part {name}")
+    labelled = np.flatnonzero(labelled_rows(dataset, target))
     if len(labelled) < len(dataset):
         logger.warning_once(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
     return dataset.select(labelled)
@@ -199,33 +201,27 @@ def drawn_rows(values: np.ndarray, fraction: float, seed: int, argument: str, co
     return taken
 
 
-def check_rows(parts: dict[str, Dataset], with_features: bool, without_label: tuple[str, ...] = ()) -> None:
+def check_rows(parts: dict[str, Dataset], with_features: bool, target: str) -> None:
     """
-    Raises a ValueError unless each part has rows, and each row a valid label, an id of its own and, where it is wanted,
-    features. Rows of the parts in `without_label` may lack a label.
+    Raises a ValueError unless each part has rows, and each row the target, an id of its own and, where it is wanted,
+    features. Where votes are learned, training rows may lack a label.
     """
     names, seen = None, {}
     for part_name, part in parts.items():
         if len(part) == 0:
             raise ValueError(f"The {part_name} part has no rows.")
-        for column in ("id", "label"):
-            if column not in part.column_names:
-                raise ValueError(
-                    f"The {part_name} part has no column {column!r}: it has {', '.join(part.column_names)}."
-                )
+        if "id" not in part.column_names:
+            raise ValueError(f"The {part_name} part has no column 'id': it has {', '.join(part.column_names)}.")
+        check_columns(part, target, f"the {part_name} part")
         if with_features and not any(modality.features in part.column_names for modality in MODALITIES):
             raise ValueError(
                 f"The {part_name} part has neither a column h_a nor h_t: it has {', '.join(part.column_names)}."
             )
-        label = part.features["label"]
-        if not isinstance(label, ClassLabel):
+        here = target_names(part, target)
+        names = names or here
+        if here != names:
             raise ValueError(
-                f"The column label of the {part_name} part is {label}: it must be a ClassLabel with names."
-            )
-        names = names or label.names
-        if label.names != names:
-            raise ValueError(
-                f"The {part_name} part has the labels {', '.join(label.names)}, another part has {', '.join(names)}."
+                f"The {part_name} part has the labels {', '.join(here)}, another part has {', '.join(names)}."
             )
 
         rows = part.with_format(None)
@@ -235,15 +231,14 @@ def check_rows(parts: dict[str, Dataset], with_features: bool, without_label: tu
                 where = f"in {part_name}" if seen[row_id] == part_name else f"in {seen[row_id]} and in {part_name}"
                 raise ValueError(f"The id {row_id!r} occurs twice, {where}: every row needs an id of its own.")
             seen[row_id] = part_name
-        for row_id, value in zip(ids, rows["label"][:], strict=True):
-            if value is None and part_name in without_label:
-                continue
-            if value is None:
-                raise ValueError(
-                    f"The row with id {row_id!r} ({part_name}) has no label: label it, or leave all such rows out with "
-                    "drop_unlabelled."
-                )
-            if not 0 <= value < len(names):
+        labelled = labelled_rows(part, target)
+        if not labelled.all() and not (target == "votes" and part_name == "train"):
+            raise ValueError(
+                f"The row with id {ids[int(np.argmin(labelled))]!r} ({part_name}) has no label: label it, or leave all "
+                "such rows out with drop_unlabelled."
+            )
+        for row_id, value in zip(ids, rows["label"][:], strict=True) if target in ("label", "votes") else ():
+            if value is not None and not 0 <= value < len(names):
                 raise ValueError(
                     f"The label of the row with id {row_id!r} ({part_name}) is {value}: it must be 0 to "
                     f"{len(names) - 1} ({', '.join(names)})."

@@ -6,9 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from datasets import Dataset, List, Value
-
-from .labels import match_labels
+from datasets import Dataset
 
 
 COLUMN = "votes"  # a struct with the number of votes for each class, by its name; null where there are none
@@ -63,44 +61,8 @@ def has_votes(dataset: Dataset, label_names: Sequence[str]) -> bool:
     return isinstance(feature, Mapping) and set(feature) <= set(label_names)
 
 
-def label_targets(parts: Mapping[str, Dataset], label_names: Sequence[str], target: str) -> dict[str, Dataset]:
-    """
-    The parts with labels as indices into `label_names`. With the target "votes" the training part has a column `labels`
-    in place of `label`: the shares of the votes, `[C]`.
-
-    Raises:
-        ValueError: labels that the model does not know; a training row without votes; what `vote_shares` refuses.
-    """
-    for name, part in parts.items():
-        if has_votes(part, label_names):
-            vote_shares(part, label_names, f"the {name} part")  # which would fail after training
-    if target == "label":
-        return {name: match_labels(part, label_names) for name, part in parts.items()}
-    train = parts["train"]
-    shares = vote_shares(train, label_names, "the training part")
-    without = np.isnan(shares[:, 0])
-    if without.any():
-        row_id = train.with_format(None)["id"][int(np.argmax(without))]
-        raise ValueError(f"The row with id {row_id!r} (train) has no votes: leave such rows out, or train on labels.")
-    plain = train.with_format("arrow").remove_columns(
-        [name for name in ("label", "labels") if name in train.column_names]
-    )
-    soft = in_order(plain).add_column("labels", shares.astype(np.float32).tolist(), feature=List(Value("float32")))
-    rest = {name: match_labels(part, label_names) for name, part in parts.items() if name != "train"}
-    return {"train": soft.with_format("numpy"), **rest}
-
-
 def in_order(rows: Dataset) -> Dataset:
     """The rows without a selection behind them. `datasets` would leave a copy in the dataset's folder at each call."""
     folder = tempfile.mkdtemp(prefix="tacfn-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return rows.flatten_indices(cache_file_name=f"{folder}/rows.arrow", new_fingerprint=rows._fingerprint)
-
-
-def class_counts(train: Dataset, label_names: Sequence[str]) -> np.ndarray:
-    """How many rows each class has, `[C]`; of votes the sum of its shares."""
-    if "label" not in train.column_names:
-        return np.array(train.with_format(None)["labels"][:]).sum(axis=0)
-    names = train.features["label"].names
-    counts = np.bincount(train.with_format(None)["label"][:], minlength=len(names))
-    return np.array([counts[names.index(name)] if name in names else 0 for name in label_names])

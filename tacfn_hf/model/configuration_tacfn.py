@@ -58,6 +58,11 @@ class TacfnConfig(PreTrainedConfig):
             What logits of single-label classification are divided by where scores are made of them: `both` for samples
             with both modalities, `audio` and `text` for samples with one. Fitted on validation rows after training.
             They touch neither logits nor the loss. 1 by default; `audio` and `text` are as `both` where not given.
+        thresholds (`list[float]`, *optional*):
+            Where samples have several labels, the least score at which each label is answered. Fitted on validation
+            rows after training; 0.5 by default.
+        value_range (`list[float]`, *optional*):
+            For regression, lowest and highest value of the scale. Logits are in it as fractions: 0 is the lowest.
         audio_provenance (`dict`, *optional*):
             What made the audio features that the model was trained on: encoder, revision, layer, dtype. Features of
             anything else are refused where they say what made them.
@@ -71,8 +76,8 @@ class TacfnConfig(PreTrainedConfig):
 
     Raises:
         ValueError: a size that is not positive, heads that do not divide `hidden_size`, a classifier of other than 1 or
-            2 layers, a probability outside [0, 1), temperatures of other names or that are not positive, or a
-            config.json of an older network that gave other answers.
+            2 layers, a probability outside [0, 1), temperatures of other names or that are not positive, thresholds
+            or a range that are none, or a config.json of an older network that gave other answers.
         TypeError: a field of an older version as an argument.
 
     ```python
@@ -118,6 +123,8 @@ class TacfnConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     temperatures: dict[str, float | int] | None = None
+    thresholds: list[float | int] | None = None
+    value_range: list[float | int] | None = None
     audio_provenance: dict[str, Any] | None = None
     text_provenance: dict[str, Any] | None = None
 
@@ -198,6 +205,14 @@ class TacfnConfig(PreTrainedConfig):
                 raise ValueError(f"temperatures has {name!r}: its names are {', '.join(TEMPERATURES)}.")
             if not 0 < value < math.inf:
                 raise ValueError(f"temperatures[{name!r}] is {value}: it must be a positive number.")
+
+    def validate_scales(self):
+        thresholds, scale = self.thresholds, self.value_range
+        if thresholds is not None:
+            if len(thresholds) != self.num_labels or not all(0 <= value <= 1 for value in thresholds):
+                raise ValueError(f"thresholds is {thresholds}: it must be a number from 0 to 1 for each label.")
+        if scale is not None and not (len(scale) == 2 and -math.inf < scale[0] < scale[1] < math.inf):
+            raise ValueError(f"value_range is {scale}: it must be the lowest and the highest value.")
 
     def temperature_of(self, has_audio: Any, has_text: Any) -> Any:
         """

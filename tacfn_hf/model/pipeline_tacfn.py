@@ -108,8 +108,11 @@ class EmotionRecognitionPipeline(Pipeline):
 
         Returns:
             For each input `{"scores": [{"label", "score"}, ...], "beta"}`, with the best label first. A score is a
-            probability; for a regression it is the predicted value. Probabilities of single-label classification use
-            the temperatures of the model's config. `beta` in [0, 1] is the weight of audio; text has the rest.
+            probability. Those of single-label classification use the temperatures of the model's config. Where an
+            input may have several labels, `labels` has those whose score is at least their threshold. Scores of a
+            regression are the values, in the order of the config; `range` has the lowest and the highest value of
+            their scale, or is None. A value can lie a little outside of it. `beta` in [0, 1] is the weight of audio;
+            text has the rest.
         """
         if isinstance(inputs, Mapping) and hasattr(inputs, "cast_column"):
             raise TypeError(f"The input is a {type(inputs).__name__} of {', '.join(inputs)}: give one of these.")
@@ -178,17 +181,21 @@ class EmotionRecognitionPipeline(Pipeline):
         config, logits = self.model.config, model_outputs["logits"][0].float()
         beta = float(model_outputs["beta"][0, 0])
         has_audio, has_text = bool(model_outputs["has_audio"][0]), bool(model_outputs["has_text"][0])
-        if config.problem_type == "multi_label_classification":
-            scores = logits.sigmoid()
-        elif config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1):
-            scores = logits
-        else:
-            scores = (logits / config.temperature_of(has_audio, has_text)).softmax(dim=-1)
-        best = torch.argsort(scores, descending=True, stable=True)[:top_k]
-        return {
-            "scores": [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best],
-            "beta": beta,
-        }
+        if config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1):
+            low, high = config.value_range or (0.0, 1.0)
+            values = (low + (high - low) * logits.double()).tolist()
+            found = [{"label": config.id2label[i], "score": value} for i, value in enumerate(values)]
+            return {"scores": found[:top_k], "range": config.value_range, "beta": beta}
+        several = config.problem_type == "multi_label_classification"
+        scores = logits.sigmoid() if several else logits / config.temperature_of(has_audio, has_text)
+        scores = scores if several else scores.softmax(dim=-1)
+        best = torch.argsort(scores, descending=True, stable=True)
+        found = [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best]
+        if not several:
+            return {"scores": found[:top_k], "beta": beta}
+        least = config.thresholds or [0.5] * config.num_labels
+        labels = [config.id2label[int(i)] for i in best if float(scores[i]) >= least[int(i)]]
+        return {"scores": found[:top_k], "labels": labels, "beta": beta}
 
 
 def numbered(inputs: Iterable[Any]) -> Iterator[Numbered]:

@@ -15,7 +15,7 @@ from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..model.provenance_tacfn import describe_provenance
 from ..writing import replacing
-from .pictures import draw_beta, draw_confusion, save_picture
+from .pictures import draw_beta, draw_beta_histogram, draw_confusion, draw_cooccurrence, draw_scatter, save_picture
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -27,6 +27,13 @@ METRICS = {
     "wF1": ("f1", {"average": "weighted"}),
     "macro_F1": ("f1", {"average": "macro"}),
     "ECE": ("expected_calibration_error", {"num_bins": NUM_BINS}),
+    "micro_F1": ("f1", {"average": "micro"}),
+    "weighted_accuracy": ("weighted_accuracy", None),
+    "mAP": ("mean_average_precision", None),
+    "CCC": ("concordance_correlation_coefficient", None),
+    "pearson": ("pearsonr", None),
+    "MAE": ("mae", None),
+    "RMSE": ("rmse", None),
 }
 
 
@@ -79,9 +86,18 @@ def save_card(path: Path, data: ModelCardData, **values: Any) -> ModelCard:
 
 
 def draw_pictures(table: pd.DataFrame, label_names: Sequence[str], folder: Path, prefix: str = "") -> None:
-    """Writes `<prefix>confusion.png` and `<prefix>beta.png` of a table of predictions into a folder."""
-    save_picture(draw_confusion(table, label_names), folder / f"{prefix}confusion.png")
-    save_picture(draw_beta(table, label_names), folder / f"{prefix}beta.png")
+    """
+    Writes `<prefix>beta.png` of a table of predictions into a folder, and `<prefix>confusion.png`, of several labels
+    `<prefix>cooccurrence.png`, of values `<prefix>scatter.png`.
+    """
+    if "label" in table:
+        pictures = {"confusion": draw_confusion(table, label_names), "beta": draw_beta(table, label_names)}
+    elif "labels" in table:
+        pictures = {"cooccurrence": draw_cooccurrence(table, label_names), "beta": draw_beta(table, label_names)}
+    else:
+        pictures = {"scatter": draw_scatter(table, label_names), "beta": draw_beta_histogram(table)}
+    for name, figure in pictures.items():
+        save_picture(figure, folder / f"{prefix}{name}.png")
 
 
 def shared_values(

@@ -1,6 +1,7 @@
 """The card of a cross-validation, over all of its folds and seeds."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from transformers import AutoConfig
 
 from ..evaluation.predictions import read_predictions
 from ..evaluation.record import RunRecord, changed_arguments
+from ..evaluation.several_labels import several_figures_of_table
+from ..evaluation.values import value_figures_of_table
 from ..features.arguments import DataArguments
+from ..features.targets import CLASSES, SEVERAL
 from ..training.arguments import FineTuningArguments, ModelArguments, flags
 from ..training.cross_validation import REPORT, run_folder
 from ..training.training_arguments import TacfnFineTuningArguments, TacfnTrainingArguments
@@ -26,7 +30,7 @@ def write_cross_validation_card(
     features: str | None = None,
 ) -> ModelCard:
     """
-    Writes the card of a cross-validation, and beside it `<name>-confusion.png` and `<name>-beta.png`.
+    Writes the card of a cross-validation, and beside it the pictures of `draw_pictures`, as `<name>-*.png`.
 
     Args:
         folder: what `tacfn cross-validate` left: cross_validation.json, and a folder for each fold and seed.
@@ -69,13 +73,27 @@ def write_cross_validation_card(
         seeds=seeds,
         results={**results, "mean over folds": report["mean_over_folds"], "pooled": report["pooled"]},
         part="pooled",
-        classes=[figures_of_class(name, table[table["label"] == name]) for name in label_names],
+        classes=classes_of(table, label_names, values["record"].problem_type),
         prefix=f"{path.stem}-",
         command_name="tacfn fine-tune" if tuned else "tacfn cross-validate",
         seconds=[record.training_seconds for record in records.values()],
         devices=sorted({record.device for record in records.values()}),
         command=None if tuned else command(report, values["dataset"], arguments),
     )
+
+
+def classes_of(table: pd.DataFrame, label_names: Sequence[str], problem_type: str) -> list[dict[str, Any]]:
+    """The figures of each class, label or value, from the test rows of all folds and seeds."""
+    if problem_type == CLASSES:
+        return [figures_of_class(name, table[table["label"] == name]) for name in label_names]
+    several = problem_type == SEVERAL
+    of_table, key = (several_figures_of_table, "per_label") if several else (value_figures_of_table, "per_value")
+    of_seeds = [of_table(of_seed, label_names)[key] for _, of_seed in table.groupby("seed")]
+    found = []
+    for rows in zip(*of_seeds, strict=True):
+        figures = pd.DataFrame(rows).drop(columns=["label", "support"])
+        found.append({**rows[0], **figures.mean().to_dict()})
+    return found
 
 
 def figures_of_class(name: str, table: pd.DataFrame) -> dict[str, Any]:

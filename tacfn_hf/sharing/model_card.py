@@ -11,6 +11,7 @@ from transformers import AutoConfig
 
 from ..evaluation.predictions import read_predictions
 from ..evaluation.record import RunRecord
+from ..features.targets import CLASSES, SEVERAL
 from ..model.configuration_dual_encoder_tacfn import TacfnDualEncoderConfig
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
@@ -26,7 +27,7 @@ def write_card(
     features: str | None = None,
 ) -> ModelCard:
     """
-    Writes `README.md` into the folder of a run of `tacfn train`, and beside it `confusion.png` and `beta.png` of the
+    Writes `README.md` into the folder of a run of `tacfn train`, and beside it the pictures of `draw_pictures`, of the
     test part (of the validation part where there is no test part). It holds no id of a row and no path of this machine.
 
     Args:
@@ -55,7 +56,10 @@ def write_card(
         table = read_predictions(folder)
         ids, table = set(table["id"]), table[table["split"] == part]
         draw_pictures(table, record.label_names, folder)
-        classes = classes_of(results[part]["per_class"], table)
+        if record.problem_type == CLASSES:
+            classes = classes_of(results[part]["per_class"], table)
+        else:
+            classes = results[part]["per_label" if record.problem_type == SEVERAL else "per_value"]
     arguments = record.changed_arguments
     values = shared_values([record], config, arguments, ids)
     model_id = repo_id or folder.name

@@ -44,7 +44,15 @@ class TrainingOptions:
     class_weights: Literal["none", "balanced"] = field(
         default="balanced",
         metadata={
-            "help": "balanced: class c of C weighs N / (C * n_c) in the loss, where n_c of the N training rows have it."
+            "help": "balanced: class c of C weighs N / (C * n_c) in the loss, where n_c of the N training rows have "
+            "it. With several labels a row that has c weighs (N - n_c) / n_c. Values have no weights."
+        },
+    )
+    regression_loss: Literal["ccc", "mse"] = field(
+        default="ccc",
+        metadata={
+            "help": "Loss of values: ccc, 1 minus the concordance correlation of the rows of a step; or mse. In "
+            "evaluation it is mse."
         },
     )
     unimodal_loss_weight: float = field(
@@ -88,11 +96,11 @@ class TrainingOptions:
     )
     metric_for_best_model: str | None = field(
         default="loss",
-        metadata={"help": "Validation figure that chooses the best: loss, UA, WA, wF1, macro_F1 or ECE."},
+        metadata={"help": "Validation figure that chooses the best: loss, UA, WA, wF1, macro_F1, ECE, mAP, CCC, ..."},
     )
     greater_is_better: bool | None = field(
         default=None,
-        metadata={"help": "Whether a larger metric_for_best_model is better (default: yes, but for loss and ECE)."},
+        metadata={"help": "Whether a larger metric_for_best_model is better (default: yes, but for loss and errors)."},
     )
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
     hub_strategy: str = field(

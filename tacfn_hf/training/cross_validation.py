@@ -20,15 +20,24 @@ from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.metrics import EmotionMetric
 from ..evaluation.predictions import read_predictions, score_column
 from ..evaluation.record import RECORD, RunRecord
+from ..evaluation.several_labels import SEVERAL_FIGURES, several_figures_of_table
+from ..evaluation.values import VALUE_FIGURES, value_figures_of_table
 from ..features.arguments import DataArguments
 from ..features.splits import groups_of, split_dataset, without_unlabelled
+from ..features.targets import CLASSES, SEVERAL, VALUES
 from ..writing import write_json, writing_into
 from .arguments import CrossValidationArguments, ModelArguments
 from .run import run_training
 from .training_arguments import TacfnTrainingArguments
 
 
-FIGURES = ("WA", "UA", "wF1", "ECE", "beta_mean")
+# The figures of the report, by problem_type. Of values, CCC of each is there too.
+FIGURES = {
+    CLASSES: ("WA", "UA", "wF1", "ECE", "beta_mean"),
+    SEVERAL: (*SEVERAL_FIGURES, "beta_mean"),
+    VALUES: (*VALUE_FIGURES, "beta_mean"),
+}
+NOT_IN_PERCENT = (*VALUE_FIGURES, "beta_mean")
 
 
 REPORT = "cross_validation.json"
@@ -54,9 +63,9 @@ def cross_validate(
         after_run: called with the folder of each run that was made.
 
     Returns:
-        The report: for every fold its groups and its rows; WA, UA, wF1, ECE and mean beta for each seed, with mean and
-        standard deviation (n - 1) over the seeds, by fold, as mean over the folds, and pooled over all test rows.
-        All are fractions.
+        The report: for every fold its groups and its rows; WA, UA, wF1, ECE and mean beta for each seed (of several
+        labels and of values their FIGURES), with mean and standard deviation (n - 1) over the seeds, by fold, as mean
+        over the folds, and pooled over all test rows. All are fractions.
 
     Raises:
         ValueError: arguments that leave no groups to choose, a dataset that has a partition of its own, finished runs
@@ -64,8 +73,8 @@ def cross_validate(
     """
     check_arguments(data_args, training_args, cv_args)
     dataset = only_part(open_dataset(data_args.dataset))
-    if data_args.drop_unlabelled and data_args.target == "label":  # first: a group without any label makes no fold
-        dataset = without_unlabelled(dataset, "train")
+    if data_args.drop_unlabelled and data_args.target != "votes":  # first: a group without any label makes no fold
+        dataset = without_unlabelled(dataset, "train", data_args.target)
     folds = make_folds(dataset, data_args, cv_args.num_folds)
 
     def run(fold: str, seed: int, *arguments: Any) -> None:
@@ -242,21 +251,33 @@ def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int
         for seed in seeds:
             folder = run_folder(output_dir, fold, seed)
             record = RunRecord.read(folder)
-            figures[seed] = {name: record.metrics["test"][name] for name in FIGURES}
+            figures[seed] = report_figures(record.metrics["test"], record.problem_type)
             table = read_predictions(folder)
             predictions[seed].append(table[table["split"] == "test"])
         rows = len(predictions[seeds[0]][-1])
         by_fold[fold] = {"test_groups": groups, "rows": rows, **over_seeds(figures)}
     mean = {
-        seed: {name: float(np.mean([fold["seeds"][seed][name] for fold in by_fold.values()])) for name in FIGURES}
+        seed: {name: float(np.mean([fold["seeds"][seed][name] for fold in by_fold.values()])) for name in figures[seed]}
         for seed in seeds
     }
-    pooled = {seed: pool(pd.concat(tables), record.label_names) for seed, tables in predictions.items()}
+    pooled = {
+        seed: pool(pd.concat(tables), record.label_names, record.problem_type) for seed, tables in predictions.items()
+    }
     return {"folds": by_fold, "mean_over_folds": over_seeds(mean), "pooled": over_seeds(pooled)}
 
 
-def pool(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, float]:
+def report_figures(metrics: dict[str, Any], problem_type: str) -> dict[str, float]:
+    """Those figures of a part that the report has."""
+    figures = {name: metrics[name] for name in FIGURES[problem_type]}
+    return figures | {f"CCC {row['label']}": row["CCC"] for row in metrics.get("per_value", ())}
+
+
+def pool(table: pd.DataFrame, label_names: Sequence[str], problem_type: str = CLASSES) -> dict[str, float]:
     """The figures of all folds' test rows together."""
+    if problem_type != CLASSES:
+        of_table = several_figures_of_table if problem_type == SEVERAL else value_figures_of_table
+        metrics = {**of_table(table, label_names), "beta_mean": float(table["beta"].mean())}
+        return report_figures(metrics, problem_type)
     index = {name: i for i, name in enumerate(label_names)}
     result = EmotionMetric(keep_in_memory=True).compute(
         predictions=[index[name] for name in table["prediction"]],
@@ -266,7 +287,7 @@ def pool(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, float]:
     scores = table[[score_column(name) for name in label_names]].to_numpy()
     result["ECE"] = expected_calibration_error(scores, [index[name] for name in table["label"]])
     result["beta_mean"] = float(table["beta"].mean())
-    return {name: result[name] for name in FIGURES}
+    return {name: result[name] for name in FIGURES[CLASSES]}
 
 
 def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:
@@ -276,7 +297,7 @@ def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:
     return {
         "seeds": figures,
         "mean": table.mean().to_dict(),
-        "std": dict.fromkeys(FIGURES) if std is None else std.to_dict(),
+        "std": dict.fromkeys(table.columns) if std is None else std.to_dict(),
     }
 
 
@@ -286,9 +307,11 @@ def format_report(report: dict[str, Any]) -> str:
     total = sum(fold["rows"] for fold in report["folds"].values())
     rows += [("mean over folds", "", "", report["mean_over_folds"]), ("pooled", "", total, report["pooled"])]
     lines = [[name, groups, rows_, *cells(figures)] for name, groups, rows_, figures in rows]
-    table = pd.DataFrame(lines, columns=["", "test groups", "rows", "WA", "UA", "wF1", "ECE", "mean beta"])
+    names = [name.replace("_", " ") for name in report["pooled"]["mean"] if name != "beta_mean"]
+    table = pd.DataFrame(lines, columns=["", "test groups", "rows", *names, "mean beta"])
     seeds = list(report["pooled"]["seeds"])
-    about = f"Figures in %, of the test rows; seeds {' '.join(map(str, seeds))}"
+    unit = "Figures" if "CCC" in names else "Figures in %,"
+    about = f"{unit} of the test rows; seeds {' '.join(map(str, seeds))}"
     about += ", mean ± standard deviation (n - 1) over them." if len(seeds) > 1 else "."
     return f"{table.to_string(index=False)}\n{about}"
 
@@ -299,10 +322,11 @@ def listed(groups: Sequence[str]) -> str:
 
 
 def cells(figures: dict[str, Any]) -> list[str]:
-    """WA, UA, wF1 and ECE in %, beta as it is."""
+    """The figures in %, but those of values and beta, which are as they are; beta last."""
     shown = []
-    for name in FIGURES:
-        factor, digits = (1, 3) if name == "beta_mean" else (100, 1)
+    for name in sorted(figures["mean"], key="beta_mean".__eq__):
+        as_is = name in NOT_IN_PERCENT or name.startswith("CCC ")
+        factor, digits = (1, 3) if as_is else (100, 1)
         mean, std = figures["mean"][name], figures["std"][name]
         shown.append(f"{factor * mean:.{digits}f}" + ("" if std is None else f" ± {factor * std:.{digits}f}"))
     return shown

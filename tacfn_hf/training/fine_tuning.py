@@ -18,8 +18,8 @@ from ..features.arguments import DataArguments
 from ..features.labels import label_names_of
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.raw_rows import encoded_rows, usable_rows
+from ..features.targets import with_targets
 from ..features.tuned_rows import check_uses, uses_of, with_rows
-from ..features.votes import label_targets
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from ..model.processing_tacfn import TacfnProcessor
@@ -69,7 +69,7 @@ def fine_tune(
     set_seed(args.seed)
     model = load_model(name)
     processor = load_processor(name, model.config)
-    check_target(model, data_args.target)
+    check_target(model.config, data_args)
     if not isinstance(model, TacfnDualEncoderForSequenceClassification):
         model = TacfnDualEncoderForSequenceClassification.from_fusion(model, processor, tuning_args.learn_layer_weights)
     elif tuning_args.learn_layer_weights and not model.config.learn_layer_weights:
@@ -80,7 +80,7 @@ def fine_tune(
         check_uses(parts, uses, allow_tuned_rows=True)  # in training: to tune on
     freeze(model, tuning_args)
     tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
-    parts = label_targets(parts, label_names_of(model.config), data_args.target)
+    parts = with_targets(parts, label_names_of(model.config), data_args)
     parts = usable_rows(parts, processor, skip_bad_files, truncation)
     note_tuning(model, processor, parts, data_args.dataset)
     collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds or None, truncation)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..model.inputs_tacfn import complete_inputs
-from ..model.label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses
+from ..model.label_loss_tacfn import check_labels, problem_type_of, sample_losses
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
+from .concordance import concordance_loss
 
 
 def balanced_class_weights(counts: Sequence[float] | np.ndarray, label_names: Sequence[str]) -> list[float]:
@@ -30,21 +32,41 @@ def balanced_class_weights(counts: Sequence[float] | np.ndarray, label_names: Se
     return [float(weight) for weight in np.sum(counts) / (len(label_names) * np.asarray(counts))]
 
 
+def positive_weights(counts: Sequence[float] | np.ndarray, num_rows: int, label_names: Sequence[str]) -> list[float]:
+    """
+    Where rows have several labels, a weight for the rows that have each of the C labels: `(N - n_c) / n_c` for a label
+    that n_c of the N rows have. Both sides of each label then count alike.
+
+    Raises:
+        ValueError: a label that no row has, or that all have.
+    """
+    constant = [name for name, count in zip(label_names, counts, strict=True) if count in (0, num_rows)]
+    if constant:
+        raise ValueError(
+            f'All training rows have the label {constant[0]}, or none has: give class_weights "none", or a dataset '
+            "without it."
+        )
+    return [float(weight) for weight in (num_rows - np.asarray(counts)) / np.asarray(counts)]
+
+
 @dataclass
 class Objective:
     """
-    The loss of a step. In evaluation it is the classifier's loss alone, with the class weights and the smoothing.
+    The loss of a step. In evaluation it is the classifier's loss alone, with the class weights and the smoothing; of
+    values it is the squared error.
 
     Losses are sums over the samples divided by a number of labels, over masks and without boolean indexing: nothing
     waits for the device but the check of the labels, and the step compiles into one graph.
 
     Args:
-        class_weights: one factor for each label, for its term of the losses.
+        class_weights: one factor for each label, for its term of the losses. Where rows have several labels it is for
+            the rows that have the label.
         label_smoothing: of torch's `cross_entropy`.
         unimodal_loss_weight: weight of the losses of audio alone and of text alone, through the same network.
         gate_loss_weight: weight of the gate's loss, see `gate_errors`.
         noise_prob: how likely a modality of a sample is damaged where the gate's loss is taken.
         num_positions: where features are means over time, of how many positions they are on average, by modality.
+        regression_loss: of values in training: "ccc", see `concordance_loss`, or "mse".
     """
 
     class_weights: list[float] | None = None
@@ -53,6 +75,7 @@ class Objective:
     gate_loss_weight: float = 0.0
     noise_prob: float = 0.0
     num_positions: dict[str, float] = field(default_factory=lambda: {"audio": 1.0, "text": 1.0})
+    regression_loss: str = "mse"
 
     def __call__(
         self,
@@ -80,18 +103,49 @@ class Objective:
         network = model if network is None else network
         check_labels(network.config, labels)
         output = model(**inputs)
-        losses = self.weighted(network.config, output.logits, labels)
         network.config.problem_type = problem_type_of(network.config, labels)
-        if num_items is None:
-            num_items = count_labels(labels, losses)
-        elif labels.dim() > losses.dim():
-            num_items = num_items / labels.shape[1]  # a Trainer counts the shares of all classes
-        loss = losses.sum() / num_items
+        num_items = self.number_of_items(network, labels, num_items)
+        loss = self.of_logits(network, output.logits, labels) / num_items
         features = inputs if "input_values" not in inputs and "input_ids" not in inputs else output
         both = features.get("h_a") is not None and features.get("h_t") is not None
         if network.training and both and self.unimodal_loss_weight + self.gate_loss_weight > 0:
             loss = loss + self.of_one_modality_and_gate(network, features, labels) / num_items
         return loss, output
+
+    def is_of_all_rows(self, network: TacfnForSequenceClassification) -> bool:
+        """Whether the loss is one of all rows together, which is no sum of losses of single rows."""
+        values = network.config.problem_type == "regression"
+        return values and network.training and self.regression_loss == "ccc"
+
+    def number_of_items(
+        self, network: TacfnForSequenceClassification, labels: torch.Tensor, num_items: torch.Tensor | int | None
+    ) -> torch.Tensor | int:
+        """What the sums of a step are divided by, from what a Trainer counted, if it did."""
+        if self.is_of_all_rows(network):
+            return 1
+        of_classes = network.config.problem_type == "single_label_classification"
+        votes = of_classes and labels.dim() == 2
+        if num_items is not None:
+            return num_items / labels.shape[1] if votes else num_items  # a Trainer counts the shares of all classes
+        if votes or not of_classes:
+            return len(labels) if votes else labels.numel()
+        return (labels != -100).sum().clamp(min=1)
+
+    def of_logits(
+        self,
+        network: TacfnForSequenceClassification,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        chosen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        The sum of the losses of logits `[B, C]` over the samples in `chosen [B]`, all where None; or the loss of all
+        rows together.
+        """
+        if self.is_of_all_rows(network):
+            return concordance_loss(logits, labels.view_as(logits), chosen)
+        losses = self.weighted(network.config, logits, labels)
+        return losses.sum() if chosen is None else masked_sum(losses, chosen)
 
     def weighted(self, config: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The losses `[B]` or `[B, C]` of logits `[B, C]`, smoothed, with the class weights."""
@@ -101,7 +155,9 @@ class Objective:
         weights = torch.tensor(self.class_weights, dtype=losses.dtype, device=losses.device)
         if labels.dim() > losses.dim():
             return losses * (labels @ weights)  # one weight a row: the smallest loss is still where scores are shares
-        return losses * (weights[labels.long().clamp(min=0)] if losses.dim() == 1 else weights)
+        if losses.dim() == 1:
+            return losses * weights[labels.long().clamp(min=0)]
+        return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), pos_weight=weights, reduction="none")
 
     def of_one_modality_and_gate(
         self, network: TacfnForSequenceClassification, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor
@@ -113,19 +169,16 @@ class Objective:
         logits = (network(h_a=h_a, mask_a=mask_a).logits, network(h_t=h_t, mask_t=mask_t).logits)
         total = labels.new_zeros((), dtype=torch.float32)
         for of_one in logits:
-            losses = self.weighted(network.config, of_one, labels)
-            total = total + self.unimodal_loss_weight * masked_sum(losses, both)
+            total = total + self.unimodal_loss_weight * self.of_logits(network, of_one, labels, both)
         if self.gate_loss_weight > 0:
-            losses_a, losses_t = (
-                sample_losses(network.config, of_one.detach(), labels).view(len(labels), -1).sum(dim=1)
-                for of_one in logits
-            )
-            errors = self.gate_errors(network.model, (h_a, h_t, mask_a, mask_t), losses_a, losses_t)
-            labelled = both
-            if problem_type_of(network.config, labels) == "single_label_classification" and labels.dim() == 1:
-                labelled = both & (labels != -100)
+            losses = [sample_losses(network.config, of_one.detach(), labels) for of_one in logits]
             # Sums are divided by the number of losses, of which a sample may have several; errors are one a sample.
-            total = total + self.gate_loss_weight * masked_sum(errors, labelled) * (losses.numel() // len(losses))
+            factor = 1 / len(labels) if self.is_of_all_rows(network) else losses[0].numel() // len(labels)
+            errors = self.gate_errors(network.model, (h_a, h_t, mask_a, mask_t), *likelihoods(network, losses, both))
+            labelled = both
+            if network.config.problem_type == "single_label_classification" and labels.dim() == 1:
+                labelled = both & (labels != -100)
+            total = total + self.gate_loss_weight * masked_sum(errors, labelled) * factor
         return total
 
     def gate_errors(
@@ -136,8 +189,8 @@ class Objective:
 
         With the losses `l [B]` of a sample by one modality alone, and the share `s` of that which noise replaced, a
         modality is worth `r = (1 - s) exp(-l)`, and the target is `r_a / (r_a + r_t)`. For single labels `exp(-l)` is
-        the probability of the true class. Only the gate's MLP and layer norms learn from it: what it reads is made
-        without gradients, and without dropout of features, which looks like damage.
+        the probability of the true class; of values see `likelihoods`. Only the gate's MLP and layer norms learn from
+        it: what it reads is made without gradients, and without dropout of features, which looks like damage.
         """
         h_a, h_t, mask_a, mask_t = inputs
         with torch.no_grad():
@@ -150,6 +203,22 @@ class Objective:
         _, _, beta = model.beta_gate(h_a, h_t, mask_a, mask_t, distances)
         worth_a, worth_t = (1 - share_a).log() - losses_a, (1 - share_t).log() - losses_t
         return (beta[:, 0].float() - torch.sigmoid(worth_a - worth_t)) ** 2
+
+
+def likelihoods(
+    network: TacfnForSequenceClassification, losses: list[torch.Tensor], chosen: torch.Tensor
+) -> list[torch.Tensor]:
+    """
+    The negative log likelihoods `[B]` of samples, up to a constant, from their losses by one modality and by the other,
+    `[B]` or `[B, C]` each. A squared error is `e / (2 v)`, as in a normal distribution whose variance v is the mean of
+    both modalities' errors over the samples in `chosen [B]`.
+    """
+    losses = [of_one.view(len(of_one), -1) for of_one in losses]
+    if network.config.problem_type == "regression":
+        count = 2 * chosen.sum().clamp(min=1)
+        variance = sum(of_one.masked_fill(~chosen.unsqueeze(1), 0.0).sum(dim=0) for of_one in losses) / count
+        losses = [of_one / (2 * variance.clamp(min=1e-12)) for of_one in losses]
+    return [of_one.sum(dim=1) for of_one in losses]
 
 
 def masked_sum(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

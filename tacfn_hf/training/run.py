@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
+from scipy.special import expit
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -25,12 +26,14 @@ from ..evaluation.calibration import fit_temperature
 from ..evaluation.gate import measure_gate_truth
 from ..evaluation.predictions import evaluate_split, write_partition
 from ..evaluation.record import RECORD, RunRecord, changed_arguments, describe_data
+from ..evaluation.several_labels import fit_thresholds
 from ..features.arguments import DataArguments
 from ..features.extraction import processor_of
 from ..features.labels import label_names_of
 from ..features.shapes import complete_rows, rows_with
 from ..features.splits import split_dataset
-from ..features.votes import has_votes, label_targets, vote_shares
+from ..features.targets import CLASSES, SEVERAL, with_targets
+from ..features.votes import has_votes, vote_shares
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor
 from .arguments import ModelArguments
@@ -54,12 +57,13 @@ def run_training(
     Trains on the training part, selects on the validation part, and evaluates on that and the test part. Everything
     that depends on chance starts from `args.seed`. Call it in every process.
 
-    Where there is a validation part, the config's temperatures are fitted on it after training. Its own ECE therefore
-    flatters; that of the test part is the one that counts. Without a validation part they stay as they are.
+    Where there is a validation part, the config's temperatures (of several labels the thresholds) are fitted on it
+    after training. Its own ECE therefore flatters; that of the test part is the one that counts. Without a validation
+    part they stay as they are.
 
     Writes into `args.output_dir` the model, the processor that made the features where there is one, metrics.json with
-    the `RunRecord`, predictions.parquet, and partition.parquet, which says the part of each row. What beta is worth is
-    measured on the test part, or else the validation part.
+    the `RunRecord`, predictions.parquet, and partition.parquet, which says the part of each row. Where one class is
+    learned, what beta is worth is measured on the test part, or else the validation part.
 
     Args:
         about: fields of the `RunRecord` that the caller knows, such as "arguments".
@@ -75,7 +79,7 @@ def run_training(
     parts = parts_to_train(open_dataset(data_args.dataset), data_args)
     set_seed(args.seed)
     processor_name = model_args.processor_name or processor_of(data_args.dataset)
-    model = build_model(parts["train"], model_args, processor_name, data_args.target)
+    model = build_model(parts["train"], model_args, processor_name, data_args)
     for name, part in parts.items():
         check_features(part, model.config, f"the {name} part")
     processor = None if processor_name is None else load_processor(processor_name, model.config)
@@ -84,7 +88,7 @@ def run_training(
             f"push_to_hub needs the processor, and the dataset {data_args.dataset} has none beside it: name one with "
             "processor_name."
         )
-    parts = label_targets(parts, label_names_of(model.config), data_args.target)
+    parts = with_targets(parts, label_names_of(model.config), data_args)
     trainer = build_trainer(model, args, parts)
     if quiet:
         make_quiet(trainer)
@@ -134,18 +138,22 @@ def finish_run(
     data_args, model_args, args = arguments
     model = trainer.model
     evaluator, evaluated = evaluator or trainer, parts if evaluated is None else evaluated
-    fitted = "valid" in parts and model.config.problem_type in (None, "single_label_classification")
+    kind = model.config.problem_type or CLASSES
+    fitted = "valid" in parts and kind == CLASSES
     if fitted:
         calibrate(evaluator, evaluated["valid"], data_args.target)
+    if "valid" in parts and kind == SEVERAL:
+        output = evaluator.predict(evaluated["valid"])
+        model.config.thresholds = fit_thresholds(expit(output.predictions[0]), output.label_ids)
     trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
         if name in parts:
-            metrics[name], tables[name] = evaluate_split(evaluator, evaluated[name])
+            metrics[name], tables[name] = evaluate_split(evaluator, evaluated[name], value_range=data_args.target_range)
     # Blocks that are sharded over processes can be computed by all of them together alone.
     part = next((name for name in ("test", "valid") if name in metrics), None)
     gate_truth = None
-    if part is not None and (trainer.is_fsdp_enabled or trainer.is_world_process_zero()):
+    if part is not None and kind == CLASSES and (trainer.is_fsdp_enabled or trainer.is_world_process_zero()):
         if complete_rows(evaluated[part]).sum() > 1:
             gate_truth = {"part": part, **measure_gate_truth(model, evaluated[part])}
     if trainer.is_world_process_zero():
@@ -157,6 +165,7 @@ def finish_run(
             fingerprints={name: part._fingerprint for name, part in parts.items()},
             rows={name: len(part) for name, part in parts.items()},
             label_names=label_names_of(model.config),
+            problem_type=kind,
             seed=args.seed,
             split_seed=data_args.split_seed,
             num_parameters=model.num_parameters(),

@@ -9,9 +9,12 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from ..features.arguments import DataArguments
 from ..features.arrow_layout import provenance_of
+from ..features.labels import label_names_of
 from ..features.shapes import feature_size
 from ..features.statistics import feature_covariance, feature_statistics
+from ..features.targets import CLASSES, VALUES, problem_type_for, target_names, value_columns
 from ..features.time_averages import mean_over_time
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
@@ -85,24 +88,36 @@ def load_model(name_or_path: str) -> TacfnForSequenceClassification:
     return model
 
 
-def check_target(model: TacfnForSequenceClassification, target: str) -> None:
-    """A ValueError unless the model can learn the target: shares of votes are for a model of single labels."""
-    kind = model.config.problem_type
-    if target == "votes" and kind is None:
-        model.config.problem_type = "single_label_classification"
-    elif target == "votes" and kind != "single_label_classification":
-        raise ValueError(f"target is votes, and the model has problem_type {kind}: it must be one of single labels.")
+def check_target(config: TacfnConfig, data_args: DataArguments, same_range: bool = True) -> None:
+    """A ValueError unless a model of this config answers with the target, where `same_range` says so in its range."""
+    kind, wanted = config.problem_type, problem_type_for(data_args.target)
+    if kind is None:
+        config.problem_type = kind = CLASSES
+    if kind != wanted:
+        raise ValueError(
+            f"target is {data_args.target}, which needs a model of problem_type {wanted}, and the model's is {kind}."
+        )
+    if wanted == VALUES:
+        columns, names = value_columns(data_args.target), label_names_of(config)
+        if set(columns) != set(names):
+            raise ValueError(f"target is {', '.join(columns)}, and the values of the model are {', '.join(names)}.")
+        if same_range and config.value_range is not None and list(data_args.target_range) != list(config.value_range):
+            scale = " ".join(f"{value:g}" for value in config.value_range)
+            raise ValueError(f"target_range must be {scale}, the one that the model was trained with.")
 
 
 def build_model(
-    train: Dataset, model_args: ModelArguments, processor_name: str | None = None, target: str = "label"
+    train: Dataset,
+    model_args: ModelArguments,
+    processor_name: str | None = None,
+    data_args: DataArguments | None = None,
 ) -> TacfnForSequenceClassification:
     """
     A new network for the features and labels of `train`, or the checkpoint to go on from.
 
     Args:
         processor_name: the processor of the features, whose encoders say how large those are that `train` lacks.
-        target: "label" or "votes".
+        data_args: of which `target` and `target_range` are read; one class by default.
 
     Raises:
         ValueError: rows of one label only, sizes given beside a checkpoint, or a checkpoint that doesn't fit the
@@ -110,9 +125,12 @@ def build_model(
     """
     names = ("model_name_or_path", "processor_name")
     own = {name: value for name, value in vars(model_args).items() if name not in names and value is not None}
-    names = train.features["label"].names
-    present = {names[label] for label in train.with_format(None)["label"][:] if label is not None}
-    if target == "label" and len(present) == 1:
+    data_args = data_args or DataArguments(dataset="")
+    target = data_args.target
+    names, present = target_names(train, target), set()
+    if target == "label":
+        present = {names[label] for label in train.with_format(None)["label"][:] if label is not None}
+    if len(present) == 1:
         raise ValueError(
             f"The training part has only one label, {present.pop()}: a classifier learns to tell two or more apart."
         )
@@ -121,7 +139,7 @@ def build_model(
             raise ValueError(f"{', '.join(own)} can't be given beside model_name_or_path, whose config has them.")
         model = load_model(model_args.model_name_or_path)
         check_features(train, model.config, "the training part")
-        check_target(model, target)
+        check_target(model.config, data_args)
     else:
         sizes = {modality.feature_size: feature_size(train, modality.features) for modality in MODALITIES}
         if processor_name is not None and None in sizes.values():
@@ -136,7 +154,8 @@ def build_model(
             **{modality.provenance: provenance_of(train, modality.features) for modality in MODALITIES},
             id2label=dict(enumerate(names)),
             label2id={name: i for i, name in enumerate(names)},
-            problem_type="single_label_classification",
+            problem_type=problem_type_for(target),
+            value_range=data_args.target_range,
         )
         model = TacfnForSequenceClassification(config)
         set_statistics(model.model, train)

@@ -17,33 +17,31 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from ..evaluation.predictions import full_metrics
+from ..evaluation.predictions import Predicted, figures_of
 from ..features.collation import TacfnDataCollator
 from ..features.feature_rows import FeatureRows
 from ..features.labels import label_names_of
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.shapes import feature_lengths, lengths_of
+from ..features.targets import CLASSES, SEVERAL, VALUES, class_counts
 from ..features.time_averages import mean_over_time
-from ..features.votes import class_counts
 from ..model.configuration_tacfn import TacfnConfig
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_tacfn import TacfnForSequenceClassification
 from .arguments import TrainingOptions
-from .objective import Objective, balanced_class_weights
+from .objective import Objective, balanced_class_weights, positive_weights
 from .trainable import without_adapters
 from .training_arguments import check_arguments
 
 
 def make_compute_metrics(config: TacfnConfig) -> Callable[[EvalPrediction], dict[str, float]]:
     """
-    For `Trainer(compute_metrics=...)` with a model of this config: WA, UA, wF1, macro_F1, ECE, and the mean and
+    For `Trainer(compute_metrics=...)` with a model of this config: the figures of `figures_of`, and the mean and
     standard deviation of beta over the evaluated rows.
     """
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        logits, beta, has_audio, has_text = prediction.predictions
-        temperature = config.temperature_of(has_audio, has_text)
-        result = full_metrics(logits, beta, prediction.label_ids, label_names_of(config), temperature)
+        result = figures_of(Predicted.by(config, prediction.predictions, prediction.label_ids))
         return {name: value for name, value in result.items() if isinstance(value, float)}
 
     return compute_metrics
@@ -99,6 +97,8 @@ class FeatureTrainer(Trainer):
         network = without_adapters(network)
         with self.accelerator.autocast():
             loss, output = self.objective(model, features, inputs["labels"], num_items_in_batch, network)
+        if self.objective.is_of_all_rows(network):
+            return (loss, output) if return_outputs else loss
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # the count is of all processes, whose gradients are averaged
         return (loss, output) if return_outputs else loss
@@ -161,10 +161,14 @@ def build_objective(model: PreTrainedModel, args: TrainingArguments, train: Data
     """The objective of the arguments, with class weights of the training part; the plain loss where there is none."""
     if train is None or not isinstance(args, TrainingOptions):
         return Objective(label_smoothing=args.label_smoothing_factor)
-    class_weights = None
-    if args.class_weights == "balanced":
+    class_weights, kind = None, model.config.problem_type
+    if args.class_weights == "balanced" and kind != VALUES:
         label_names = label_names_of(model.config)
-        class_weights = balanced_class_weights(class_counts(train, label_names), label_names)
+        counts = class_counts(train, label_names)
+        if kind == SEVERAL:
+            class_weights = positive_weights(counts, len(train), label_names)
+        else:
+            class_weights = balanced_class_weights(counts, label_names)
     num_positions = {}
     for modality in MODALITIES:
         lengths = lengths_of(train, modality.features)
@@ -177,6 +181,7 @@ def build_objective(model: PreTrainedModel, args: TrainingArguments, train: Data
         gate_loss_weight=args.gate_loss_weight,
         noise_prob=args.noise_prob,
         num_positions=num_positions,
+        regression_loss=args.regression_loss,
     )
 
 
@@ -199,7 +204,7 @@ def build_trainer(
         ValueError: the arguments want a validation part or lengths, and there are none; or what `check_arguments`
             refuses.
     """
-    check_arguments(args)
+    check_arguments(args, model.config.problem_type or CLASSES)
     raw = isinstance(collator, TacfnRawDataCollator)
     by_length = args.train_sampling_strategy in ("group_by_length", "batch_rebalance")
     if raw and by_length and "duration" not in parts["train"].column_names:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from ..features.targets import CLASSES, SEVERAL, VALUES
 from .arguments import FineTuningOptions, TrainingOptions
 
 
@@ -22,7 +23,7 @@ class TacfnTrainingArguments(TrainingOptions, TrainingArguments):
                 "--load_best_model_at_end false, which keeps the last one."
             )
         if self.greater_is_better is None and self.metric_for_best_model is not None:
-            self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in ("loss", "ECE")
+            self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in SMALLER_IS_BETTER
         super().__post_init__()
 
 
@@ -66,13 +67,18 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-# What every evaluation gives.
-BEST_BY = ("UA", "WA", "wF1", "macro_F1", "ECE", "loss")
+# What every evaluation gives, by the model's problem_type.
+BEST_BY = {
+    CLASSES: ("UA", "WA", "wF1", "macro_F1", "ECE", "loss"),
+    SEVERAL: ("macro_F1", "micro_F1", "weighted_accuracy", "mAP", "ECE", "loss"),
+    VALUES: ("CCC", "pearson", "MAE", "RMSE", "loss"),
+}
+SMALLER_IS_BETTER = ("loss", "ECE", "MAE", "RMSE")
 
 
-def check_arguments(args: TrainingArguments) -> None:
+def check_arguments(args: TrainingArguments, problem_type: str = CLASSES) -> None:
     """
-    The arguments go with features, with the loss of the model and with the metrics.
+    The arguments go with features, with the loss of a model of this `problem_type` and with its metrics.
 
     Raises:
         ValueError: one that does not, by its name.
@@ -94,10 +100,20 @@ def check_arguments(args: TrainingArguments) -> None:
     if not 0 <= getattr(args, "noise_prob", 0) <= 1:
         raise ValueError(f"noise_prob is {args.noise_prob}: it must be in [0, 1].")
     metric = args.metric_for_best_model
-    if metric is not None and metric.removeprefix("eval_") not in BEST_BY:
-        raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(BEST_BY)}.")
+    names = BEST_BY[problem_type]
+    if metric is not None and metric.removeprefix("eval_") not in names:
+        raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(names)}.")
+    if (
+        problem_type == VALUES
+        and args.gradient_accumulation_steps > 1
+        and getattr(args, "regression_loss", "") == "ccc"
+    ):
+        raise ValueError(
+            f"gradient_accumulation_steps is {args.gradient_accumulation_steps}, but CCC is one of all rows of a step: "
+            "give a larger per_device_train_batch_size, or regression_loss mse."
+        )
     if metric is not None:
-        greater = metric.removeprefix("eval_") not in ("ECE", "loss")
+        greater = metric.removeprefix("eval_") not in SMALLER_IS_BETTER
         if bool(args.greater_is_better) is not greater:
             better, given = ("larger", "true") if greater else ("smaller", "false")
             raise ValueError(

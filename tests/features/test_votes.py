@@ -6,7 +6,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.splits import split_dataset
-from tacfn_hf.features.votes import class_counts, label_targets, vote_shares
+from tacfn_hf.features.targets import class_counts, with_targets
+from tacfn_hf.features.votes import vote_shares
 
 
 NAMES = ["angry", "calm", "sad"]
@@ -49,7 +50,7 @@ def test_rows_without_agreement_are_trained_on_and_not_tested_on(caplog):
         "valid": ["u4"],
         "test": ["u6"],
     }
-    targets = label_targets(parts, ["sad", "calm", "angry"], "votes")
+    targets = with_targets(parts, ["sad", "calm", "angry"], data_args)
     assert np.allclose(targets["train"].with_format(None)["labels"][:], [[0.25, 0, 0.75], [0.5, 0, 0.5]])
     assert "label" not in targets["train"].column_names
     assert targets["test"].with_format(None)["label"][:] == [0]
@@ -63,7 +64,7 @@ def test_what_is_refused():
         vote_shares(make([("angry", (-1, 2), "train")]), NAMES)
     parts = {"train": make(ROWS[:1]), "test": make([("angry", (-1, 2), "test")])}
     with pytest.raises(ValueError, match="The votes of the row with id 'u0'"):  # before training
-        label_targets(parts, NAMES, "label")
+        with_targets(parts, NAMES, DataArguments(""))
     with pytest.raises(ValueError, match="the dataset has votes for sad, which is none of the labels angry, calm"):
         vote_shares(make(), NAMES[:2])
     with pytest.raises(ValueError, match="target is votes, but the dataset has no column 'votes': it has id, label"):

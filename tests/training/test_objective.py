@@ -9,7 +9,8 @@ from sessions import NAMES
 from torch.profiler import profile
 
 from tacfn_hf import TacfnForSequenceClassification
-from tacfn_hf.training.objective import Objective, balanced_class_weights, damage
+from tacfn_hf.evaluation.values import concordance_correlation
+from tacfn_hf.training.objective import Objective, balanced_class_weights, damage, positive_weights
 
 
 LABELS = torch.tensor([0, 1, 2, 3, -100, 1])
@@ -147,6 +148,44 @@ def test_the_gate_loss_does_not_depend_on_how_many_labels_a_sample_has(config):
         terms.append(with_gate - without)
     assert terms[0] > 1e-4
     torch.testing.assert_close(terms[0], terms[1], rtol=1e-3, atol=0)
+
+
+def test_the_loss_of_values_is_that_of_the_formula(config):
+    """1 - CCC over the rows, by both, by audio and by text, and the gate's, whose target are likelihoods."""
+    inputs, labels = batch(), torch.rand(6, 2, generator=torch.Generator().manual_seed(2))
+    model = build(config, problem_type="regression", num_labels=2)
+
+    def loss_of(values, references):
+        values, references = values.detach().double().numpy(), references.double().numpy()
+        return 1 - np.mean([concordance_correlation(x, y) for x, y in zip(values.T, references.T)])
+
+    by_one = [alone(model, inputs, name) for name in "at"]
+    expected = loss_of(model(**inputs).logits, labels) + 0.3 * sum(loss_of(of, labels[BOTH]) for of in by_one)
+    errors = [(of.detach() - labels[BOTH].double()) ** 2 for of in by_one]
+    variance = (errors[0] + errors[1]).mean(0) / 2
+    likely = [torch.exp(-(of / (2 * variance)).sum(1)) for of in errors]
+    beta = model(**inputs).beta[BOTH, 0].double()
+    expected += 4.0 * ((beta - likely[0] / (likely[0] + likely[1])) ** 2).sum().item() / 6
+    objective = Objective(unimodal_loss_weight=0.3, gate_loss_weight=4.0, regression_loss="ccc")
+    assert objective(model, inputs, labels)[0].item() == pytest.approx(expected, abs=1e-5)
+    plain = objective(model.eval(), inputs, labels)[0]  # in evaluation it is the squared error
+    assert plain.item() == pytest.approx(((model(**inputs).logits - labels) ** 2).mean().item(), abs=1e-6)
+
+
+def test_the_loss_of_several_labels_weighs_the_rows_that_have_them(config):
+    labels = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1], [0, 1, 0, 1.0]])
+    model, weights = build(config, problem_type="multi_label_classification"), torch.tensor(WEIGHTS).double()
+    score = model(**batch()).logits.double().sigmoid()
+    expected = -(weights * labels * score.log() + (1 - labels) * (1 - score).log()).mean()
+    assert Objective(WEIGHTS)(model, batch(), labels)[0].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_positive_weights_make_both_sides_of_a_label_alike():
+    weights = positive_weights([2, 5], 10, ["rare", "half"])
+    assert weights == [4.0, 1.0]
+    for counts, name in (([0, 5], "rare"), ([2, 10], "half")):
+        with pytest.raises(ValueError, match=f"All training rows have the label {name}, or none has"):
+            positive_weights(counts, 10, ["rare", "half"])
 
 
 def test_labels_out_of_range_are_named(config):
