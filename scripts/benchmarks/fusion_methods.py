@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from baselines import BASELINES, BaselineObjective, svm_scores
+from baselines import BASELINES, BaselineObjective, svm_by_label, svm_scores
 from datasets import Dataset
+from scipy.special import expit
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, set_seed
@@ -33,17 +34,34 @@ from tacfn_hf.cli.parsing import parse_training
 from tacfn_hf.corpora.dataset_opening import open_dataset
 from tacfn_hf.evaluation.calibration import fit_temperature
 from tacfn_hf.evaluation.gate import REPLACEMENTS, measure_gate_truth, measure_missing, summarize_gate_truth
-from tacfn_hf.evaluation.predictions import evaluate_split, full_metrics, prediction_table, read_predictions
+from tacfn_hf.evaluation.predictions import (
+    Predicted,
+    evaluate_split,
+    figures_of,
+    full_metrics,
+    prediction_table,
+    read_predictions,
+    table_of,
+)
 from tacfn_hf.evaluation.record import RECORD, RunRecord
+from tacfn_hf.evaluation.several_labels import fit_thresholds
 from tacfn_hf.evaluation.significance import paired_permutation_test
 from tacfn_hf.features.arguments import DataArguments
 from tacfn_hf.features.labels import label_names_of
 from tacfn_hf.features.splits import groups_of, split_dataset, without_unlabelled
-from tacfn_hf.features.targets import class_counts
+from tacfn_hf.features.targets import CLASSES, SEVERAL, VALUES, class_counts, problem_type_for, with_targets
 from tacfn_hf.model.configuration_tacfn import TacfnConfig
 from tacfn_hf.training.arguments import CrossValidationArguments, ModelArguments
-from tacfn_hf.training.cross_validation import check_arguments, fold_folder, make_folds, only_part, over_seeds, pool
-from tacfn_hf.training.objective import balanced_class_weights
+from tacfn_hf.training.cross_validation import (
+    cells,
+    check_arguments,
+    fold_folder,
+    make_folds,
+    only_part,
+    over_seeds,
+    pool,
+)
+from tacfn_hf.training.objective import balanced_class_weights, positive_weights
 from tacfn_hf.training.run import calibrate
 from tacfn_hf.training.setup import build_model, set_statistics
 from tacfn_hf.training.trainer import build_trainer
@@ -96,6 +114,8 @@ def main() -> None:
     unknown = [name for name in method_args.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"methods names {', '.join(unknown)}: there are {', '.join(METHODS)}.")
+    if problem_type_for(data_args.target) != CLASSES and "late fusion" in method_args.methods:
+        raise ValueError("late fusion is a mean of the probabilities of classes: leave it out, with --methods.")
     if not 0 < method_args.train_fraction <= 1:
         raise ValueError(f"train_fraction is {method_args.train_fraction}: it must be above 0, and at most 1.")
     output_dir = Path(args.output_dir)
@@ -130,9 +150,9 @@ def main() -> None:
             # A copy for each run, since a Trainer changes its arguments.
             of_run = replace(args, output_dir=str(folder / "checkpoints"), seed=seed)
             result, table, about = (
-                svm(parts, args.class_weights)
+                svm(parts, args.class_weights, data_args)
                 if method == SVM
-                else train(method, parts, model_args, of_run, measured=method_args.train_fraction == 1)
+                else train(method, parts, (data_args, model_args, of_run), measured=method_args.train_fraction == 1)
             )
             rows = {name: len(part) for name, part in parts.items()}
             about |= {"dataset": data_args.dataset, "rows": rows, "settings": used, "made_of": made_of}
@@ -152,7 +172,7 @@ def open_folds(
     check_arguments(data_args, args, cv_args)
     dataset = only_part(open_dataset(data_args.dataset))
     if data_args.drop_unlabelled:
-        dataset = without_unlabelled(dataset, "train")
+        dataset = without_unlabelled(dataset, "train", data_args.target)
     return dataset, make_folds(dataset, data_args, cv_args.num_folds)
 
 
@@ -191,18 +211,16 @@ def without_own(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(
-    method: str,
-    parts: dict[str, Dataset],
-    model_args: ModelArguments,
-    args: TacfnTrainingArguments,
-    measured: bool,
+    method: str, parts: dict[str, Dataset], arguments: tuple[Any, ...], measured: bool
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """
     A method trained and calibrated on its parts: figures and predictions of the test part, fields of its record.
-    `measured`: also what beta is worth.
+    `arguments` are those of the data, of the model and of the training. `measured`: also what beta is worth.
     """
+    data_args, model_args, args = arguments
     set_seed(args.seed)
-    model: nn.Module = build_model(parts["train"], model_args)
+    model: nn.Module = build_model(parts["train"], model_args, data_args=data_args)
+    parts = with_targets(parts, label_names_of(model.config), data_args)
     if method != NETWORK:
         config = TacfnConfig.from_dict({**model.config.to_dict(), **SIZES[method]})
         config.gate_reads_distance = False
@@ -211,30 +229,52 @@ def train(
         set_statistics(model, parts["train"])
     trainer = quiet_trainer(model, args, parts)
     if method != NETWORK:
-        trainer.objective = BaselineObjective(trainer.objective.class_weights, trainer.objective.label_smoothing)
+        own = trainer.objective
+        trainer.objective = BaselineObjective(
+            own.class_weights, own.label_smoothing, regression_loss=own.regression_loss
+        )
     seconds = trainer.train().metrics["train_runtime"]
     calibrate(trainer, parts["valid"])
     result, table = evaluate_split(trainer, parts["test"])
-    truth = measure_gate_truth(model, parts["test"]) if method in GATED and measured else None
+    classes = model.config.problem_type == CLASSES
+    truth = measure_gate_truth(model, parts["test"]) if classes and method in GATED and measured else None
+    missing = measure_missing(model, parts["test"]) if classes and truth is None else None
     about = {
         "num_parameters": sum(weight.numel() for weight in model.parameters()),
         "training_seconds": seconds,
         "label_names": label_names_of(model.config),
         "temperatures": model.config.temperatures,
         "gate_truth": truth,
-        "missing": measure_missing(model, parts["test"]) if truth is None else truth["missing"],
+        "problem_type": model.config.problem_type,
+        "missing": missing if truth is None else truth["missing"],
     }
     return result, table, about
 
 
-def svm(parts: dict[str, Dataset], class_weights: str) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
+def svm(
+    parts: dict[str, Dataset], class_weights: str, data_args: DataArguments
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """The same of the SVM, whose decision function stands in the place of logits."""
-    config = build_model(parts["train"], ModelArguments(hidden_size=8)).config
+    config = build_model(parts["train"], ModelArguments(hidden_size=8), data_args=data_args).config
+    parts = with_targets(parts, label_names_of(config), data_args)
     rows = {name: part.with_format("numpy") for name, part in parts.items()}
     names = label_names_of(config)
-    weights = (
-        balanced_class_weights(class_counts(parts["train"], names), names) if class_weights == "balanced" else None
-    )
+    counts = None if config.problem_type == VALUES else class_counts(parts["train"], names)
+    if config.problem_type != CLASSES:
+        weights = (
+            positive_weights(counts, len(parts["train"]), names)
+            if class_weights == "balanced" and counts is not None
+            else None
+        )
+        valid, test, size = svm_by_label(config, weights, rows["train"], rows["valid"], rows["test"])
+        if config.problem_type == SEVERAL:
+            config.thresholds = fit_thresholds(expit(valid), np.stack([row["labels"] for row in rows["valid"]]))
+        there = np.ones(len(test), dtype=bool)
+        labels = np.stack([row["labels"] for row in rows["test"]])
+        made = Predicted.by(config, (test, np.full((len(test), 1), np.nan), there, there), labels)
+        about = {"num_parameters": size, "label_names": names, "temperatures": {}, "problem_type": config.problem_type}
+        return figures_of(made), table_of(rows["test"]["id"][:], made), about
+    weights = balanced_class_weights(counts, names) if class_weights == "balanced" else None
     valid, test, size = svm_scores(config, weights, rows["train"], rows["valid"], rows["test"])
     valid_labels, labels = (np.asarray(parts[name].with_format(None)["label"][:]) for name in ("valid", "test"))
     temperature = fit_temperature(valid, valid_labels)
@@ -259,7 +299,7 @@ def summarize(
             folders = [run_folder(output_dir, method, fold, seed) for fold in folds]
             records += map(MethodRecord.read, folders)
             table = pd.concat(map(read_predictions, folders))
-            figures[seed] = pool(table, records[-1].label_names)
+            figures[seed] = pool(table, records[-1].label_names, records[-1].problem_type)
             tables[method].append(table.sort_values("id"))
         seconds = [record.training_seconds for record in records if record.training_seconds is not None]
         truths, missing = [record.gate_truth for record in records], [record.missing for record in records]
@@ -273,7 +313,7 @@ def summarize(
                 for name in ("audio only", "text only")
             },
         }
-    if NETWORK in methods:
+    if NETWORK in methods and records[-1].problem_type == CLASSES:
         labels = tables[NETWORK][0]["label"].to_numpy()
         group_of = tables[NETWORK][0]["id"].map(groups).to_numpy()
         right = {name: np.stack([t["label"].eq(t["prediction"]) for t in tables[name]]) for name in methods}
@@ -288,10 +328,6 @@ def summarize(
 def format_methods(report: dict[str, Any]) -> str:
     """Two tables: figures in %, mean ± standard deviation over the seeds; and what is known of beta."""
 
-    def percent(method: dict[str, Any], name: str) -> str:
-        mean, std = method["mean"][name], method["std"][name]
-        return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
-
     def number(value: float | None, pattern: str) -> str:
         return "-" if value is None else format(value, pattern)
 
@@ -301,7 +337,7 @@ def format_methods(report: dict[str, Any]) -> str:
         rows.append(
             {
                 "method": name,
-                **{figure: percent(method, figure) for figure in ("WA", "UA", "wF1", "ECE")},
+                **dict(zip(sorted(method["mean"], key="beta_mean".__eq__), cells(method), strict=True)),
                 "parameters": f"{method['num_parameters'] / 1e6:.2f} M",
                 "training s": number(method["training_seconds"], ".0f"),
                 "network's UA above": "-" if above is None else f"{100 * above['difference']:+.1f}",
@@ -315,8 +351,8 @@ def format_methods(report: dict[str, Any]) -> str:
                 {"method": name, **missing, **{figure: number(truth.get(figure), "+.2f") for figure in TRUTH}}
             )
     return (
-        f"Test rows of all folds together, in %; mean ± standard deviation (n - 1) over the seeds "
-        f"{' '.join(map(str, report['seeds']))}.\n{pd.DataFrame(rows).to_string(index=False)}\n\n"
+        "Test rows of all folds together, in % (CCC, errors and beta as they are); mean ± standard deviation (n - 1) "
+        f"over the seeds {' '.join(map(str, report['seeds']))}.\n{pd.DataFrame(rows).to_string(index=False)}\n\n"
         "UA in % with one modality (means over the runs); of beta the rank correlation with the corrupted share, which "
         "should be near -1 for audio and 1 for text, and its agreement with occlusion.\n"
         f"{pd.DataFrame(truths).to_string(index=False) if truths else '-'}"

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soundfile
-from datasets import DatasetDict, Value
+from datasets import ClassLabel, DatasetDict, List, Value
 from tqdm.auto import tqdm
 
+from .annotators import vote_feature
 from .corpus_files import check_root, inside, need
 from .emotions import canonical_names
 from .schema import build_corpus
@@ -37,6 +38,16 @@ PROSODIES = {
         pitch=8, pitch_range=1.5, pitch_slope=1, tremor=0.8, rate=6.2, loudness=-24, tilt=-10, breath=0.7
     ),
 }
+# Means of how people rated words for these emotions, from -1 to 1: pleasure, arousal, dominance. Russell & Mehrabian
+# 1977, doi:10.1016/0092-6566(77)90037-X.
+RATINGS = {
+    "angry": (-0.51, 0.59, 0.25),
+    "happy": (0.81, 0.51, 0.46),
+    "sad": (-0.63, -0.27, -0.33),
+    "fearful": (-0.64, 0.60, -0.43),
+}
+NEAREST = {"angry": "fearful", "happy": "angry", "sad": "fearful", "fearful": "angry"}
+LABELS = ["angry", "happy", "sad", "fearful", "aroused", "unpleasant"]
 EMOTIONS = ["angry", "happy", "sad", "fearful"]
 SUBJECTS = ["the meeting", "this letter", "the new house", "that call", "our journey", "the last exam"]
 ENDS = ["today", "this morning", "again", "right now", "on Monday", "at work"]
@@ -107,7 +118,13 @@ def make_diagnostic(root: str | os.PathLike, seed: int = 0, num_speakers: int = 
 
 def load_diagnostic(root: str | os.PathLike) -> DatasetDict:
     """
-    The diagnostic corpus, as `make_diagnostic` made it; further columns: `condition` and `carrier`.
+    The diagnostic corpus, as `make_diagnostic` made it; further columns: `condition`, `carrier`, and of each emotion
+    what is said of it by construction:
+
+    - `votes`: five of five for the emotion where sound and words carry it both; else four, and one for the emotion
+      whose ratings are nearest.
+    - `labels`: the emotion, and whether it is "aroused" and "unpleasant", by the signs of RATINGS.
+    - `arousal`, `valence`, `dominance`: RATINGS on a scale from 1 to 5.
 
     Args:
         root: the folder with utterances.csv.
@@ -125,10 +142,32 @@ def load_diagnostic(root: str | os.PathLike) -> DatasetDict:
                 "text": row["text"] or None,
                 "corpus_label": row["label"],
                 "group": row["speaker"],
+                **known_targets(row["label"], row["condition"]),
             }
         )
-    columns = {"condition": Value("string"), "carrier": Value("string")}
+    columns = {
+        "condition": Value("string"),
+        "carrier": Value("string"),
+        "votes": vote_feature(EMOTIONS),
+        "labels": List(ClassLabel(names=LABELS)),
+        **{name: Value("float64") for name in ("arousal", "valence", "dominance")},
+    }
     return build_corpus("the diagnostic corpus", rows, canonical_names(EMOTIONS), columns, allow_missing=None)
+
+
+def known_targets(emotion: str, condition: str) -> dict[str, Any]:
+    """`votes`, `labels`, `arousal`, `valence` and `dominance` of an utterance; see `load_diagnostic`."""
+    if emotion not in RATINGS:
+        return dict.fromkeys(("votes", "labels", "arousal", "valence", "dominance"))  # which build_corpus refuses
+    pleasure, arousal, dominance = RATINGS[emotion]
+    votes = dict.fromkeys(EMOTIONS, 0) | {emotion: 5 if condition == "both" else 4}
+    votes[NEAREST[emotion]] += condition != "both"
+    of_signs = [name for name, there in (("aroused", arousal > 0), ("unpleasant", pleasure < 0)) if there]
+    return {
+        "votes": votes,
+        "labels": [LABELS.index(name) for name in (emotion, *of_signs)],
+        **{name: 3 + 2 * value for name, value in zip(("valence", "arousal", "dominance"), RATINGS[emotion])},
+    }
 
 
 def draw_voice(number: int, rng: np.random.Generator) -> Voice:

@@ -9,13 +9,12 @@ from typing import Any
 import pyarrow as pa
 from datasets import DatasetDict, Features
 
-from .annotators import most_voted, vote_count, vote_feature
+from .annotators import most_voted
 from .corpus_files import check_no_archive, check_root, inside, lookup
-from .emotions import canonical_labels
-from .label_spelling import plain_label
 from .named_columns import check_columns, check_words, declared_names, further_name, name_labels, texts, utterances
 from .schema import AUDIO_SUFFIXES, SPLITS, build_corpus
 from .similar_paths import find_alike, one_form
+from .table_targets import add_several, add_values, add_votes, split_names, votes_of
 from .tables import ENCODING, TABLE_SUFFIXES, read_table
 
 
@@ -37,6 +36,9 @@ def load_folder(
     id_column: str | None = None,
     split_column: str | None = None,
     vote_columns: str | None = None,
+    labels_columns: str | None = None,
+    label_separator: str | None = None,
+    value_columns: str | None = None,
     audio_root: str | os.PathLike | None = None,
     encoding: str = ENCODING,
     separator: str | None = None,
@@ -66,7 +68,7 @@ def load_folder(
             `path`, whose bytes are held in memory (`load_hub` leaves them on disk). If there is no column "audio",
             "file_name" is taken. None or empty: the corpus has no audio.
         text_column: what is said. None or empty: the corpus has no text.
-        label_column: strings, integers, or a `ClassLabel`, of which -1 is no label.
+        label_column: strings, integers, or a `ClassLabel`, of which -1 is no label. Empty: no row has one.
         speaker_column: who speaks. None: not known.
         group_column: what must not be in two splits.
         id_column: values that differ from row to row. None: the paths of the audio without suffix.
@@ -74,6 +76,11 @@ def load_folder(
         vote_columns: columns that are called like a class and say how many annotators chose it, with commas between
             them. They become `votes`. Where there is no column of labels, the label is the class with the most votes,
             and none where several have as many.
+        labels_columns: where an utterance can have several labels: columns that are called like a label and have 0 or
+            1, with commas between their names; or, with `label_separator`, one column whose cells have several labels.
+            They become `labels`. An empty cell means that nobody has said which; a cell with the separator alone, none.
+        label_separator: what is between the labels in a cell, such as ;.
+        value_columns: columns of numbers, such as arousal,valence, with commas between them.
         audio_root: a folder outside of the root, to which the paths of the table are relative, or in which they are.
         encoding: of a table in CSV, TSV or JSONL.
         separator: what is between the cells in CSV and TSV, one character. None: a comma in .csv, a tab in .tsv.
@@ -102,6 +109,8 @@ def load_folder(
         given = {
             **named,
             "vote_columns": vote_columns,
+            "labels_columns": labels_columns,
+            "value_columns": value_columns,
             "audio_root": audio_root,
             "encoding": encoding,
             "separator": separator,
@@ -116,8 +125,13 @@ def load_folder(
         if audio_root:
             folder = check_root("the audio", audio_root, "the folder that the paths of the table start from")
         content = read_table(path, encoding, separator)
-        voted = [column.strip() for column in (vote_columns or "").split(",") if column.strip()]
-        rows, columns, names = rows_of_table(root, folder, content, str(path), named, fold_case, voted)
+        voted, several, values = map(split_names, (vote_columns, labels_columns, value_columns))
+        rows, columns, names = rows_of_table(root, folder, content, str(path), named, fold_case, voted, several)
+        if several:
+            columns["labels"] = add_several(rows, content, several, label_separator, str(path))
+        elif label_separator:
+            raise ValueError(f"label_separator is {label_separator!r}: name the column as labels_columns.")
+        columns |= add_values(rows, content, values, str(path))
         used = {row["audio"] for row in rows if isinstance(row["audio"], str)}
         unused = sum(str(file) not in used for file in files_in(folder) if file.suffix.lower() in AUDIO_SUFFIXES)
         left_out = {"audio files of no row": unused}
@@ -211,6 +225,7 @@ def rows_of_table(
     named: Mapping[str, str | None],
     fold_case: bool,
     voted: Sequence[str] = (),
+    several: Sequence[str] = (),
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
     """
     The rows of a table, the features of its further columns, and the class names.
@@ -222,7 +237,7 @@ def rows_of_table(
         where: what messages call the table.
         named: the column that each option names.
         fold_case: see `load_folder`.
-        voted: the columns of votes.
+        voted, several: the columns of votes, and of several labels.
 
     Raises:
         ValueError: see `load_folder`.
@@ -254,47 +269,17 @@ def rows_of_table(
     if named["split_column"]:
         for row, split in zip(rows, texts(table, named["split_column"], where), strict=True):
             row["split"] = lookup(SPLITS, split or "", f"The row with id {row['id']!r} of {where}", "split")
-    further = [column for column in table.column_names if column not in (*named.values(), *voted)]
+    further = [column for column in table.column_names if column not in (*named.values(), *voted, *several)]
     for column in further:
         for row, value in zip(rows, table.column(column).to_pylist(), strict=True):
             row[further_name(column)] = value
     declared = declared_names(features, named["label_column"])
     check_words(rows, named, declared, where)
-    names = name_labels(rows, declared, where, fold_case, voted)
+    names = name_labels(rows, declared, where, fold_case, voted) if named["label_column"] else []
     columns = {further_name(column): features[column] for column in further}
     if voted:
-        classes = {column: class_of(column, names, fold_case) for column in voted}
-        for row, of_row in zip(rows, votes, strict=True):
-            row["votes"] = None if of_row is None else dict.fromkeys(classes.values(), 0)
-            for column, count in (of_row or {}).items():
-                row["votes"][classes[column]] += count
-        columns["votes"] = vote_feature(dict.fromkeys(classes.values()))
+        columns["votes"] = add_votes(rows, votes, names, fold_case)
     return rows, columns, names
-
-
-def class_of(column: str, names: Sequence[str], fold_case: bool) -> str:
-    """The class that a column of votes is called like."""
-    label = plain_label(column, fold_case)
-    return label if label in names else canonical_labels([label])[label]
-
-
-def votes_of(table: pa.Table, voted: Sequence[str], where: str) -> list[dict[str, int] | None]:
-    """The votes of each row by the column; None where its cells are empty. A ValueError refuses other cells."""
-    if voted and "votes" in table.column_names:
-        raise ValueError(f"{where} has a column 'votes' beside vote_columns, which make one: rename it.")
-    for column in voted:
-        if column not in table.column_names:
-            raise ValueError(
-                f"{where} has no column {column!r}, which vote_columns names; it has {', '.join(table.column_names)}."
-            )
-    cells = {column: texts(table, column, where) for column in voted}
-    rows = [{column: cells[column][i] for column in voted} for i in range(table.num_rows)]
-    return [
-        None
-        if all(cell is None for cell in row.values())
-        else {column: vote_count(cell or "0", f"Row {i} of {where}", column) for column, cell in row.items()}
-        for i, row in enumerate(rows)
-    ]
 
 
 def audio_cells(root: Path, table: pa.Table, column: str | None, where: str) -> list[str | dict | None]:

@@ -68,7 +68,7 @@ def load_hub(
             raise ValueError(f"The class names of {label_column!r} in {where} are not those of the other splits.")
     class_names = next(iter(declared.values()))
     check_words(rows, named, class_names, root)
-    names = name_labels(rows, class_names, root, fold_case)
+    names = name_labels(rows, class_names, root, fold_case) if label_column else []
 
     def completed(corpus: DatasetDict) -> DatasetDict:
         return DatasetDict({name: with_columns_of(parts[name], part, named) for name, part in corpus.items()})

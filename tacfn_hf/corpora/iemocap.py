@@ -3,7 +3,6 @@ doi:10.1007/s10579-008-9076-6."""
 
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
-from .annotators import vote_feature
+from .annotators import vote_feature, warn_of_words
 from .corpus_files import check_root, check_unpacked, choice, lookup, need, read_text
 from .emotions import canonical_names
 from .schema import build_corpus
@@ -95,7 +94,7 @@ def load_iemocap(
     root = check_root("IEMOCAP", root, WANTED)
     need("IEMOCAP", root, SESSIONS, WANTED)
     check_unpacked("IEMOCAP", root, [name for name in SESSIONS if not (root / name).exists()])
-    rows, seen, left_out, unknown = [], set(), Counter(), Counter()
+    rows, seen, left_out, words = [], set(), Counter(), []
     names = canonical_names({named(code, labels) for code in LABEL_SETS[labels]} - {None})
     for evaluation in evaluations_of(root):
         dialogue = evaluation.stem
@@ -110,8 +109,8 @@ def load_iemocap(
             seen.add(turn["id"])
             audio = session / "sentences" / "wav" / dialogue / f"{turn['id']}.wav"
             row = row_of(turn, where, labels, group_by)
-            unknown.update(word for words in turn["words"] for word in words if word not in WORDS)
-            said = [name for words in turn["words"] for name in named_by(words, labels)]
+            words += turn["words"]
+            said = [name for of_rater in turn["words"] for name in named_by(of_rater, labels)]
             row["votes"] = {name: said.count(name) for name in names} if said else None
             if turn["code"] in LABEL_SETS[labels]:
                 rows.append(row | {"text": texts[turn["id"]], "audio": str(audio), "dialogue": dialogue})
@@ -119,10 +118,7 @@ def load_iemocap(
                 left_out[f"labelled {turn['code']}"] += 1
     published = {code: PUBLISHED[code] for code in LABEL_SETS[labels]}
     counts = Counter(row["corpus_label"] for row in rows)
-    if unknown:
-        warnings.warn(
-            f"IEMOCAP: words of raters that are not known do not count as votes: {dict(unknown)}.", stacklevel=2
-        )
+    warn_of_words("IEMOCAP", words, WORDS)
     return build_corpus(
         "IEMOCAP",
         rows,

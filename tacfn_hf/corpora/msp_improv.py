@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .annotators import count_votes, vote_feature, warn_of_words
 from .corpus_files import check_root, choice, lookup, need, read_text, read_transcripts
 from .emotions import canonical_names
 from .schema import build_corpus
@@ -28,6 +29,9 @@ LINE = re.compile(
     r"(?P<recording>[A-Z])-\w+)\.avi\s*;\s*(?P<label>\w+)\s*;"
     + "".join(rf"\s*{letter}:(?P<{name}>{NUMBER})\s*;" for letter, name in RATINGS.items())
 )
+# What a rater says, below the line of the turn. WORKER1; Angry; Angry,Frustrated; A:4.000000; V:2.000000; ...
+RATER = re.compile(r"[\w-]+\s*;\s*(?P<word>[A-Za-z]+)\s*;.*")
+WORDS = {"Angry": "A", "Happy": "H", "Sad": "S", "Neutral": "N", "Other": "O"}
 # The corpus spells it so; copies of it do not.
 EVALUATIONS = [
     f"{folder}{name}" for folder in ("", "Human labels/", "Labels/") for name in ("Evalution.txt", "Evaluation.txt")
@@ -44,12 +48,17 @@ COLUMNS = {
 
 
 def load_msp_improv(
-    root: str | os.PathLike, labels: str = "4", group_by: str = "session", allow_missing: bool = False
+    root: str | os.PathLike,
+    labels: str = "4",
+    group_by: str = "session",
+    no_agreement: bool = False,
+    allow_missing: bool = False,
 ) -> DatasetDict:
     """
     MSP-IMPROV. `recording` is target read, target improvised (both are the sentence of the scenario), other improvised
     (the other turns of the scenario) or natural interaction (between the recordings). Arousal, valence, dominance and
-    naturalness are means from 1 to 5 as the file has them, None where it has NaN.
+    naturalness are means from 1 to 5 as the file has them, None where it has NaN. `votes` has the number of raters for
+    each class, None where the file has none.
 
     Protocol: folds over the six sessions, or over the twelve speakers (`group`).
 
@@ -59,6 +68,7 @@ def load_msp_improv(
         labels: "4" (angry, happy, sad, neutral) or "all": these and other, and a null label where the raters did not
             agree.
         group_by: "session" or "speaker".
+        no_agreement: take turns on which the raters did not agree too, with a null label, to learn their votes.
         allow_missing: take turns whose file is not there as utterances without audio.
     """
     choice("MSP-IMPROV", "labels", labels, list(LABEL_SETS))
@@ -71,29 +81,36 @@ def load_msp_improv(
     texts = read_transcripts("MSP-IMPROV", root, TRANSCRIPTS)
     rows, left_out = [], Counter()
     turns = read_evaluations(path)
+    names = canonical_names([LABELS[code] for code in LABEL_SETS[labels] if code != "X"])
+    classes = {word: LABELS[code] for word, code in WORDS.items()}
+    warn_of_words("MSP-IMPROV", (turn["words"] for turn, _ in turns), classes)
     for turn, where in turns:
         lookup(LABELS, turn["label"], where, "label")
-        if turn["label"] in LABEL_SETS[labels]:
-            rows.append(row_of(turn, audio, texts, group_by, where))
+        if turn["label"] in LABEL_SETS[labels] or (no_agreement and turn["label"] == "X"):
+            row = row_of(turn, audio, texts, group_by, where)
+            rows.append(row | {"votes": count_votes(turn["words"], classes, names)})
         else:
             left_out[f"labelled {turn['label']}"] += 1
     of_4 = sum(turn["label"] in LABEL_SETS["4"] for turn, _ in turns)
     return build_corpus(
         "MSP-IMPROV",
         rows,
-        canonical_names([LABELS[code] for code in LABEL_SETS[labels] if code != "X"]),
-        COLUMNS,
+        names,
+        COLUMNS | {"votes": vote_feature(names)},
         left_out=left_out,
         published={"turns": (len(turns), PUBLISHED), "turns of 4 emotions": (of_4, PUBLISHED_OF_4)},
         allow_missing=allow_missing,
     )
 
 
-def read_evaluations(path: Path) -> list[tuple[dict[str, str], str]]:
-    """The parts of each line that is of a turn, and where it is. Below it are lines of the single raters, not read."""
-    turns = []
+def read_evaluations(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """The parts of each line that is of a turn, with the `words` of the raters below it, and where it is."""
+    turns: list[tuple[dict[str, Any], str]] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.startswith("UTD-IMPROV-"):
+            rater = RATER.fullmatch(line.strip())
+            if rater is not None and turns:
+                turns[-1][0]["words"].append(rater["word"])
             continue
         match = LINE.fullmatch(line.strip())
         if match is None:
@@ -101,11 +118,11 @@ def read_evaluations(path: Path) -> list[tuple[dict[str, str], str]]:
                 f"{path}, line {number}, is {line!r}: it must be such as 'UTD-IMPROV-S01A-F01-P-FM01.avi; N; "
                 "A:3.200000; V:3.000000; D:3.000000 ; N:3.000000;'."
             )
-        turns.append((match.groupdict(), f"{path}, line {number},"))
+        turns.append((match.groupdict() | {"words": []}, f"{path}, line {number},"))
     return turns
 
 
-def row_of(turn: Mapping[str, str], audio: Path, texts: Mapping[str, str], group_by: str, where: str) -> dict[str, Any]:
+def row_of(turn: Mapping[str, Any], audio: Path, texts: Mapping[str, str], group_by: str, where: str) -> dict[str, Any]:
     """The row of a turn, by the parts of its line in the evaluations."""
     id_ = f"MSP-{turn['name']}"
     ratings = {name: None if turn[name] == "NaN" else float(turn[name]) for name in RATINGS.values()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import DatasetDict, Value
 
+from .annotators import count_votes, vote_feature, warn_of_words
 from .corpus_files import check_root, choice, lookup, need, read_transcripts
 from .emotions import canonical_names
 from .schema import build_corpus
@@ -35,6 +36,19 @@ SPLITS = {"Train": "train", "Development": "validation", "Validation": "validati
 TEST_SETS = ("Test1", "Test2")
 HIDDEN = "Test3"
 LABEL_FILES = ("Labels/labels_consensus.csv", "Labels/labels_concensus.csv")
+# The votes of the workers, in columns or in one column such as WORKER00000013; Happy; Happy,Excited; A:5; V:6; D:4;
+DETAILED = "Labels/labels_detailed.csv"
+DETAIL = re.compile(r"\s*\w+\s*;\s*(?P<word>[^;]*?)\s*;.*")
+WORDS = {
+    "Angry": "A",
+    "Sad": "S",
+    "Happy": "H",
+    "Surprise": "U",
+    "Fear": "F",
+    "Disgust": "D",
+    "Contempt": "C",
+    "Neutral": "N",
+}
 GENDERS = {"Male": "male", "Female": "female", "Unknown": None}
 NAME = r"MSP-PODCAST_(?P<podcast>[0-9A-Za-z]+)_[0-9A-Za-z_]+\.wav"
 DIMENSIONS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
@@ -50,6 +64,7 @@ def load_msp_podcast(
     root: str | os.PathLike,
     labels: str = "8",
     test_set: str = "Test1",
+    no_agreement: bool = False,
     allow_shared_groups: bool = False,
     allow_missing: bool = False,
 ) -> DatasetDict:
@@ -58,7 +73,8 @@ def load_msp_podcast(
     where the speaker is unknown. Arousal, valence and dominance are means from 1 (calm, negative, weak) to 7. Sizes
     differ between releases, so none is checked.
 
-    Early releases have no transcripts: then every text is None, with a warning.
+    Where Labels/labels_detailed.csv is there, `votes` has the number of workers for each class; what they chose besides
+    these does not count. Early releases have no transcripts: then every text is None, with a warning.
 
     Args:
         root: the folder with Labels, Audios and Transcripts.
@@ -66,6 +82,8 @@ def load_msp_podcast(
             sad), or "all": these and other, and a null label where the raters did not agree.
         test_set: the set that becomes "test", "Test1" (the usual one) or "Test2". The other is left out: it shares
             speakers with this one.
+        no_agreement: take turns of "train" on which the raters did not agree too, with a null label, to learn their
+            votes.
         allow_shared_groups: take a partition that has a group in two splits, with a warning, instead of raising.
         allow_missing: take turns whose file is not there as utterances without audio.
     """
@@ -77,6 +95,8 @@ def load_msp_podcast(
     texts = read_transcripts("MSP-Podcast", root, ["Transcripts"])
     splits = {**SPLITS, **dict.fromkeys((*TEST_SETS, HIDDEN)), test_set: "test"}
     columns = ["FileName", "EmoClass", *DIMENSIONS.values(), "SpkrID", "Gender", "Split_Set"]
+    names = canonical_names([LABELS[code] for code in LABEL_SETS[labels] if code != "X"])
+    votes = read_votes(root / DETAILED, names) if (root / DETAILED).exists() else None
     rows, left_out = [], Counter()
     for number, entry in enumerate(read_rows(path, columns), 2):
         where = f"{path}, row {number},"
@@ -84,14 +104,35 @@ def load_msp_podcast(
         lookup(LABELS, entry["EmoClass"], where, "EmoClass")
         if split is None:
             left_out[f"of {entry['Split_Set']}"] += 1
-        elif entry["EmoClass"] not in LABEL_SETS[labels]:
-            left_out[f"of EmoClass {entry['EmoClass']}"] += 1
+        elif entry["EmoClass"] in LABEL_SETS[labels] or (no_agreement and (entry["EmoClass"], split) == ("X", "train")):
+            of_votes = {} if votes is None else {"votes": votes.get(entry["FileName"])}
+            rows.append(row_of(entry, audio, texts, split, where) | of_votes)
         else:
-            rows.append(row_of(entry, audio, texts, split, where))
+            left_out[f"of EmoClass {entry['EmoClass']}"] += 1
     rows.sort(key=lambda row: ("train", "validation", "test").index(row["split"]))
     check_shared_groups(rows, allow_shared_groups)
-    names = canonical_names([LABELS[code] for code in LABEL_SETS[labels] if code != "X"])
-    return build_corpus("MSP-Podcast", rows, names, COLUMNS, left_out=left_out, apart=(), allow_missing=allow_missing)
+    features = COLUMNS if votes is None else COLUMNS | {"votes": vote_feature(names)}
+    return build_corpus("MSP-Podcast", rows, names, features, left_out=left_out, apart=(), allow_missing=allow_missing)
+
+
+def read_votes(path: Path, names: Sequence[str]) -> dict[str, dict[str, int] | None]:
+    """The number of workers for each class of `names`, by the name of the file; None where no vote is for one."""
+    entries = read_rows(path, ["FileName"])
+    column = next((name for name in ("EmoClass_Major", "EmoDetail") if entries and name in entries[0]), None)
+    if column is None:
+        raise ValueError(f"{path} has neither a column EmoClass_Major nor EmoDetail, which have the workers' votes.")
+    said: dict[str, list[str]] = {}
+    for number, entry in enumerate(entries, 2):
+        word = entry[column]
+        if column == "EmoDetail":
+            match = DETAIL.fullmatch(word)
+            if match is None:
+                raise ValueError(f"{path}, row {number}, has the EmoDetail {word!r}: it must be WORKER1; Happy; ...;.")
+            word = match["word"]
+        said.setdefault(entry["FileName"], []).append("Other" if word.startswith("Other") else word.strip())
+    classes = {word: LABELS[code] for word, code in WORDS.items()} | {"Other": LABELS["O"]}
+    warn_of_words("MSP-Podcast", said.values(), classes)
+    return {file: count_votes(words, classes, names) for file, words in said.items()}
 
 
 def row_of(entry: Mapping[str, str], audio: Path, texts: Mapping[str, str], split: str, where: str) -> dict[str, Any]:

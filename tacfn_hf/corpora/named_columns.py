@@ -29,8 +29,9 @@ def check_columns(present: Sequence[str], named: Mapping[str, str | None], where
     if not named["audio_column"] and not named["text_column"]:
         raise ValueError("audio_column and text_column are both empty: a corpus needs one of them.")
     for option, column in named.items():
-        if column not in present and (column or option == "label_column"):
-            without = f", or give {option}= where there is none" if option in ("audio_column", "text_column") else ""
+        if column and column not in present:
+            optional = ("audio_column", "text_column", "label_column")
+            without = f", or give {option}= where there is none" if option in optional else ""
             raise ValueError(
                 f"{where} has no column {column!r}; it has {', '.join(present)}: say which is the {option}{without}."
             )
@@ -83,7 +84,7 @@ def utterances(
             raise ValueError(f"Row {i} of {where} has no id: say id_column, and fill it in each row.")
         if group is None:
             raise ValueError(f"Row {i} of {where} has nothing in column {by!r}, which must say its group.")
-        rows.append({"id": id_, "group": group})
+        rows.append({"id": id_, "group": group, "corpus_label": None})
     speakers = [value and plain_label(value) for value in cells("speaker_column")]
     for name, values in (("text", cells("text_column")), ("label", labels), ("speaker", speakers)):
         for row, value in zip(rows, values, strict=True):
@@ -99,8 +100,10 @@ def texts(table: pa.Table, column: str, where: str) -> list[str | None]:
         raise ValueError(str(error)) from error
 
 
-def declared_names(features: Features, column: str) -> list[str] | None:
-    """The names of a `ClassLabel`; None for a column of another kind."""
+def declared_names(features: Features, column: str | None) -> list[str] | None:
+    """The names of a `ClassLabel`; None for a column of another kind, or none."""
+    if not column:
+        return None
     return features[column].names if isinstance(features[column], ClassLabel) else None
 
 
@@ -116,7 +119,7 @@ def check_words(
     rows: Sequence[Mapping[str, Any]], named: Mapping[str, str | None], declared: Sequence[str] | None, where: str
 ) -> None:
     """Warns where a text, or a label that is not a declared one, is "nan" or the like."""
-    names = ["text"] if declared else ["label", "text"]
+    names = ["text"] if declared or not named["label_column"] else ["label", "text"]
     warn_of_words_for_nothing(where, {named[f"{name}_column"]: [row[name] for row in rows] for name in names})
 
 

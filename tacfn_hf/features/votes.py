@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 
 COLUMN = "votes"  # a struct with the number of votes for each class, by its name; null where there are none
@@ -65,4 +65,10 @@ def in_order(rows: Dataset) -> Dataset:
     """The rows without a selection behind them. `datasets` would leave a copy in the dataset's folder at each call."""
     folder = tempfile.mkdtemp(prefix="tacfn-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return rows.flatten_indices(cache_file_name=f"{folder}/rows.arrow", new_fingerprint=rows._fingerprint)
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()  # it is the work of a moment, and would be a line in the middle of other bars
+    try:
+        return rows.flatten_indices(cache_file_name=f"{folder}/rows.arrow", new_fingerprint=rows._fingerprint)
+    finally:
+        if shown:
+            enable_progress_bars()

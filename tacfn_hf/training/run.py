@@ -32,7 +32,7 @@ from ..features.extraction import processor_of
 from ..features.labels import label_names_of
 from ..features.shapes import complete_rows, rows_with
 from ..features.splits import split_dataset
-from ..features.targets import CLASSES, SEVERAL, with_targets
+from ..features.targets import CLASSES, SEVERAL, VALUES, with_targets
 from ..features.votes import has_votes, vote_shares
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor
@@ -140,11 +140,8 @@ def finish_run(
     evaluator, evaluated = evaluator or trainer, parts if evaluated is None else evaluated
     kind = model.config.problem_type or CLASSES
     fitted = "valid" in parts and kind == CLASSES
-    if fitted:
+    if "valid" in parts:
         calibrate(evaluator, evaluated["valid"], data_args.target)
-    if "valid" in parts and kind == SEVERAL:
-        output = evaluator.predict(evaluated["valid"])
-        model.config.thresholds = fit_thresholds(expit(output.predictions[0]), output.label_ids)
     trainer.save_model(args.output_dir, _internal_call=True)  # without pushing what is not complete yet
     metrics, tables = {}, {}
     for name in ("valid", "test"):
@@ -212,9 +209,16 @@ def calibrate(trainer: Trainer, dataset: Dataset, target: str = "label") -> None
     Fits the temperatures of the config of the trainer's model on a dataset: that of both modalities on the rows that
     have both (on all, where none has), that of audio on the rows that have audio, without their text, and that of text
     likewise. Where there are no such rows it is that of both. With the target "votes" they are fitted to the votes of
-    the rows that have some. Call it in every process.
+    the rows that have some. Of a model for several labels the thresholds are fitted instead, see `fit_thresholds`, and
+    of one for values nothing. Call it in every process.
     """
-    label_names = label_names_of(trainer.model.config)
+    config = trainer.model.config
+    if config.problem_type == SEVERAL:
+        output = trainer.predict(dataset)
+        config.thresholds = fit_thresholds(expit(output.predictions[0]), output.label_ids)
+    if config.problem_type in (SEVERAL, VALUES):
+        return
+    label_names = label_names_of(config)
     if target == "votes":
         there = has_votes(dataset, label_names)
         voted = np.flatnonzero(~np.isnan(vote_shares(dataset, label_names)[:, 0])) if there else []
@@ -240,7 +244,7 @@ def calibrate(trainer: Trainer, dataset: Dataset, target: str = "label") -> None
         rows = dataset.select(np.flatnonzero(rows_with(dataset, kept.features)))
         rows = rows.select_columns([column for column in rows.column_names if column != hidden.features])
         temperatures[kept.name] = fitted(rows) if len(rows) else temperatures["both"]
-    trainer.model.config.temperatures = temperatures
+    config.temperatures = temperatures
 
 
 def check_shared_folder(args: TrainingArguments) -> None:

@@ -75,6 +75,22 @@ def test_every_speaker_utters_every_emotion_in_every_condition(root):
     }
 
 
+def test_votes_labels_and_values_are_those_of_the_emotion(root):
+    rows = [row for split in load_corpus("diagnostic", root).values() for row in split.remove_columns("audio")]
+    names = load_corpus("diagnostic", root)["train"].features["labels"].feature.names
+    for row in rows:
+        votes = row["votes"]
+        assert max(votes, key=votes.get) == row["corpus_label"]
+        assert sum(votes.values()) == 5
+        assert (votes[row["corpus_label"]] == 5) == (row["condition"] == "both")
+        labels = {names[label] for label in row["labels"]}
+        assert row["corpus_label"] in labels
+        assert ("aroused" in labels) == (row["arousal"] > 3)
+        assert ("unpleasant" in labels) == (row["valence"] < 3)
+        assert all(1 <= row[name] <= 5 for name in ("arousal", "valence", "dominance"))
+    assert len({(row["arousal"], row["valence"], row["dominance"]) for row in rows}) == 4
+
+
 def test_what_is_missing_is_null_and_what_is_there_can_be_heard(root):
     corpus = load_corpus("diagnostic", root)
     for row in corpus["test"]:

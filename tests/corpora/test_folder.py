@@ -199,8 +199,8 @@ def test_which_table(tmp_path):
             {},
             "no column 'audio'; it has clip, .*, or give audio_column= where there is none",
         ),
-        (["audio", "text", "mood", *HEAD[3:]], ROWS, {}, "has no column 'label'; .* say which is the label_column.$"),
-        (HEAD, ROWS, {"label_column": ""}, "has no column ''; .* say which is the label_column.$"),
+        (["audio", "text", "mood", *HEAD[3:]], ROWS, {}, "no column 'label'; .* or give label_column= where there"),
+        (HEAD, ROWS, {"label_column": ""}, "has a column 'label', which is a name of the schema: say label_column=lab"),
         (HEAD, ROWS, {"group_column": "session"}, "has no column 'session'.* say which is the group_column.$"),
         (
             [*HEAD[:3], "speaker", *HEAD[4:]],
@@ -386,3 +386,48 @@ def test_votes_are_for_the_classes_of_cleaned_labels(tmp_path):
     corpus = load_folder(make(tmp_path, head=head[:2] + head[3:], rows=[row[:2] + row[3:] for row in rows]),
         vote_columns="joy,happiness")["train"]  # fmt: skip
     assert corpus["votes"][:] == [{"happy": 3}, {"happy": 0}]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_of_several_labels_and_of_values(tmp_path, kind):
+    head = ["audio", "text", "Anger", "joy", "arousal", "valence"]
+    rows = [
+        ["wav/a.wav", "Oh, no!", "1", "1", "4.5", "1"],
+        ["wav/b.wav", None, "0", "0", None, "2.25"],
+        ["wav/c.FLAC", "7", None, None, "3", "5"],
+    ]
+    make(tmp_path, kind, head, rows)
+    options = {"label_column": "", "labels_columns": "Anger,joy", "value_columns": "arousal, valence"}
+    corpus = load_folder(tmp_path, **options)["train"]
+    assert corpus.features["labels"].feature.names == ["angry", "happy"]
+    assert corpus["labels"][:] == [[0, 1], [], None]
+    assert (corpus["arousal"][:], corpus["valence"][:]) == ([4.5, None, 3.0], [1.0, 2.25, 5.0])
+    assert corpus["label"][:] == [None] * 3
+    assert "Anger" not in corpus.column_names
+    rows[0][4] = "much"
+    make(tmp_path, kind, head, rows)
+    with pytest.raises(ValueError, match=r"Row 0 of .* has 'much' in column arousal: it must be a number"):
+        load_folder(tmp_path, **options)
+    rows[0][4], rows[1][3] = "1", "2"
+    make(tmp_path, kind, head, rows)
+    with pytest.raises(ValueError, match="Row 1 of .* has '2' in its labels_columns, not 0 or 1"):
+        load_folder(tmp_path, **options)
+    with pytest.raises(ValueError, match="has no column 'fear', which labels_columns names; it has audio"):
+        load_folder(tmp_path, **{**options, "labels_columns": "Anger,fear"})
+
+
+def test_several_labels_in_a_cell(tmp_path):
+    head = ["audio", "text", "emotions"]
+    rows = [
+        ["wav/a.wav", "Oh, no!", "Anger; joy"],
+        ["wav/b.wav", None, ";"],
+        ["wav/c.FLAC", "7", None],
+    ]
+    options = {"label_column": "", "labels_columns": "emotions"}
+    corpus = load_folder(make(tmp_path, head=head, rows=rows), label_separator=";", **options)["train"]
+    assert corpus.features["labels"].feature.names == ["angry", "happy"]
+    assert corpus["labels"][:] == [[0, 1], [], None]
+    with pytest.raises(ValueError, match="has 'Anger; joy' in its labels_columns, not 0 or 1: give label_separator"):
+        load_folder(tmp_path, **options)
+    with pytest.raises(ValueError, match="label_separator is ';': name the column as labels_columns"):
+        load_folder(tmp_path, label_column="", label_separator=";")

@@ -12,7 +12,7 @@ from tacfn_hf.corpora.msp_improv import load_msp_improv
 EVALUATIONS = """\
 UTD-IMPROV-S01A-F01-P-FM01.avi; N; A:3.200000; V:3.000000; D:2.500000 ; N:4.000000;
 ML14_1089; Neutral; Neutral, ; A:3.000000; V:3.000000; D:2.000000; N:4.000000;
-ML14_1089; Neutral; Concerned; UTD-like; A:3.000000; V:3.000000; D:3.000000; N:4.000000;
+ML14_1089; Other; Concerned; UTD-like; A:3.000000; V:3.000000; D:3.000000; N:4.000000;
 
 UTD-IMPROV-S01A-M01-R-MF01.avi; A; A:1.500000; V:1.250000; D:NaN ; N:NaN;
 ML14_11; Angry; Angry,Frustrated; A:1.000000; V:1.000000; D:NaN; N:NaN;
@@ -69,6 +69,7 @@ def test_rows_are_read_as_documented(tmp_path):
         "dominance": 2.5,
         "naturalness": 4.0,
         "gender": "female",
+        "votes": {"angry": 0, "happy": 0, "sad": 0, "neutral": 1},
     }
     assert corpus["recording"][1:] == ["target read", "target improvised", "other improvised"]
     assert corpus["gender"][1] == "male"
@@ -79,6 +80,19 @@ def test_the_label_is_of_the_raters_not_of_the_name(tmp_path):
     assert names(corpus) == ["neutral", "angry", "sad", "happy"]
     assert corpus.features["label"].names == ["neutral", "angry", "happy", "sad"]
     assert "1 labelled O, 1 labelled X" in corpus.info.description
+
+
+def test_turns_without_agreement_are_there_for_their_votes(tmp_path):
+    raters = EVALUATIONS + "".join(
+        f"ML{i}; {word}; {word}, ; A:2.0; V:4.5;\n" for i, word in enumerate(("Sad", "Happy"))
+    )
+    assert "X" not in load_msp_improv(make(tmp_path, raters))["train"]["corpus_label"][:]
+    row = load_msp_improv(tmp_path, no_agreement=True)["train"][-1]
+    assert (row["corpus_label"], row["label"]) == ("X", None)
+    assert row["votes"] == {"angry": 0, "happy": 1, "sad": 1, "neutral": 0}
+    assert load_msp_improv(tmp_path)["train"]["votes"][2] is None
+    with pytest.warns(UserWarning, match=r"words of raters that are not known do not count as votes: \{'Joy': 1\}"):
+        load_msp_improv(make(tmp_path, EVALUATIONS + "ML1; Joy; Joy, ; A:2.0;\n"))
 
 
 def test_all_labels(tmp_path):

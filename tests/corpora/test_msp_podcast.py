@@ -73,6 +73,43 @@ def test_label_sets(tmp_path):
     assert everything["corpus_label"][3] == "X"
 
 
+@pytest.mark.parametrize("columns", ["columns", "one column"])
+def test_votes_are_those_of_the_workers(tmp_path, columns):
+    said = [
+        ("0002_0039", "Happy", "Happy"),
+        ("0002_0039", "Other-amused", "Happy,Amused"),
+        ("0002_0039", "Happy", ""),
+        ("0002_0039", "Neutral", "Neutral"),
+        ("0003_0100", "Sad", "Sad"),
+        ("0003_0100", "Angry", "Angry"),
+    ]
+    lines = ["FileName,WorkerID,EmoClass_Major,EmoClass_Second" if columns == "columns" else "FileName,EmoDetail"]
+    for name, word, second in said:
+        cells = f'W1,{word},"{second}"' if columns == "columns" else f'"WORKER01; {word}; {second}; A:5; V:6; D:4;"'
+        lines.append(f"MSP-PODCAST_{name}.wav,{cells}")
+    make(tmp_path)
+    assert "votes" not in load_msp_podcast(tmp_path)["train"].column_names
+    write_text(tmp_path / "Labels" / "labels_detailed.csv", "\n".join(lines) + "\n")
+    train = load_msp_podcast(tmp_path, no_agreement=True)["train"].remove_columns("audio")
+    rows = {row["id"][-9:]: row for row in train}
+    assert {name: count for name, count in rows["0002_0039"]["votes"].items() if count} == {"happy": 2, "neutral": 1}
+    assert {name: count for name, count in rows["0003_0100"]["votes"].items() if count} == {"sad": 1, "angry": 1}
+    assert rows["0003_0100"]["label"] is None
+    assert rows["0001_0002"]["votes"] is None
+    assert load_msp_podcast(tmp_path, labels="all")["train"]["votes"][0]["other"] == 1
+    write_text(tmp_path / "Labels" / "labels_detailed.csv", "FileName,Mood\nMSP-PODCAST_0002_0039.wav,fine\n")
+    with pytest.raises(ValueError, match="has neither a column EmoClass_Major nor EmoDetail"):
+        load_msp_podcast(tmp_path)
+
+
+def test_turns_without_agreement_are_no_validation_or_test_rows(tmp_path):
+    lines = [*LINES, "MSP-PODCAST_0004_0002.wav,X,2.0,2.0,3.0,9,Male,Development"]
+    corpus = load_msp_podcast(make(tmp_path, lines), no_agreement=True)
+    assert None in names(corpus["train"])
+    assert None not in names(corpus["validation"])
+    assert len(corpus["train"].features["label"].names) == 8
+
+
 def test_one_test_set_is_the_test(tmp_path):
     corpus = load_msp_podcast(make(tmp_path), test_set="Test2")
     assert corpus["test"]["id"][:] == ["MSP-PODCAST_1188_0003"]
