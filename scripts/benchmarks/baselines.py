@@ -25,8 +25,8 @@ from tacfn_hf.evaluation.metrics import EmotionMetric
 from tacfn_hf.evaluation.values import concordance_correlation
 from tacfn_hf.features.collation import as_features, name_of
 from tacfn_hf.model.beta_gate_tacfn import masked_mean
+from tacfn_hf.model.heads_tacfn import ClassificationHead
 from tacfn_hf.model.inputs_tacfn import complete_inputs
-from tacfn_hf.model.modeling_tacfn import ClassificationHead
 from tacfn_hf.model.standardization_tacfn import FeatureStandardizer
 from tacfn_hf.training.objective import Objective
 

@@ -115,12 +115,13 @@ class BetaGate(nn.Module):
         Both sequences on one time axis, by area, fused by `gate [B, d]`.
 
         Returns:
-            `fused_sequence [B, L_f, d]` and `fused_mask [B, L_f]`, True = PAD, where a sample's L_f is the larger of
-            its two valid lengths. Its mean over the valid positions is the `h_fused` of `forward`.
+            `fused_sequence [B, L_f, d]` and `fused_mask [B, L_f]`, True = PAD, where L_f is the larger of L_a and L_t,
+            and as many positions of a sample are valid as the larger of its two valid lengths. Its mean over the valid
+            positions is the `h_fused` of `forward`.
         """
         h_a, h_t = self.normalize(h_a, h_t, mask_a, mask_t)
         lengths = torch.maximum((~mask_a).sum(dim=1), (~mask_t).sum(dim=1))
-        max_length = int(lengths.max())
+        max_length = max(h_a.shape[1], h_t.shape[1])
         resampled_a = area_weights(mask_a, lengths, max_length).to(h_a.dtype) @ h_a
         resampled_t = area_weights(mask_t, lengths, max_length).to(h_t.dtype) @ h_t
         w = gate.unsqueeze(1)

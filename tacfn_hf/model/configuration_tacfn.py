@@ -44,8 +44,11 @@ class TacfnConfig(PreTrainedConfig):
         gate_reads_distance (`bool`, *optional*, defaults to `True`):
             Whether the gate also reads how far the features of either modality lie from those of the training part, by
             statistics that are stored with the weights.
+        head (`str`, *optional*, defaults to `"pooled"`):
+            "pooled": a classifier on the fused vector. "queries": a learned query of each label attends to the fused
+            sequence, and the output has `label_attentions`. It needs cross-modal blocks.
         num_classifier_layers (`int`, *optional*, defaults to 1):
-            1: ReLU, dropout and one linear layer. 2: a layer norm and a linear layer in front of that.
+            Of the pooled head. 1: ReLU, dropout and one linear layer. 2: a layer norm and a linear layer in front.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.5):
             Dropout on the output of each sublayer and in the classifier.
         feature_dropout_prob (`float`, *optional*, defaults to 0.4):
@@ -76,8 +79,9 @@ class TacfnConfig(PreTrainedConfig):
 
     Raises:
         ValueError: a size that is not positive, heads that do not divide `hidden_size`, a classifier of other than 1 or
-            2 layers, a probability outside [0, 1), temperatures of other names or that are not positive, thresholds
-            or a range that are none, or a config.json of an older network that gave other answers.
+            2 layers, an unknown head or queries without blocks, a probability outside [0, 1), temperatures of other
+            names or that are not positive, thresholds or a range that are none, or a config.json of an older network
+            that gave other answers.
         TypeError: a field of an older version as an argument.
 
     ```python
@@ -100,6 +104,7 @@ class TacfnConfig(PreTrainedConfig):
         "text_attentions",
         "audio_cross_attentions",
         "text_cross_attentions",
+        "label_attentions",
         "h_a",
         "mask_a",
         "h_t",
@@ -117,6 +122,7 @@ class TacfnConfig(PreTrainedConfig):
     intermediate_size: int | None = None
     gate_hidden_size: int = 128
     gate_reads_distance: bool = True
+    head: str = "pooled"
     num_classifier_layers: int = 1
     hidden_dropout_prob: float | int = 0.5
     feature_dropout_prob: float | int = 0.4
@@ -189,6 +195,13 @@ class TacfnConfig(PreTrainedConfig):
             raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}: it must be at least 0.")
         if self.num_classifier_layers not in (1, 2):
             raise ValueError(f"num_classifier_layers is {self.num_classifier_layers}: it must be 1 or 2.")
+        if self.head not in ("pooled", "queries"):
+            raise ValueError(f"head is {self.head!r}: it must be pooled or queries.")
+        if self.head == "queries" and (self.num_hidden_layers < 1 or self.num_classifier_layers != 1):
+            raise ValueError(
+                "head is queries, which attend to sequences: num_hidden_layers must be at least 1, since features are "
+                "averaged over time without blocks, and num_classifier_layers 1."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"num_attention_heads is {self.num_attention_heads}: it must divide hidden_size {self.hidden_size}."

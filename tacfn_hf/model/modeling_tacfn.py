@@ -5,7 +5,6 @@ import re
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
@@ -13,6 +12,7 @@ from .beta_gate_tacfn import BetaGate, masked_mean
 from .configuration_tacfn import TacfnConfig, place_of
 from .cross_modal_tacfn import CrossModalTransformer
 from .distance_tacfn import FeatureDistance
+from .heads_tacfn import ClassificationHead, QueryHead
 from .inputs_tacfn import check_keywords, check_tensor, complete_inputs
 from .label_loss_tacfn import check_labels, count_labels, problem_type_of, sample_losses
 from .outputs_tacfn import TacfnClassifierOutput, TacfnModelOutput
@@ -79,6 +79,8 @@ class TacfnPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
         if isinstance(module, MeanProjection):
             init.normal_(module.bias, std=self.config.initializer_range * module.in_features**0.5)
+        if isinstance(module, QueryHead):
+            module.init_queries(self.config.initializer_range)
 
     @property
     def averages_over_time(self) -> bool:
@@ -243,26 +245,8 @@ def feature_projection(feature_size: int, config: TacfnConfig) -> nn.Module:
     return nn.Identity() if feature_size == config.hidden_size else nn.Linear(feature_size, config.hidden_size)
 
 
-class ClassificationHead(nn.Module):
-    """`[B, d] -> [B, num_labels]`: ReLU, Dropout, Linear; with two layers a LayerNorm and a Linear in front."""
-
-    def __init__(self, config: TacfnConfig):
-        super().__init__()
-        self.norm: nn.Module = nn.Identity()
-        self.dense: nn.Module = nn.Identity()
-        if config.num_classifier_layers == 2:
-            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-            self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
-
-    def forward(self, h: torch.Tensor) -> torch.Tensor:
-        """Logits `[B, num_labels]` of fused vectors `[B, d]`."""
-        return self.out_proj(self.dropout(F.relu(self.dense(self.norm(h)))))
-
-
 class TacfnForSequenceClassification(TacfnPreTrainedModel):
-    """The fusion network with a classifier (or regressor) on the pooled fused vector."""
+    """The fusion network with a classifier (or regressor): on the pooled fused vector, or a query for each label."""
 
     _auto_class = "AutoModelForSequenceClassification"
     _auto_map = dict.fromkeys(
@@ -274,7 +258,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.model = TacfnModel(config)
-        self.classifier = ClassificationHead(config)
+        self.classifier = QueryHead(config) if config.head == "queries" else ClassificationHead(config)
         self.post_init()
 
     def forward(
@@ -314,10 +298,16 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
         check_keywords(self.forward, kwargs)
         check_tensor(labels, "labels")
         return_dict = self.config.return_dict if return_dict is None else return_dict
+        by_queries = self.config.head == "queries"
+        of_sequence = output_fused_sequence or by_queries
         outputs = self.model(
-            h_a, h_t, mask_a, mask_t, output_attentions, output_hidden_states, output_fused_sequence, return_dict=True
+            h_a, h_t, mask_a, mask_t, output_attentions, output_hidden_states, of_sequence, return_dict=True
         )
-        logits = self.classifier(outputs.h_fused)
+        label_attentions = None
+        if by_queries:
+            logits, label_attentions = self.classifier(outputs.fused_sequence, outputs.fused_mask)
+        else:
+            logits = self.classifier(outputs.h_fused)
         loss = None
         if labels is not None:
             check_labels(self.config, labels)
@@ -325,6 +315,7 @@ class TacfnForSequenceClassification(TacfnPreTrainedModel):
             # As transformers' own classifiers do; whoever loads the model finds it in the config.
             self.config.problem_type = problem_type_of(self.config, labels)
             loss = losses.sum() / (count_labels(labels, losses) if num_items_in_batch is None else num_items_in_batch)
-        shared = {name: value for name, value in outputs.items() if name not in ("h_a_tilde", "h_t_tilde")}
-        output = TacfnClassifierOutput(loss=loss, logits=logits, **shared)
+        internal = ["h_a_tilde", "h_t_tilde", *(() if output_fused_sequence else ("fused_sequence", "fused_mask"))]
+        shared = {name: value for name, value in outputs.items() if name not in internal}
+        output = TacfnClassifierOutput(loss=loss, logits=logits, label_attentions=label_attentions, **shared)
         return output if return_dict else output.to_tuple()

@@ -65,6 +65,9 @@ class TacfnClassifierOutput(ModelOutput):
         With `labels`.
     logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
         Scores before the softmax (single label), the sigmoid (multi-label) or as they are (regression).
+    label_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, fused_length)`):
+        With `head="queries"`: how much each label looks at each position of the fused sequence. It sums to 1. Of the L
+        positions of a sample, i is the part from i / L to (i + 1) / L of its time, in audio and in text.
     h_a, mask_a, h_t, mask_t (`torch.Tensor`):
         Of a model with its encoders, which made them: the features, and their masks, True = PAD.
     """
@@ -84,6 +87,7 @@ class TacfnClassifierOutput(ModelOutput):
     text_attentions: tuple[torch.Tensor, ...] | None = None
     audio_cross_attentions: tuple[torch.Tensor, ...] | None = None
     text_cross_attentions: tuple[torch.Tensor, ...] | None = None
+    label_attentions: torch.Tensor | None = None
     h_a: torch.Tensor | None = None
     mask_a: torch.Tensor | None = None
     h_t: torch.Tensor | None = None
@@ -91,5 +95,5 @@ class TacfnClassifierOutput(ModelOutput):
 
     def to_tuple(self) -> tuple:
         """`(loss,) logits, beta, h_fused`, then what was requested; the rest only by name."""
-        by_name = ("gate", "has_audio", "has_text", "h_a", "mask_a", "h_t", "mask_t")
+        by_name = ("gate", "has_audio", "has_text", "label_attentions", "h_a", "mask_a", "h_t", "mask_t")
         return tuple(value for name, value in self.items() if name not in by_name)

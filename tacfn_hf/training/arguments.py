@@ -27,6 +27,13 @@ class ModelArguments:
     gate_hidden_size: int | None = field(
         default=None, metadata={"help": "Inner size of the gate's MLP (default: 128)."}
     )
+    head: Literal["pooled", "queries"] | None = field(
+        default=None,
+        metadata={
+            "help": "pooled: classify the fused vector; queries: a query for each label attends to the fused sequence, "
+            "which needs cross-modal blocks (default: pooled)."
+        },
+    )
     hidden_dropout_prob: float | None = field(
         default=None, metadata={"help": "Dropout of sublayers and classifier (default: 0.5)."}
     )

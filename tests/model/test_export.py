@@ -30,9 +30,9 @@ def inputs(batch_size: int, audio_length: int, text_length: int) -> tuple[torch.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_hidden_layers", [0, 2])
-def test_an_exported_network_equals_the_eager_one(config, num_hidden_layers):
-    config.num_hidden_layers = num_hidden_layers
+@pytest.mark.parametrize(("num_hidden_layers", "head"), [(0, "pooled"), (2, "pooled"), (1, "queries")])
+def test_an_exported_network_equals_the_eager_one(config, num_hidden_layers, head):
+    config.num_hidden_layers, config.head = num_hidden_layers, head
     model = Logits(TacfnForSequenceClassification(config)).eval()
     batch_size, audio_length, text_length = Dim("batch_size"), Dim("audio_length"), Dim("text_length")
     audio, text = {0: batch_size, 1: audio_length}, {0: batch_size, 1: text_length}
