@@ -7,6 +7,7 @@ The file has one row for each sample, and these columns:
 - `label`, `prediction`: the names of its true class and of the predicted one.
 - `score_<name>`: the score of the class of this name, float32 from 0 to 1. Scores are softmax(logits / T), where T is
   the temperature for the modalities that the sample has.
+- Where the dataset has votes, `share_<name>`: the share of the votes for the class, NaN where a row has none.
 - Of a model for several labels: `labels` and `predictions`, lists of names, and `score_<name>`, sigmoid(logits).
 - Of a model for values, instead: `true_<name>` and `predicted_<name>`, in the scale of the corpus.
 - `beta`: float32 from 0 (text) to 1 (audio). NaN for a model without a gate.
@@ -22,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from scipy.special import expit, log_softmax, rel_entr, xlogy
+from scipy.special import expit, rel_entr
 from transformers import Trainer
 
 from ..features.labels import label_names_of
@@ -37,6 +38,7 @@ from .values import value_columns_of, value_figures
 
 
 PREDICTIONS = "predictions.parquet"
+SMALLEST_SCORE = np.finfo(np.float32).tiny  # a score of 0 would make the distance infinite
 PARTITION = "partition.parquet"  # `id` and `part` of every row of a run, also of those that it was trained on
 
 
@@ -197,27 +199,27 @@ def evaluate_split(
         kept = [names.index(name) for name in shared]
         predicted.logits, predicted.label_names = predicted.logits[:, kept], list(shared)
         predicted.labels = np.array([kept.index(label) for label in predicted.labels])
-    figures, ids = figures_of(predicted), dataset.with_format(None)["id"][:]
-    votes = shared is None and predicted.config.problem_type not in (SEVERAL, VALUES) and has_votes(dataset, names)
-    if votes:
-        figures |= distances_to_votes(vote_shares(dataset, names), predicted.logits, predicted.temperature)
-    return figures, table_of(ids, predicted)
+    figures, table = figures_of(predicted), table_of(dataset.with_format(None)["id"][:], predicted)
+    if shared is None and predicted.config.problem_type not in (SEVERAL, VALUES) and has_votes(dataset, names):
+        shares = vote_shares(dataset, names)
+        figures |= distances_to_votes(shares, class_scores(predicted.logits, predicted.temperature))
+        table = table.assign(**{f"share_{name}": shares[:, i] for i, name in enumerate(names)})
+    return figures, table
 
 
-def distances_to_votes(shares: np.ndarray, logits: np.ndarray, temperature: float | np.ndarray) -> dict[str, float]:
+def distances_to_votes(shares: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """
-    How far the scores of logits `[N, C]` lie from the shares of votes `[N, C]`, in nats, as means over the rows that
+    How far scores `[N, C]` lie from the shares of votes `[N, C]`, in nats, as means over the rows that
     have votes: `KL`, the Kullback-Leibler divergence from the shares, and `JS`, that of Jensen and Shannon, at most log
     2. None of both where no row has votes.
     """
     voted = ~np.isnan(shares[:, 0])
     if not voted.any():
         return {}
-    log_q = log_softmax(np.asarray(logits, dtype=np.float64) / np.reshape(temperature, (-1, 1)), axis=1)[voted]
-    p, q = shares[voted], np.exp(log_q)
+    p, q = shares[voted], np.maximum(np.asarray(scores, dtype=np.float64)[voted], SMALLEST_SCORE)
     middle = (p + q) / 2
     divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / 2
-    return {"KL": float((xlogy(p, p) - p * log_q).sum(axis=1).mean()), "JS": float(divergence.mean())}
+    return {"KL": float(rel_entr(p, q).sum(axis=1).mean()), "JS": float(divergence.mean())}
 
 
 def write_predictions(folder: str | os.PathLike, tables: dict[str, pd.DataFrame]) -> None:

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from ..corpora.dataset_opening import named_parts, open_dataset
 from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.metrics import EmotionMetric
-from ..evaluation.predictions import read_predictions, score_column
+from ..evaluation.predictions import distances_to_votes, read_predictions, score_column
 from ..evaluation.record import RECORD, RunRecord
 from ..evaluation.several_labels import SEVERAL_FIGURES, several_figures_of_table
 from ..evaluation.values import VALUE_FIGURES, value_figures_of_table
@@ -37,7 +37,8 @@ FIGURES = {
     SEVERAL: (*SEVERAL_FIGURES, "beta_mean"),
     VALUES: (*VALUE_FIGURES, "beta_mean"),
 }
-NOT_IN_PERCENT = (*VALUE_FIGURES, "beta_mean")
+DISTANCES = ("KL", "JS")  # where there are votes
+NOT_IN_PERCENT = (*VALUE_FIGURES, *DISTANCES, "beta_mean")
 
 
 REPORT = "cross_validation.json"
@@ -64,8 +65,8 @@ def cross_validate(
 
     Returns:
         The report: for every fold its groups and its rows; WA, UA, wF1, ECE and mean beta for each seed (of several
-        labels and of values their FIGURES), with mean and standard deviation (n - 1) over the seeds, by fold, as mean
-        over the folds, and pooled over all test rows. All are fractions.
+        labels and of values their FIGURES; KL and JS too if each fold has votes), with mean and standard deviation
+        (n - 1) over the seeds, by fold, as mean over the folds, and pooled over all test rows. All are fractions.
 
     Raises:
         ValueError: arguments that leave no groups to choose, a dataset that has a partition of its own, finished runs
@@ -246,13 +247,15 @@ def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int
     """The report of all runs; see `cross_validate`."""
     by_fold: dict[str, Any] = {}
     predictions: dict[int, list[pd.DataFrame]] = {seed: [] for seed in seeds}
+    records = {(fold, seed): RunRecord.read(run_folder(output_dir, fold, seed)) for fold in folds for seed in seeds}
+    record = records[list(records)[-1]]
+    voted = all(set(DISTANCES) <= set(of.metrics["test"]) for of in records.values())
+    names = (*FIGURES[record.problem_type], *(DISTANCES if voted else ()))
     for fold, groups in folds.items():
         figures = {}
         for seed in seeds:
-            folder = run_folder(output_dir, fold, seed)
-            record = RunRecord.read(folder)
-            figures[seed] = report_figures(record.metrics["test"], record.problem_type)
-            table = read_predictions(folder)
+            figures[seed] = report_figures(records[fold, seed].metrics["test"], names)
+            table = read_predictions(run_folder(output_dir, fold, seed))
             predictions[seed].append(table[table["split"] == "test"])
         rows = len(predictions[seeds[0]][-1])
         by_fold[fold] = {"test_groups": groups, "rows": rows, **over_seeds(figures)}
@@ -261,23 +264,28 @@ def summarize(output_dir: Path, folds: dict[str, list[str]], seeds: Sequence[int
         for seed in seeds
     }
     pooled = {
-        seed: pool(pd.concat(tables), record.label_names, record.problem_type) for seed, tables in predictions.items()
+        seed: pool(pd.concat(tables), record.label_names, record.problem_type, names)
+        for seed, tables in predictions.items()
     }
     return {"folds": by_fold, "mean_over_folds": over_seeds(mean), "pooled": over_seeds(pooled)}
 
 
-def report_figures(metrics: dict[str, Any], problem_type: str) -> dict[str, float]:
-    """Those figures of a part that the report has."""
-    figures = {name: metrics[name] for name in FIGURES[problem_type]}
-    return figures | {f"CCC {row['label']}": row["CCC"] for row in metrics.get("per_value", ())}
+def report_figures(metrics: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Those figures of a part that the report has: `names`, and of values CCC of each."""
+    return {name: metrics[name] for name in names} | {
+        f"CCC {row['label']}": row["CCC"] for row in metrics.get("per_value", ())
+    }
 
 
-def pool(table: pd.DataFrame, label_names: Sequence[str], problem_type: str = CLASSES) -> dict[str, float]:
-    """The figures of all folds' test rows together."""
+def pool(
+    table: pd.DataFrame, label_names: Sequence[str], problem_type: str = CLASSES, names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """The figures of all folds' test rows together; `names` of them, those of FIGURES by default."""
+    names = names or FIGURES[problem_type]
     if problem_type != CLASSES:
         of_table = several_figures_of_table if problem_type == SEVERAL else value_figures_of_table
         metrics = {**of_table(table, label_names), "beta_mean": float(table["beta"].mean())}
-        return report_figures(metrics, problem_type)
+        return report_figures(metrics, names)
     index = {name: i for i, name in enumerate(label_names)}
     result = EmotionMetric(keep_in_memory=True).compute(
         predictions=[index[name] for name in table["prediction"]],
@@ -287,7 +295,9 @@ def pool(table: pd.DataFrame, label_names: Sequence[str], problem_type: str = CL
     scores = table[[score_column(name) for name in label_names]].to_numpy()
     result["ECE"] = expected_calibration_error(scores, [index[name] for name in table["label"]])
     result["beta_mean"] = float(table["beta"].mean())
-    return {name: result[name] for name in FIGURES[CLASSES]}
+    if set(DISTANCES) <= set(names):
+        result |= distances_to_votes(table[[f"share_{name}" for name in label_names]].to_numpy(), scores)
+    return report_figures(result, names)
 
 
 def over_seeds(figures: dict[int, dict[str, float]]) -> dict[str, Any]:

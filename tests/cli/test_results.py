@@ -291,6 +291,20 @@ def test_votes_are_learned_and_told(succeed, fail, tmp_path):
     card = (tmp_path / "votes" / "README.md").read_text()
     assert "Distance of the scores to the votes of the annotators, on test, in nats: Kullback-Leibler 0." in card
     assert "| `target` | votes |" in card or "`target` votes" in card
+    # The report of folds has the distance over all of them: that of their tables.
+    dataset.remove_columns("split").add_column("half", [str(i % 2) for i in range(160)]).save_to_disk(
+        tmp_path / "halves"
+    )
+    folds = ["cross-validate", "--dataset", tmp_path / "halves", *command[5:-1], "--group_column", "half"]
+    folds += ["--valid_fraction", "0.5", "--valid_group_column", "id", "--num_train_epochs", "2", "--target", "votes"]
+    printed = succeed(*folds, "--output_dir", tmp_path / "folds")
+    tables = [pd.read_parquet(path) for path in tmp_path.glob("folds/*/*/predictions.parquet")]
+    table = pd.concat(tables).query("split == 'test'")
+    p, q = (table[[f"{of}_angry", f"{of}_sad"]].to_numpy(np.float64) for of in ("share", "score"))
+    expected = np.where(p > 0, p * np.log(np.where(p > 0, p, 1) / q), 0).sum(axis=1).mean()
+    report = json.loads((tmp_path / "folds" / "cross_validation.json").read_text())
+    assert report["pooled"]["mean"]["KL"] == pytest.approx(expected, abs=1e-6)
+    assert " KL " in printed
     dataset.remove_columns("votes").save_to_disk(tmp_path / "without")
     command[2] = tmp_path / "without"
     assert "has no column 'votes'" in fail(*command, tmp_path / "none", "--target", "votes")
