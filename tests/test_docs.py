@@ -13,15 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from datasets import DatasetDict
-from layout import write_table, write_wav
+from layout import write_table, write_text, write_wav
 from safetensors.numpy import save_file
 from test_iemocap import make as make_iemocap
 from tiny import save_speech_encoder, save_text_encoder
 from transformers.utils import logging
 
 from tacfn_hf.cli.main import main
-from tacfn_hf.corpora.dataset_opening import open_dataset
+from tacfn_hf.corpora.diagnostic import make_diagnostic
 
 
 ROOT = Path(__file__).parents[1]
@@ -57,9 +56,11 @@ def make_arrays(path: Path) -> None:
     (path / "meld").mkdir(parents=True)
     random, six = np.random.default_rng(0), ["neutral", "happy", "angry", "sad", "excited", "frustrated"]
     rows = [
-        (f"u{i}", str(i // 36 + 1), f"d{i // 12}", six[i % 6] if i % 6 < 4 else None, six[i % 6]) for i in range(144)
+        (f"u{i}", str(i // 36 + 1), f"d{i // 12}", six[i % 6] if i % 6 < 4 else None, six[i % 6], *1 + random.random(3))
+        for i in range(144)
     ]
-    write_table(path / "iemocap_utterances.parquet", ("id", "session", "dialogue", "label4", "label6"), rows)
+    values = ("arousal", "valence", "dominance")
+    write_table(path / "iemocap_utterances.parquet", ("id", "session", "dialogue", "label4", "label6", *values), rows)
     offsets = np.arange(145) * 2
     arrays = {"audio": random.normal(size=(144, 5)), "text": random.normal(size=(288, 6)), "text_offsets": offsets}
     save_file(arrays, path / "iemocap_features.safetensors")
@@ -107,9 +108,31 @@ def make_run(path: Path) -> None:
     tacfn("train", "--dataset", "features/ravdess", "--output_dir", path, *options)
 
 
-def make_features_with_a_test_part(path: Path) -> None:
-    features = open_dataset("features/ravdess")
-    DatasetDict({"test": features.select(range(12))}).save_to_disk(path)
+def make_features_of_the_quickstart(path: Path) -> None:
+    make_diagnostic("data/diagnostic", num_speakers=6, repetitions=1)
+    tacfn("extract", "--corpus", "diagnostic", "--dataset", "data/diagnostic", "--output_dir", path)
+
+
+def make_my_labels(path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write_wav(path / name, seconds=0.2)
+    rows = [("a.wav", "Hello there!", "happy;sad"), ("b.wav", "Goodbye!", ";")]
+    write_table(path / "utterances.csv", ("audio", "text", "emotions"), rows)
+
+
+def make_msp_podcast(path: Path) -> None:
+    """Turns of eight emotions in each split, and one without agreement in the training split, with votes."""
+    lines, votes = ["FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"], ["FileName,EmoClass_Major"]
+    words = {"A": "Angry", "S": "Sad", "H": "Happy", "U": "Surprise", "F": "Fear", "D": "Disgust", "C": "Contempt"}
+    for speaker, split in enumerate(("Train", "Development", "Test1")):
+        for i, code in enumerate("ASHUFDCN" + "X" * (split == "Train")):
+            name = f"MSP-PODCAST_000{speaker}_000{i}.wav"
+            write_wav(path / "Audios" / name, seconds=0.2)
+            write_text(path / "Transcripts" / name.replace(".wav", ".txt"), "Hello there!\n")
+            lines.append(f"{name},{code},4.0,4.0,4.0,{speaker},Male,{split}")
+            votes += [f"{name},{words.get(code, 'Neutral')}", f"{name},Neutral"]
+    write_text(path / "Labels" / "labels_consensus.csv", "\n".join(lines) + "\n")
+    write_text(path / "Labels" / "labels_detailed.csv", "\n".join(votes) + "\n")
 
 
 # The names in the documentation, and what makes the file or folder of that name where the blocks run. A Hub id is found
@@ -122,7 +145,9 @@ MADE: dict[str, Callable[[Path], object]] = {
     "/data/ravdess": make_ravdess,
     "/data/IEMOCAP_full_release": make_iemocap,
     "$TACFN_DATA": make_arrays,
+    "/data/MSP-Podcast": make_msp_podcast,
     "my-corpus": make_my_corpus,
+    "my-labels": make_my_labels,
     "features/ravdess": make_features_of_ravdess,
     "features/crema_d": make_features_of_crema_d,
     "features/iemocap": make_imported,
@@ -132,7 +157,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "runs/ravdess-0": make_run,
     "runs/ravdess-1": make_run,
     "quickstart/checkpoint": make_run,
-    "quickstart/features": make_features_with_a_test_part,
+    "quickstart/features": make_features_of_the_quickstart,
 }
 # What a command that is not run begins with, or what a Python block that is not run holds, and why.
 NOT_RUN = {
