@@ -24,7 +24,7 @@ def config() -> TacfnConfig:
         text_feature_size=16,  # equal to hidden_size: this side has no projection
         hidden_size=16,
         num_hidden_layers=2,
-        num_classifier_layers=2,
+        head="mlp",
         hidden_dropout_prob=0.2,
         feature_dropout_prob=0.0,
         num_attention_heads=4,

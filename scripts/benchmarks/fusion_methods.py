@@ -77,7 +77,7 @@ SEQUENCES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 
 SIZES = {
     **dict.fromkeys(BASELINES, MEANS),
     "MulT": {**SEQUENCES, "num_hidden_layers": 1},
-    "first implementation": {**SEQUENCES, "num_hidden_layers": 2, "num_classifier_layers": 2, "gate_hidden_size": 64},
+    "first implementation": {**SEQUENCES, "num_hidden_layers": 2, "head": "mlp", "gate_hidden_size": 64},
 }
 TRUTH = (
     *(f"{modality}, {kind}" for kind in REPLACEMENTS for modality in ("audio", "text")),

@@ -44,11 +44,10 @@ class TacfnConfig(PreTrainedConfig):
         gate_reads_distance (`bool`, *optional*, defaults to `True`):
             Whether the gate also reads how far the features of either modality lie from those of the training part, by
             statistics that are stored with the weights.
-        head (`str`, *optional*, defaults to `"pooled"`):
-            "pooled": a classifier on the fused vector. "queries": a learned query of each label attends to the fused
-            sequence, and the output has `label_attentions`. It needs cross-modal blocks.
-        num_classifier_layers (`int`, *optional*, defaults to 1):
-            Of the pooled head. 1: ReLU, dropout and one linear layer. 2: a layer norm and a linear layer in front.
+        head (`str`, *optional*, defaults to `"linear"`):
+            "linear": ReLU, dropout and one linear layer on the fused vector. "mlp": a layer norm and a linear layer in
+            front of these. "queries": a learned query of each label attends to the fused sequence, and the output has
+            `label_attentions`; it needs cross-modal blocks.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.5):
             Dropout on the output of each sublayer and in the classifier.
         feature_dropout_prob (`float`, *optional*, defaults to 0.4):
@@ -78,10 +77,9 @@ class TacfnConfig(PreTrainedConfig):
     `temperature`, `audio_temperature` and `text_temperature` become `temperatures`.
 
     Raises:
-        ValueError: a size that is not positive, heads that do not divide `hidden_size`, a classifier of other than 1 or
-            2 layers, an unknown head or queries without blocks, a probability outside [0, 1), temperatures of other
-            names or that are not positive, thresholds or a range that are none, or a config.json of an older network
-            that gave other answers.
+        ValueError: a size that is not positive, heads that do not divide `hidden_size`, an unknown head or queries
+            without blocks, a probability outside [0, 1), temperatures of other names or that are not positive,
+            thresholds or a range that are none, or a config.json of an older network that gave other answers.
         TypeError: a field of an older version as an argument.
 
     ```python
@@ -122,8 +120,7 @@ class TacfnConfig(PreTrainedConfig):
     intermediate_size: int | None = None
     gate_hidden_size: int = 128
     gate_reads_distance: bool = True
-    head: str = "pooled"
-    num_classifier_layers: int = 1
+    head: str = "linear"
     hidden_dropout_prob: float | int = 0.5
     feature_dropout_prob: float | int = 0.4
     layer_norm_eps: float = 1e-5
@@ -139,6 +136,7 @@ class TacfnConfig(PreTrainedConfig):
             (OLD_TRAINING_FIELDS, "it is an argument of training"),
             (("pool_features",), "it is of an older version"),
             (OLD_TEMPERATURES, "give temperatures"),
+            (("num_classifier_layers",), "give head"),
         ):
             for name in kwargs.keys() & set(names):
                 raise TypeError(f"TacfnConfig has no {name}: {what}.")
@@ -193,14 +191,12 @@ class TacfnConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {value}: it must be at least 1.")
         if self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}: it must be at least 0.")
-        if self.num_classifier_layers not in (1, 2):
-            raise ValueError(f"num_classifier_layers is {self.num_classifier_layers}: it must be 1 or 2.")
-        if self.head not in ("pooled", "queries"):
-            raise ValueError(f"head is {self.head!r}: it must be pooled or queries.")
-        if self.head == "queries" and (self.num_hidden_layers < 1 or self.num_classifier_layers != 1):
+        if self.head not in ("linear", "mlp", "queries"):
+            raise ValueError(f"head is {self.head!r}: it must be linear, mlp or queries.")
+        if self.head == "queries" and self.num_hidden_layers < 1:
             raise ValueError(
                 "head is queries, which attend to sequences: num_hidden_layers must be at least 1, since features are "
-                "averaged over time without blocks, and num_classifier_layers 1."
+                "averaged over time without blocks."
             )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
@@ -255,6 +251,8 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
     content = {name: value for name, value in config_dict.items() if name not in OLD_TRAINING_FIELDS}
     is_old = any(name in config_dict for name in (*OLD_TRAINING_FIELDS, *OLD_TEMPERATURES, "pool_features"))
     has_statistics = bool(content.pop("standardize_features", not is_old))
+    if (layers := content.pop("num_classifier_layers", None)) is not None:
+        content["head"] = "mlp" if layers == 2 else "linear"
     if not is_old:
         return content, has_statistics
     for name in ("pool_features", "gate_reads_distance"):
@@ -272,7 +270,7 @@ def without_old_fields(config_dict: dict[str, Any]) -> tuple[dict[str, Any], boo
         "hidden_size": 768,
         "gate_hidden_size": 256,
         "num_hidden_layers": 2,
-        "num_classifier_layers": 2,
+        "head": "mlp",
         "gate_reads_distance": False,
         "hidden_dropout_prob": 0.2,
         "feature_dropout_prob": 0,

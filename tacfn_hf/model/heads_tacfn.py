@@ -9,13 +9,13 @@ from .configuration_tacfn import TacfnConfig
 
 
 class ClassificationHead(nn.Module):
-    """`[B, d] -> [B, num_labels]`: ReLU, Dropout, Linear; with two layers a LayerNorm and a Linear in front."""
+    """`[B, d] -> [B, num_labels]`: ReLU, Dropout, Linear; of `head="mlp"` a LayerNorm and a Linear in front."""
 
     def __init__(self, config: TacfnConfig):
         super().__init__()
         self.norm: nn.Module = nn.Identity()
         self.dense: nn.Module = nn.Identity()
-        if config.num_classifier_layers == 2:
+        if config.head == "mlp":
             self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
             self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

@@ -27,11 +27,11 @@ class ModelArguments:
     gate_hidden_size: int | None = field(
         default=None, metadata={"help": "Inner size of the gate's MLP (default: 128)."}
     )
-    head: Literal["pooled", "queries"] | None = field(
+    head: Literal["linear", "mlp", "queries"] | None = field(
         default=None,
         metadata={
-            "help": "pooled: classify the fused vector; queries: a query for each label attends to the fused sequence, "
-            "which needs cross-modal blocks (default: pooled)."
+            "help": "linear or mlp: classify the fused vector; queries: a query for each label attends to the fused "
+            "sequence, which needs cross-modal blocks (default: linear)."
         },
     )
     hidden_dropout_prob: float | None = field(

@@ -123,7 +123,7 @@ class Objective:
         """What the sums of a step are divided by, from what a Trainer counted, if it did."""
         if self.is_of_all_rows(network):
             return 1
-        of_classes = network.config.problem_type == "single_label_classification"
+        of_classes = problem_type_of(network.config, labels) == "single_label_classification"
         votes = of_classes and labels.dim() == 2
         if num_items is not None:
             return num_items / labels.shape[1] if votes else num_items  # a Trainer counts the shares of all classes

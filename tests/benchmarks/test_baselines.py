@@ -35,7 +35,7 @@ exact = pytest.mark.parametrize("name", EXACT)
 
 def make_config(**settings) -> TacfnConfig:
     sizes = {"audio_feature_size": D_A, "text_feature_size": D_T, "hidden_size": D, "num_attention_heads": 2}
-    sizes |= {"num_hidden_layers": 2, "num_classifier_layers": 2, "feature_dropout_prob": 0.0}
+    sizes |= {"num_hidden_layers": 2, "head": "mlp", "feature_dropout_prob": 0.0}
     return TacfnConfig(**{**sizes, "gate_hidden_size": 4, "num_labels": 3, **settings})
 
 

@@ -48,9 +48,7 @@ def hand_model(audio: float = 0.0, text: float = 0.0, agreement: float = 0.0) ->
     `beta = sigmoid(audio * sum |a| + text * sum |t| + agreement * sum a * t)` and `logits = relu(LN(h_fused))`.
     """
     sizes = {"audio_feature_size": D, "text_feature_size": D, "hidden_size": D, "num_labels": D}
-    config = TacfnConfig(
-        **sizes, num_attention_heads=1, gate_hidden_size=6 * D, gate_reads_distance=False, num_classifier_layers=2
-    )
+    config = TacfnConfig(**sizes, num_attention_heads=1, gate_hidden_size=6 * D, gate_reads_distance=False, head="mlp")
     model = TacfnForSequenceClassification(config)
     for projection in (model.model.audio_projection, model.model.text_projection):
         projection.weight[:] = torch.eye(D)

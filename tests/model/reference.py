@@ -75,6 +75,6 @@ def logits_beta_gate(model, h_a, h_t):
         (name, fused), *_ = means.items()
         gate = torch.full_like(fused, 1.0 if name == "audio" else 0.0)
     hidden = fused
-    if config.num_classifier_layers == 2:
+    if config.head == "mlp":
         hidden = linear(weights, "classifier.dense", layer_norm(weights, "classifier.norm", fused, eps))
     return linear(weights, "classifier.out_proj", F.relu(hidden)), gate.mean(), gate, fused

@@ -11,7 +11,7 @@ from tacfn_hf import TacfnConfig
 def test_the_default_is_the_network_that_training_makes():
     config = TacfnConfig()
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (256, 0, 8)
-    assert (config.intermediate_size, config.gate_hidden_size, config.num_classifier_layers) == (1024, 128, 1)
+    assert (config.intermediate_size, config.gate_hidden_size, config.head) == (1024, 128, "linear")
     assert config.num_labels == 4
     assert config.temperatures == {"both": 1.0, "audio": 1.0, "text": 1.0}
 
@@ -61,7 +61,11 @@ def test_temperatures_that_are_set_later_count_for_what_they_do_not_name():
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
         ({"feature_dropout_prob": -0.1}, "feature_dropout_prob is -0.1"),
-        ({"num_classifier_layers": 3}, "num_classifier_layers is 3"),
+        ({"head": "decoder"}, "head is 'decoder': it must be linear, mlp or queries"),
+        ({"head": "queries"}, "head is queries, which attend to sequences: num_hidden_layers must be at least 1"),
+        ({"num_classifier_layers": 2}, "TacfnConfig has no num_classifier_layers: give head"),
+        ({"thresholds": [0.5]}, "thresholds is .*: it must be a number from 0 to 1 for each label"),
+        ({"value_range": [5, 1]}, "value_range is .*: it must be the lowest and the highest value"),
         ({"temperatures": {"both": 0.0}}, r"temperatures\['both'\] is 0.0: it must be a positive number"),
         ({"temperatures": {"audio": float("inf")}}, r"temperatures\['audio'\] is inf"),
         ({"temperatures": {"text": float("nan")}}, r"temperatures\['text'\] is nan"),
@@ -101,7 +105,7 @@ def older(tmp_path, **fields) -> TacfnConfig:
 def test_what_training_put_into_an_older_config_is_left_out(tmp_path):
     config = older(tmp_path, class_weights=[1.0], gate_loss_weight=30.0, noise_prob=0.8, unimodal_loss_weight=1.0)
     assert config.to_dict() == older(tmp_path).to_dict()
-    assert (config.num_classifier_layers, config.hidden_dropout_prob, config.feature_dropout_prob) == (2, 0.2, 0.0)
+    assert (config.head, config.hidden_dropout_prob, config.feature_dropout_prob) == ("mlp", 0.2, 0.0)
 
 
 def test_the_temperatures_of_an_older_config(tmp_path):

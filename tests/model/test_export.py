@@ -30,7 +30,7 @@ def inputs(batch_size: int, audio_length: int, text_length: int) -> tuple[torch.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_hidden_layers", "head"), [(0, "pooled"), (2, "pooled"), (1, "queries")])
+@pytest.mark.parametrize(("num_hidden_layers", "head"), [(0, "linear"), (2, "mlp"), (1, "queries")])
 def test_an_exported_network_equals_the_eager_one(config, num_hidden_layers, head):
     config.num_hidden_layers, config.head = num_hidden_layers, head
     model = Logits(TacfnForSequenceClassification(config)).eval()

@@ -66,10 +66,10 @@ def test_padding_and_batch_mates_change_nothing(model, implementation, content, 
 
 
 @pytest.mark.parametrize("num_hidden_layers", [0, 2])
-@pytest.mark.parametrize("num_classifier_layers", [1, 2])
+@pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("where", ["right-padded", "left-padded", "holes"])
-def test_standardised_features_go_the_way_of_the_formula(config, where, num_classifier_layers, num_hidden_layers):
-    config.num_hidden_layers, config.num_classifier_layers = num_hidden_layers, num_classifier_layers
+def test_standardised_features_go_the_way_of_the_formula(config, where, head, num_hidden_layers):
+    config.num_hidden_layers, config.head = num_hidden_layers, head
     model = TacfnForSequenceClassification(config).eval()
     pairs = [(7 * a + 3, 0.01 * t - 2) for a, t in samples()]
     for i, name in enumerate(("audio", "text")):
