@@ -212,7 +212,7 @@ def check_rows(parts: dict[str, Dataset], with_features: bool, target: str) -> N
             raise ValueError(f"The {part_name} part has no rows.")
         if "id" not in part.column_names:
             raise ValueError(f"The {part_name} part has no column 'id': it has {', '.join(part.column_names)}.")
-        check_columns(part, target, f"the {part_name} part")
+        check_columns(part, target, f"the {part_name} part", needed=part_name == "train")
         if with_features and not any(modality.features in part.column_names for modality in MODALITIES):
             raise ValueError(
                 f"The {part_name} part has neither a column h_a nor h_t: it has {', '.join(part.column_names)}."

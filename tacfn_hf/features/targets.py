@@ -55,9 +55,9 @@ def is_number(feature: object) -> bool:
     return isinstance(feature, Value) and feature.dtype.startswith(("float", "int", "uint"))
 
 
-def check_columns(dataset: Dataset, target: str, name: str) -> None:
+def check_columns(dataset: Dataset, target: str, name: str, needed: bool = True) -> None:
     """
-    The dataset has the columns of a target.
+    The dataset has the columns of a target; votes need not be there unless they are `needed`.
 
     Raises:
         ValueError: it has not, with those targets that it has; `name` is what the message calls the dataset.
@@ -69,8 +69,11 @@ def check_columns(dataset: Dataset, target: str, name: str) -> None:
             remedy = " Train on it with target labels." if several_column(dataset) == "label" else ""
             found = dataset.features["label"]
             raise ValueError(f"The column label of {name} is {found}: it must be a ClassLabel with names.{remedy}")
+    if target == "label":
         return
-    if target == "labels":
+    if target == "votes":
+        lacking = needed and "votes" not in dataset.column_names
+    elif target == "labels":
         lacking = several_column(dataset) is None
     else:
         columns = value_columns(target)

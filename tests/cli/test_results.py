@@ -307,4 +307,6 @@ def test_votes_are_learned_and_told(succeed, fail, tmp_path):
     assert " KL " in printed
     dataset.remove_columns("votes").save_to_disk(tmp_path / "without")
     command[2] = tmp_path / "without"
-    assert "has no column 'votes'" in fail(*command, tmp_path / "none", "--target", "votes")
+    assert "target is votes, which the train part does not have. The targets that it has: label." in fail(
+        *command, tmp_path / "none", "--target", "votes"
+    )
