@@ -140,6 +140,8 @@ def make_msp_podcast(path: Path) -> None:
 MADE: dict[str, Callable[[Path], object]] = {
     "hello.wav": make_recording,
     "laughter.flac": make_recording,
+    "call.wav": make_recording,
+    "call.srt": lambda path: write_text(path, "1\n00:00:00,100 --> 00:00:00,400\nHello there!\n"),
     "google-bert/bert-base-uncased": save_text_encoder,
     "microsoft/wavlm-base-plus": save_speech_encoder,
     "/data/ravdess": make_ravdess,
@@ -166,6 +168,8 @@ NOT_RUN = {
     "accelerate launch --multi_gpu": "several processes; tests/cli/test_launch.py starts two",
     "tacfn quickstart": "it takes minutes; .ci/run calls it",
     "tacfn fine-tune --model_name_or_path quickstart": "it takes minutes; tests/cli/test_quickstart.py runs it",
+    "tacfn annotate call.mp3": "it needs a speech recognition model; tests/recordings runs one",
+    "tacfn transcribe": "it needs a speech recognition model; tests/recordings runs one",
     "tacfn push": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "user/ravdess-emotions": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "scripts/benchmarks/gpu.sh": "it takes minutes, and fetches packages",

@@ -19,6 +19,8 @@ COMMANDS = {
     "cross-validate": ("cross_validate", "train and test on every fold, with several seeds"),
     "evaluate": ("evaluate", "test a trained model on features, and measure its beta"),
     "predict": ("predict", "recognise the emotion of an utterance"),
+    "annotate": ("annotate", "give the timeline of a recording: segments and their emotions"),
+    "transcribe": ("transcribe", "write down what is said, into a table"),
     "card": ("card", "write a model card"),
     "push": ("push", "upload a model to the Hub"),
     "summarize": ("summarize", "mean and standard deviation of several runs"),

@@ -9,8 +9,13 @@ it answers; of a model for values, such as arousal, it has these and the range o
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .parsing import CommandParser
+
+
+if TYPE_CHECKING:
+    from ..model import EmotionRecognitionPipeline
 
 
 @dataclass
@@ -31,20 +36,7 @@ def main(argv: list[str]) -> None:
     (args,) = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     if not args.audio and not args.text:
         parser.error("give --audio, --text or both")
-    if os.path.isdir(args.model) and not os.path.isfile(os.path.join(args.model, "processor_config.json")):
-        parser.error(f"{args.model} has no processor: it takes features, not audio and text; see tacfn evaluate")
-
-    from transformers import pipeline
-
-    from .. import model  # noqa: F401 (registers the pipeline)
-
-    device = "cpu" if args.use_cpu else None
-    try:
-        recognizer = pipeline("multimodal-emotion-recognition", model=args.model, device=device)
-    except OSError as error:
-        if os.path.isdir(args.model):
-            raise
-        raise ValueError(f"The model {args.model} is no folder here, and the Hub gave none: {error}") from error
+    recognizer = load_recognizer(parser, args.model, args.use_cpu)
     given = {"audio": args.audio or None, "text": args.text or None}
     found = recognizer(given, top_k=args.top_k, truncation=args.truncation)
     width = max(len(row["label"]) for row in found["scores"])
@@ -57,3 +49,25 @@ def main(argv: list[str]) -> None:
         low, high = found["range"]
         print(f"values from {low:g} to {high:g}")
     print(f"{'beta':<{width}}  {found['beta']:6.2f}  (0 = text, 1 = audio)")
+
+
+def load_recognizer(parser: CommandParser, model: str, use_cpu: bool) -> "EmotionRecognitionPipeline":
+    """
+    The pipeline of a model with its processor.
+
+    Raises:
+        ValueError: there is no such model, or it has no processor.
+    """
+    if os.path.isdir(model) and not os.path.isfile(os.path.join(model, "processor_config.json")):
+        parser.error(f"{model} has no processor: it takes features, not audio and text; see tacfn evaluate")
+
+    from transformers import pipeline
+
+    from .. import model as registered  # noqa: F401 (registers the pipeline)
+
+    try:
+        return pipeline("multimodal-emotion-recognition", model=model, device="cpu" if use_cpu else None)
+    except OSError as error:
+        if os.path.isdir(model):
+            raise
+        raise ValueError(f"The model {model} is no folder here, and the Hub gave none: {error}") from error

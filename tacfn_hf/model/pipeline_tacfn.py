@@ -1,6 +1,7 @@
 """The pipeline: from a wav file and a sentence to an emotion, and how much each of them counted."""
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
+from .audio_tacfn import as_samples, check_rate, named
 from .processing_tacfn import TacfnProcessor
 from .provenance_tacfn import check_provenance
+from .recordings_tacfn import cut_clips, recording_blocks
 from .utterances_tacfn import as_list, is_blank, rows_of, undecoded
 
 
@@ -46,6 +49,9 @@ class EmotionRecognitionPipeline(Pipeline):
     An input is a mapping with `audio`, `text`, or both. Audio is a path, the bytes of a file, samples, or a `datasets`
     struct. Samples need a `sampling_rate` in Hz, in the mapping or in the call. Blank text counts as missing. A bare
     `datasets` audio struct is audio without text.
+
+    A recording with a list of `segments`, each with `start` and `end` in seconds and optionally `text` and `channel`,
+    gives an answer for each: `{"segments": [{"start", "end", ..., "scores", "beta"}, ...]}`.
 
     A list of inputs gives a list, and so does a mapping of lists such as `dataset[:3]`. A generator, a
     `datasets.Dataset` (streaming or not) or a column of one gives an iterator. `batch_size` changes no result.
@@ -116,6 +122,8 @@ class EmotionRecognitionPipeline(Pipeline):
         """
         if isinstance(inputs, Mapping) and hasattr(inputs, "cast_column"):
             raise TypeError(f"The input is a {type(inputs).__name__} of {', '.join(inputs)}: give one of these.")
+        if isinstance(inputs, Mapping) and "segments" in inputs:
+            return self.of_segments(inputs, **kwargs)
         if isinstance(inputs, Mapping):
             rows = rows_of(inputs)
             if rows is None:
@@ -128,6 +136,33 @@ class EmotionRecognitionPipeline(Pipeline):
         elif isinstance(inputs, str | bytes | np.ndarray | torch.Tensor) or not isinstance(inputs, Iterable):
             return super().__call__(inputs, **kwargs)
         return super().__call__(numbered(inputs), **kwargs)
+
+    def of_segments(self, inputs: Mapping[str, Any], **kwargs) -> dict[str, Any]:
+        """
+        The segments of a recording with their answers, in their order; see the class. The recording is decoded in
+        pieces, and each segment is cut from it at its own rate.
+        """
+        audio, segments = inputs.get("audio"), inputs["segments"]
+        if isinstance(audio, Mapping) and audio.get("array") is None:
+            audio = audio.get("path") if audio.get("bytes") is None else audio.get("bytes")
+        if isinstance(audio, str | os.PathLike | bytes):
+            blocks = recording_blocks(audio, named(audio, "the recording"))
+        else:
+            rate = inputs.get("sampling_rate") or kwargs.get("sampling_rate")
+            if isinstance(audio, Mapping):
+                audio, rate = audio["array"], audio.get("sampling_rate")
+            blocks = iter([(as_samples(audio, "the recording")[:, None], check_rate(rate, "the recording"))])
+        kwargs.pop("sampling_rate", None)
+        order: list[int] = []
+
+        def clips() -> Iterator[Numbered]:
+            for index, clip, rate in cut_clips(blocks, segments):
+                order.append(index)
+                yield Numbered(index, {"audio": clip, "sampling_rate": rate, "text": segments[index].get("text")})
+
+        answers = list(super().__call__(clips(), **kwargs))  # before `order` is read, which it fills
+        found = dict(zip(order, answers))
+        return {"segments": [{**segment, **found[i]} for i, segment in enumerate(segments)]}
 
     def preprocess(self, inputs: Any, sampling_rate: int | None = None, truncation: bool = False) -> dict[str, Any]:
         """The waveform `[S]` or None, the text or None, and the number of one input, checked."""

@@ -1,0 +1,103 @@
+"""
+Gives the timeline of a recording of any length: its segments, and the emotion of each.
+
+    tacfn annotate call.mp3 --model runs/my-model --transcribe openai/whisper-base --output call.csv call.srt call.png
+    tacfn annotate interview.wav --model runs/my-model --segments interview.srt --output interview.csv
+    tacfn annotate recordings/ --model runs/my-model --output_dir timelines
+
+Segments are those of the file that --segments names: a table with the columns start and end, RTTM, SRT, WebVTT, or the
+JSON of whisper or whisperX. Without it they are windows of --window_seconds, or else the speech that silero-vad finds
+(pip install 'tacfn-hf[recordings]'), with the sentences of the transcriber, if there is one. Of a folder of recordings,
+each gets a table, subtitles and a picture in output_dir. If it is interrupted, the same command goes on.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .parsing import CommandParser
+
+
+SHOWN = 20  # rows of a timeline that are printed
+
+
+@dataclass
+class AnnotationArguments:
+    """The model, where segments and words come from, and where the timeline goes."""
+
+    model: str = field(metadata={"help": "Trained model with its processor: a folder or a Hub id."})
+    segments: str | None = field(
+        default=None, metadata={"help": "File of segments with start and end, and maybe text and speaker."}
+    )
+    encoding: str = field(default="utf-8-sig", metadata={"help": "Of a file of segments that is text."})
+    transcribe: str | None = field(
+        default=None, metadata={"help": "Speech recognition model that writes down what is said: a folder or a Hub id."}
+    )
+    language: str | None = field(
+        default=None, metadata={"help": "What is spoken, for a transcriber of several languages (default: found out)."}
+    )
+    window_seconds: float | None = field(
+        default=None, metadata={"help": "Take windows of this length in place of found speech."}
+    )
+    hop_seconds: float | None = field(
+        default=None, metadata={"help": "Seconds from one window to the next (default: window_seconds)."}
+    )
+    max_seconds: float = field(default=15.0, metadata={"help": "The longest segment that is made of found speech."})
+    output: list[str] = field(
+        default_factory=list, metadata={"help": "Files for the timeline: .csv, .jsonl, .parquet, .srt or .png."}
+    )
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder for the timelines of a folder of recordings."}
+    )
+    batch_size: int = field(default=8, metadata={"help": "Segments in one forward pass."})
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+
+def main(argv: list[str]) -> None:
+    """Prints and writes the timeline of a recording, or writes those of a folder."""
+    parser = CommandParser((AnnotationArguments,), prog="tacfn annotate", description=__doc__)
+    parser.add_argument("recording", help="Audio file of any length, or a folder of them.")
+    args, place = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    recording = place.recording
+    folder = os.path.isdir(recording)
+    if folder and (args.segments or args.output):
+        parser.error("segments and output are of one recording: give output_dir for a folder of them.")
+    if folder and not args.output_dir:
+        parser.error(f"{recording} is a folder: give output_dir, where its timelines go.")
+    if not folder and args.output_dir:
+        parser.error("output_dir is for a folder of recordings: give output.")
+
+    from ..recordings.folders import annotate_folder
+    from ..recordings.segment_files import read_segments
+    from ..recordings.timeline import annotate, answer_of, check_output, time_of, write_timeline
+    from ..writing import writing_into
+    from .predict import load_recognizer
+
+    for path in args.output:
+        check_output(Path(path))
+    segments = None if args.segments is None else read_segments(args.segments, args.encoding)
+    recognizer = load_recognizer(parser, args.model, args.use_cpu)
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("window_seconds", "hop_seconds", "max_seconds")}
+    options["batch_size"] = args.batch_size
+    if args.transcribe is not None:
+        from ..recordings.transcription import Transcriber
+
+        options["transcriber"] = Transcriber(args.transcribe, args.language, recognizer.device, args.batch_size)
+    if folder:
+        with writing_into(args.output_dir):
+            print(annotate_folder(recognizer, recording, args.output_dir, **options))
+        return
+    table = annotate(recognizer, recording, segments, **options)
+    for path in args.output:
+        with writing_into(os.path.dirname(path)):
+            write_timeline(table, path)
+    if not len(table):
+        print("Nobody speaks in it: there is no segment.", file=sys.stderr)
+    for _, row in table.head(SHOWN).iterrows():
+        speaker = f"{row['speaker']}: " if row["speaker"] else ""
+        times = f"{time_of(row['start'])[:-2]} - {time_of(row['end'])[:-2]}"
+        print(f"{times}  beta {row['beta']:.2f}  {answer_of(row):<18}  {speaker}{row['text'] or ''}")
+    if len(table) > SHOWN:
+        print(f"and {len(table) - SHOWN} more segments{'' if args.output else ': give --output for all'}")

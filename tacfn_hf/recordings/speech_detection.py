@@ -1,0 +1,110 @@
+"""Where somebody speaks in a recording, and segments of that; or windows of one length."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import soxr
+
+
+RATE, CHUNK = 16000, 512  # of the detector
+PAUSE_SECONDS = 0.1  # a shorter one is no end of speech
+MERGE_SECONDS = 0.5  # speech on both sides of a pause of at most this becomes one segment
+MIN_SECONDS = 0.25  # shorter speech is left out
+
+
+def load_detector() -> Any:
+    """
+    The voice activity detector of silero-vad, which brings its weights along; by onnxruntime.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        from silero_vad import VADIterator, load_silero_vad
+
+        return VADIterator(load_silero_vad(onnx=True), sampling_rate=RATE, min_silence_duration_ms=1000 * PAUSE_SECONDS)
+    except ImportError as error:
+        raise ImportError("Speech is found by silero-vad: pip install 'tacfn-hf[recordings]'.") from error
+
+
+def detect_speech(blocks: Iterable[tuple[np.ndarray, int]]) -> tuple[list[dict[str, float]], float]:
+    """
+    The stretches of speech of a recording, in the mean of its channels, and the seconds of the recording.
+
+    Args:
+        blocks: of `recording_blocks`.
+
+    Returns:
+        Stretches with `start` and `end` in seconds, with pauses of at least 0.1 s between them.
+
+    Raises:
+        ImportError: see `load_detector`.
+    """
+    detector = load_detector()
+    found: list[dict[str, float]] = []
+    count = 0
+    for chunk, length in chunks_of(blocks):
+        count += length
+        event = detector(chunk)
+        if event is not None and "start" in event:
+            found.append({"start": event["start"] / RATE})
+        elif event is not None:
+            found[-1]["end"] = event["end"] / RATE
+    seconds = count / RATE
+    if found and "end" not in found[-1]:
+        found[-1]["end"] = seconds
+    return [{"start": of["start"], "end": min(of["end"], seconds)} for of in found], seconds
+
+
+def chunks_of(blocks: Iterable[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+    """Chunks `[512]` at 16 kHz of the mean of the channels; and how many of its samples are of the recording."""
+    resample, left = None, np.zeros(0, np.float32)
+    for block, rate in blocks:
+        resample = resample or soxr.ResampleStream(rate, RATE, 1, dtype="float32")
+        left = np.concatenate([left, resample.resample_chunk(block.mean(axis=1).astype(np.float32))])
+        whole = len(left) - len(left) % CHUNK
+        for start in range(0, whole, CHUNK):
+            yield left[start : start + CHUNK], CHUNK
+        left = left[whole:]
+    if resample is not None:
+        left = np.concatenate([left, resample.resample_chunk(np.zeros(0, np.float32), last=True)])
+        for start in range(0, len(left), CHUNK):
+            chunk = left[start : start + CHUNK]
+            yield np.pad(chunk, (0, CHUNK - len(chunk))), len(chunk)
+
+
+def segments_of_speech(speech: list[dict[str, float]], max_seconds: float) -> list[dict[str, float]]:
+    """
+    Segments of stretches of speech:
+
+    1. Stretches with at most 0.5 s between them become one segment, if that is not longer than `max_seconds`.
+    2. A stretch that is longer than that by itself is divided into equal parts.
+    3. What is then shorter than 0.25 s is left out.
+    """
+    segments: list[dict[str, float]] = []
+    for stretch in speech:
+        last = segments[-1] if segments else None
+        near = last is not None and stretch["start"] - last["end"] <= MERGE_SECONDS
+        if near and stretch["end"] - last["start"] <= max_seconds:
+            last["end"] = stretch["end"]
+            continue
+        length = stretch["end"] - stretch["start"]
+        parts = max(1, int(np.ceil(length / max_seconds)))
+        for i in range(parts):
+            start = stretch["start"] + i * length / parts
+            segments.append({"start": start, "end": start + length / parts})
+    return [segment for segment in segments if segment["end"] - segment["start"] >= MIN_SECONDS]
+
+
+def windows(seconds: float, length: float, hop: float) -> list[dict[str, float]]:
+    """
+    Windows of `length` seconds, one each `hop` seconds, over a recording; the last one ends with it. What is shorter
+    than 0.25 s at the end belongs to no window.
+    """
+    if not 0 < hop <= length:
+        raise ValueError(f"hop_seconds is {hop:g} and window_seconds {length:g}: hop must be above 0, and not longer.")
+    starts = np.arange(0, max(seconds - MIN_SECONDS, 0) + 1e-9, hop)
+    found = [{"start": float(start), "end": float(min(start + length, seconds))} for start in starts]
+    whole = next((i + 1 for i, of in enumerate(found) if of["end"] >= seconds), len(found))
+    return found[:whole]

@@ -1,0 +1,161 @@
+"""The timeline of a recording: its segments, and the emotion of each."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..model.audio_tacfn import named
+from ..model.pipeline_tacfn import EmotionRecognitionPipeline
+from ..model.recordings_tacfn import recording_blocks
+from ..writing import replacing
+from .speech_detection import detect_speech, segments_of_speech, windows
+from .transcription import Transcriber
+
+
+OUTPUT_SUFFIXES = (".csv", ".jsonl", ".parquet", ".srt", ".png")
+KINDS = dict.fromkeys(("speaker", "text", "language"), "object")
+MAX_SECONDS = 15.0  # of a segment of found speech
+
+
+def annotate(
+    recognizer: EmotionRecognitionPipeline,
+    recording: str | os.PathLike,
+    segments: Sequence[dict[str, Any]] | None = None,
+    transcriber: Transcriber | None = None,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    max_seconds: float = MAX_SECONDS,
+    batch_size: int = 8,
+) -> pd.DataFrame:
+    """
+    The timeline of a recording of any length, which is decoded in pieces.
+
+    Segments are those that are given; else windows, if `window_seconds` says so; else the speech that silero-vad finds,
+    see `segments_of_speech`, with the words of the transcriber, if there is one, which may divide it further.
+
+    Args:
+        recognizer: the pipeline of a model with its processor.
+        recording: a file.
+        segments: each with `start` and `end` in seconds, and optionally `text`, `speaker` and `channel`.
+        transcriber: writes down what is said where segments have no text.
+        window_seconds, hop_seconds: the length of windows, and the seconds from one to the next (one length).
+        max_seconds: the longest segment that is made of found speech.
+        batch_size: segments in one forward pass.
+
+    Returns:
+        A row for each segment, by their start: `start`, `end`, `speaker`, `text` (None where not known), with a
+        transcriber `language` and `confidence`; the best `label` with its `score`, or the answered `labels` of a model
+        for several; `score_<name>` of each label or value; and `beta`. No row where nobody speaks.
+
+    Raises:
+        ValueError: segments that don't fit the recording, or arguments that exclude each other.
+        AudioError: the recording can't be decoded.
+        ImportError: silero-vad is needed and not installed.
+    """
+    name = named(recording, "The recording")
+    if segments is not None and window_seconds is not None:
+        raise ValueError("segments and window_seconds are both given: use one of them.")
+    if hop_seconds is not None and window_seconds is None:
+        raise ValueError("hop_seconds is given without window_seconds, whose windows it moves.")
+    speech_found = segments is None and window_seconds is None
+    if segments is None:
+        segments = found_segments(recording, name, window_seconds, hop_seconds, max_seconds)
+    if transcriber is not None and segments:
+        segments = transcriber.of_segments(recording, segments, name, divided=speech_found)
+    if not segments:
+        return pd.DataFrame(columns=["start", "end", "speaker", "text", "beta"])
+    ordered = sorted(segments, key=lambda of: (of["start"], of["end"]))
+    answered = recognizer({"audio": os.fspath(recording), "segments": ordered}, batch_size=batch_size)["segments"]
+    rows = [row_of(segment) for segment in answered]
+    # Of text columns None stays None, which pandas would make NaN.
+    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=KINDS.get(name)) for name in rows[0]})
+
+
+def found_segments(
+    recording: str | os.PathLike, name: str, window_seconds: float | None, hop_seconds: float | None, max_seconds: float
+) -> list[dict[str, Any]]:
+    """Windows over a recording, or segments of the speech in it."""
+    blocks = recording_blocks(recording, name)
+    if window_seconds is None:
+        return segments_of_speech(detect_speech(blocks)[0], max_seconds)
+    seconds = sum(len(block) / rate for block, rate in blocks)
+    return windows(seconds, window_seconds, window_seconds if hop_seconds is None else hop_seconds)
+
+
+def row_of(segment: dict[str, Any]) -> dict[str, Any]:
+    """The row of a segment with its answer."""
+    row = {name: segment.get(name) for name in ("start", "end", "speaker", "text")}
+    row |= {name: segment[name] for name in ("channel", "language", "confidence") if name in segment}
+    best = segment["scores"][0]
+    if "labels" in segment:
+        row["labels"] = segment["labels"]
+    elif "range" not in segment:
+        row |= {"label": best["label"], "score": best["score"]}
+    by_name = sorted(segment["scores"], key=lambda of: of["label"]) if "range" not in segment else segment["scores"]
+    return row | {f"score_{of['label']}": of["score"] for of in by_name} | {"beta": segment["beta"]}
+
+
+def answer_of(row: Any) -> str:
+    """What a row says, in one line: its label, labels or values."""
+    if "labels" in row:
+        return ", ".join(row["labels"]) or "none"
+    if "label" in row:
+        return f"{row['label']} {row['score']:.0%}"
+    return ", ".join(
+        f"{name.removeprefix('score_')} {row[name]:.2f}" for name in row.index if name.startswith("score_")
+    )
+
+
+def write_timeline(table: pd.DataFrame, path: str | os.PathLike) -> None:
+    """
+    Writes a timeline: a table as CSV, JSONL or Parquet, subtitles with emotions as SRT, or a picture as PNG, by the
+    suffix.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    path = Path(path)
+    check_output(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        from .drawing import draw_timeline
+
+        with replacing(path) as temporary:
+            draw_timeline(table).savefig(temporary, format="png", dpi=100, metadata={"Software": None})
+        return
+    with replacing(path) as temporary:
+        if suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        elif suffix == ".jsonl":
+            table.to_json(temporary, orient="records", lines=True, force_ascii=False)
+        elif suffix == ".srt":
+            temporary.write_text("\n".join(cues_of(table)), encoding="utf-8")
+        else:
+            flat = {name: table[name].map(";".join) for name in ("labels",) if name in table}
+            table.assign(**flat).to_csv(temporary, index=False)
+
+
+def check_output(path: Path) -> None:
+    """A ValueError unless a timeline can be written as a file of this suffix."""
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise ValueError(f"The output {path} must be one of {', '.join(OUTPUT_SUFFIXES)}.")
+
+
+def cues_of(table: pd.DataFrame) -> Iterator[str]:
+    """A cue of SRT for each row: its number, times, what it says of the emotion, and the text."""
+    for i, (_, row) in enumerate(table.iterrows(), 1):
+        speaker = f"{row['speaker']}: " if row["speaker"] else ""
+        text = f"\n{speaker}{row['text']}" if row["text"] else ""
+        yield f"{i}\n{time_of(row['start'])} --> {time_of(row['end'])}\n[{answer_of(row)}]{text}\n"
+
+
+def time_of(seconds: float) -> str:
+    """Seconds as SRT has them, 01:02:03,500."""
+    milliseconds = int(np.round(1000 * seconds))
+    minutes, rest = divmod(milliseconds, 60000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02},{rest % 1000:03}"

@@ -1,0 +1,132 @@
+"""`annotate`, its files, folders that go on, and the commands."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from layout import write_text
+
+from tacfn_hf.cli.main import main
+from tacfn_hf.recordings import folders
+from tacfn_hf.recordings.segment_files import read_segments
+from tacfn_hf.recordings.timeline import annotate, write_timeline
+
+
+def test_each_found_segment_is_answered_as_the_same_clip_alone(recognizer, spoken):
+    path, times = spoken
+    table = annotate(recognizer, path)
+    samples, rate = soundfile.read(path, dtype="float32")
+    assert len(table) == len(times)
+    assert table["text"].isna().all()
+    for _, row in table.iterrows():
+        clip = samples[round(row["start"] * rate) : round(row["end"] * rate)]
+        alone = recognizer({"audio": clip, "sampling_rate": rate})
+        assert row["label"] == alone["scores"][0]["label"]
+        assert row["score"] == pytest.approx(alone["scores"][0]["score"], abs=1e-5)
+        assert row["beta"] == 1.0
+
+
+def test_given_segments_keep_their_words_and_speakers_and_come_in_time(recognizer, spoken):
+    segments = [{"start": 2.0, "end": 3.0, "text": "Hello there!", "speaker": "B"}, {"start": 0.5, "end": 1.5}]
+    table = annotate(recognizer, spoken[0], segments)
+    assert table["start"].tolist() == [0.5, 2.0]
+    assert table["speaker"].tolist() == [None, "B"]
+    assert table["beta"][0] == 1.0 > table["beta"][1]
+
+
+def test_windows_and_a_recording_without_speech(recognizer, spoken, tmp_path):
+    assert len(annotate(recognizer, spoken[0], window_seconds=2.0, hop_seconds=1.0)) > 5
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32000), 16000)
+    empty = annotate(recognizer, tmp_path / "silence.wav")
+    assert len(empty) == 0
+    for suffix in ("csv", "jsonl", "parquet", "srt", "png"):
+        write_timeline(empty, tmp_path / f"empty.{suffix}")
+        assert (tmp_path / f"empty.{suffix}").exists()
+
+
+def test_arguments_that_exclude_each_other(recognizer, spoken):
+    with pytest.raises(ValueError, match="segments and window_seconds are both given"):
+        annotate(recognizer, spoken[0], [{"start": 0, "end": 1}], window_seconds=2)
+    with pytest.raises(ValueError, match="hop_seconds is given without window_seconds"):
+        annotate(recognizer, spoken[0], hop_seconds=2)
+
+
+def test_files_of_a_timeline(recognizer, spoken, tmp_path):
+    segments = [{"start": 0.5, "end": 1.5, "text": "Hello there!", "speaker": "B"}, {"start": 2.0, "end": 3.25}]
+    table = annotate(recognizer, spoken[0], segments)
+    for suffix in ("csv", "jsonl", "parquet", "srt", "png"):
+        write_timeline(table, tmp_path / f"timeline.{suffix}")
+    for read, suffix in ((pd.read_csv, "csv"), (pd.read_parquet, "parquet")):
+        again = read(tmp_path / f"timeline.{suffix}")
+        assert again["label"].tolist() == table["label"].tolist()
+        assert np.allclose(again["beta"], table["beta"])
+    lines = [json.loads(line) for line in (tmp_path / "timeline.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == ["Hello there!", None]
+    for name in ("timeline.srt", "timeline.csv"):  # what was written can be given again
+        again = read_segments(tmp_path / name)
+        assert [(of["start"], of["end"]) for of in again] == [(0.5, 1.5), (2.0, 3.25)]
+    assert (
+        f"[{table['label'][0]} {table['score'][0]:.0%}] B: Hello there!"
+        in read_segments(tmp_path / "timeline.srt")[0]["text"]
+    )
+    with pytest.raises(ValueError, match="must be one of .csv, .jsonl, .parquet, .srt, .png"):
+        write_timeline(table, tmp_path / "timeline.txt")
+
+
+@pytest.fixture
+def many(spoken, tmp_path):
+    folder = tmp_path / "many"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.wav", "deep/b.wav"):
+        shutil.copy(spoken[0], folder / name)
+    (folder / "broken.mp3").write_bytes(b"not audio")
+    return folder
+
+
+def test_a_folder_goes_on_where_it_was_interrupted(recognizer, many, tmp_path, monkeypatch):
+    made, real = [], folders.annotate
+
+    def interrupted(pipeline, file, **options):
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        made.append(file.name)
+        return real(pipeline, file, **options)
+
+    monkeypatch.setattr(folders, "annotate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=3.0)
+    made.append("")  # from here on all are made
+    report = folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=3.0)
+    assert made == ["a.wav", "", "broken.mp3", "b.wav"]  # nothing twice
+    by_name = report.set_index("recording")
+    assert by_name["segments"].to_dict()["a"] == by_name["segments"].to_dict()["deep/b"] > 0
+    assert "can't be decoded" in by_name["error"]["broken"]
+    assert {path.name for path in (tmp_path / "out").rglob("*.*")} == {
+        "annotation.json", "a.csv", "a.srt", "a.png", "b.csv", "b.srt", "b.png",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="holds timelines with window_seconds 3.0, not 2.0: choose another output_dir"):
+        folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=2.0)
+
+
+def test_the_command(model_folder, spoken, many, tmp_path, capsys):
+    write_text(tmp_path / "a.srt", "1\n00:00:00,500 --> 00:00:01,500\nHello there!\n")
+    common = ["--model", str(model_folder), "--use_cpu"]
+    outputs = [str(tmp_path / "out" / f"t.{suffix}") for suffix in ("csv", "png")]
+    main(["annotate", str(spoken[0]), *common, "--segments", str(tmp_path / "a.srt"), "--output", *outputs])
+    assert "00:00:00,5 - 00:00:01,5" in (said := capsys.readouterr().out)
+    assert "Hello there!" in said
+    assert pd.read_csv(outputs[0])["text"].tolist() == ["Hello there!"]
+    main(["annotate", str(many), *common, "--output_dir", str(tmp_path / "timelines")])
+    assert "deep/b" in capsys.readouterr().out
+    for arguments, sentence in (
+        ([str(many), *common], "is a folder: give output_dir, where its timelines go"),
+        ([str(spoken[0]), *common, "--output", "a.doc"], "The output a.doc must be one of .csv"),
+        ([str(spoken[0]), *common, "--segments", "none.srt"], "The segments none.srt are missing"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["annotate", *arguments])
+        assert ended.value.code == 2
+        assert sentence in capsys.readouterr().err

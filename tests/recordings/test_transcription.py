@@ -1,0 +1,137 @@
+"""Transcripts: of any speech recognition model, resumed after an interruption; with real Whisper weights also right."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from tiny import SPEECH_SIZES
+from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+from tacfn_hf.cli.main import main
+from tacfn_hf.corpora import load_corpus
+from tacfn_hf.recordings.folders import transcribe_rows
+from tacfn_hf.recordings.timeline import annotate
+from tacfn_hf.recordings.transcription import Transcriber, divided_by
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory) -> Path:
+    """A model of random weights that writes down letters."""
+    folder = tmp_path_factory.mktemp("letters")
+    vocabulary = {"<pad>": 0, "<unk>": 1, "|": 2, **{letter: 3 + i for i, letter in enumerate("abcdefgh")}}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    Wav2Vec2CTCTokenizer(folder / "vocab.json", bos_token=None, eos_token=None).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    torch.manual_seed(1)
+    config = Wav2Vec2Config(**SPEECH_SIZES, vocab_size=len(vocabulary), initializer_range=2.0)
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder, generator = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+    for i in range(5):
+        soundfile.write(folder / f"{i}.wav", 0.1 * generator.normal(size=8000 + 2000 * i), (8000, 16000)[i % 2])
+    return folder
+
+
+def test_an_interrupted_table_goes_on_and_is_the_same(letters, clips, tmp_path, monkeypatch):
+    rows = [{"id": path.name, "audio": str(path), "label": "sad"} for path in sorted(clips.glob("*.wav"))]
+    rows.append({"id": "silent", "audio": None, "label": None})
+    transcriber = Transcriber(letters, device="cpu", batch_size=2)
+    whole = transcribe_rows(transcriber, rows, len(rows), tmp_path / "whole.csv")
+    assert whole["text"].notna().sum() == 5
+    real, heard = Transcriber.by_pipeline, []
+
+    def interrupted(self, samples):
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+        heard.append(len(samples))
+        yield from real(self, samples)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transcriber, "by_pipeline", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
+    part = tmp_path / "again.csv.part.jsonl"
+    part.write_text(part.read_text() + '{"id": "4.wav", "te')  # and within a line
+    heard.clear()
+    again = transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
+    key = ["id"]
+    pd.testing.assert_frame_equal(again.sort_values(key, ignore_index=True), whole.sort_values(key, ignore_index=True))
+    assert not part.exists()
+
+
+def test_the_table_is_a_corpus(letters, clips, capsys):
+    table = clips / "transcripts.csv"
+    main(["transcribe", str(clips), "--model", str(letters), "--output", str(table), "--use_cpu"])
+    assert "5 rows, 5 with words" in capsys.readouterr().out
+    corpus = load_corpus("folder", clips, label_column="", id_column="id")["train"]
+    assert corpus["id"][:] == [f"{i}.wav" for i in range(5)]
+    assert all(corpus["text"][:])
+    table.unlink()
+
+
+def test_words_are_added_where_segments_have_none(letters, recognizer, spoken):
+    segments = [{"start": 0.5, "end": 1.5, "text": "Hello there!"}, {"start": 2.0, "end": 3.0}]
+    table = annotate(recognizer, spoken[0], segments, transcriber=Transcriber(letters, device="cpu"))
+    assert table["text"][0] == "Hello there!"
+    assert table["text"][1]
+
+
+def test_what_is_refused(letters, clips, tmp_path, capsys):
+    with pytest.raises(ValueError, match="language is 'de', but the model .* does not take one"):
+        Transcriber(letters, "de", device="cpu")
+    with pytest.raises(ValueError, match="is no folder here, and the Hub gave none"):
+        Transcriber(tmp_path / "none", device="cpu")
+    soundfile.write(tmp_path / "long.wav", np.zeros(31 * 8000), 8000)
+    for arguments, sentence in (
+        ([str(tmp_path / "long.wav"), "--output", str(tmp_path / "a.csv")], "31.0 s long, more than"),
+        ([str(clips), "--output", "a.txt"], "output is a.txt: it must be one of .csv, .jsonl, .parquet"),
+        ([str(tmp_path / "deep"), "--output", "a.csv", "--corpus_options", "a=b"], "corpus_options is given without"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["transcribe", *arguments, "--model", str(letters), "--use_cpu"])
+        assert sentence in capsys.readouterr().err
+
+
+def test_sentences_of_a_segment():
+    chunks = [
+        {"text": " One.", "timestamp": (0.0, 1.5)},
+        {"text": " Two.", "timestamp": (1.5, 1.6)},  # too short to be a clip
+        {"text": " Three.", "timestamp": (2.0, None)},
+    ]
+    answer = {"text": "One. Two. Three.", "language": "en", "confidence": 0.9, "chunks": chunks}
+    parts = divided_by({"start": 10.0, "end": 13.0}, answer)
+    assert [(part["start"], part["end"], part["text"]) for part in parts] == [
+        (10.0, 11.6, "One. Two."),
+        (12.0, 13.0, "Three."),
+    ]
+    assert divided_by({"start": 1.0, "end": 2.0}, {**answer, "chunks": chunks[:1]})[0]["text"] == "One. Two. Three."
+
+
+@pytest.mark.slow
+def test_whisper_writes_down_what_is_said():
+    """With real weights, in the folder TACFN_WHISPER, and clips of RAVDESS, in TACFN_DATA."""
+    if not {"TACFN_WHISPER", "TACFN_DATA"} <= set(os.environ):
+        pytest.skip("TACFN_WHISPER names no folder with Whisper base, or TACFN_DATA none with clips")
+    table = pd.read_parquet(Path(os.environ["TACFN_DATA"]) / "ravdess_speech.parquet").iloc[[0, 400, 800, 1200]]
+    clips = [soundfile.read(io.BytesIO(audio["bytes"]), dtype="float32") for audio in table["audio"]]
+    transcriber = Transcriber(os.environ["TACFN_WHISPER"], device="cpu")
+    for timestamps in (False, True):
+        answers = list(transcriber.of_clips(clips, timestamps))
+        for answer, text in zip(answers, table["text"]):
+            assert answer["text"].rstrip(".").lower() == text.rstrip(".").lower()
+            assert answer["language"] == "en"
+            assert answer["confidence"] > 0.7
+            assert bool(answer["chunks"]) == timestamps
+    noise = [(0.05 * np.random.default_rng(0).normal(size=16000).astype(np.float32), 16000)]
+    (answer,) = transcriber.of_clips(noise)
+    assert answer["confidence"] is None or answer["confidence"] < 0.7
