@@ -71,8 +71,8 @@ def make_arrays(path: Path) -> None:
     save_file(arrays, path / "iemocap_session1_whisper.safetensors")
 
     seven = ["neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"]
-    rows = [(f"{i // 7}", f"{i % 7}", seven[i % 7]) for i in range(140)] + [("110", "7", "joy")]
-    write_table(path / "meld" / "dev.parquet", ("dialogue_id", "utterance_id", "emotion"), rows)
+    rows = [(f"{i // 7}", f"{i % 7}", seven[i % 7], "neutral") for i in range(140)] + [("110", "7", "joy", "neutral")]
+    write_table(path / "meld" / "dev.parquet", ("dialogue_id", "utterance_id", "emotion", "sentiment"), rows)
     arrays = {"audio": random.normal(size=(140, 5)), "text": random.normal(size=(140, 6))}
     save_file(arrays, path / "meld_dev_features.safetensors")
 
