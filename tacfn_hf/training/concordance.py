@@ -2,7 +2,7 @@
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather
+from accelerate.utils import gather, reduce
 
 
 def concordance(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -34,6 +34,11 @@ def concordance_loss(values: torch.Tensor, targets: torch.Tensor, weights: torch
     weights = torch.ones(len(values), device=values.device) if weights is None else weights.float()
     rows = (values.float(), targets.float(), weights)
     return (1 - concordance(*map(of_all_processes, rows))).mean()
+
+
+def sum_of_all_processes(value: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor without gradients over all processes."""
+    return value if PartialState().num_processes == 1 else reduce(value.contiguous(), reduction="sum")
 
 
 def of_all_processes(rows: torch.Tensor) -> torch.Tensor:

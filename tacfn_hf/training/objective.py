@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..model.inputs_tacfn import complete_inputs
 from ..model.label_loss_tacfn import check_labels, problem_type_of, sample_losses
 from ..model.modeling_tacfn import TacfnForSequenceClassification, TacfnModel
-from .concordance import concordance_loss
+from .concordance import concordance_loss, sum_of_all_processes
 
 
 def balanced_class_weights(counts: Sequence[float] | np.ndarray, label_names: Sequence[str]) -> list[float]:
@@ -211,12 +211,13 @@ def likelihoods(
     """
     The negative log likelihoods `[B]` of samples, up to a constant, from their losses by one modality and by the other,
     `[B]` or `[B, C]` each. A squared error is `e / (2 v)`, as in a normal distribution whose variance v is the mean of
-    both modalities' errors over the samples in `chosen [B]`.
+    both modalities' errors over the samples in `chosen [B]`, of all processes.
     """
     losses = [of_one.view(len(of_one), -1) for of_one in losses]
     if network.config.problem_type == "regression":
-        count = 2 * chosen.sum().clamp(min=1)
-        variance = sum(of_one.masked_fill(~chosen.unsqueeze(1), 0.0).sum(dim=0) for of_one in losses) / count
+        total = sum(of_one.masked_fill(~chosen.unsqueeze(1), 0.0).sum(dim=0) for of_one in losses)
+        total, count = sum_of_all_processes(total), sum_of_all_processes(chosen.sum())
+        variance = total / (2 * count.clamp(min=1))
         losses = [of_one / (2 * variance.clamp(min=1e-12)) for of_one in losses]
     return [of_one.sum(dim=1) for of_one in losses]
 

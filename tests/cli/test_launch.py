@@ -47,11 +47,14 @@ def finish(process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(succeed, tmp_path):
-    make_features().save_to_disk(tmp_path / "features")
+@pytest.mark.parametrize("target", [[], ["--target", "value", "--target_range", "0", "2"]], ids=["label", "value"])
+def test_two_processes_train_as_one(target, succeed, tmp_path):
+    features = make_features()
+    values = [label + (i % 5) / 10 - 0.2 if label == 1 else float(label) for i, label in enumerate(features["label"])]
+    features.add_column("value", values).save_to_disk(tmp_path / "features")
     # Without what is drawn: each process draws on its own.
     drawn = ["--feature_dropout_prob", "0", "--noise_prob", "0", "--hidden_dropout_prob", "0"]
-    arguments = ["--dataset", tmp_path / "features", *SPLIT, *TINY, *drawn, "--num_train_epochs", "3"]
+    arguments = ["--dataset", tmp_path / "features", *SPLIT, *TINY, *drawn, *target, "--num_train_epochs", "3"]
     arguments += ["--learning_rate", "3e-3", "--use_cpu", "true", "--disable_tqdm", "true"]
     batch = "--per_device_train_batch_size"
     succeed("train", *arguments, batch, "12", "--output_dir", tmp_path / "one")
@@ -62,7 +65,7 @@ def test_two_processes_train_as_one(succeed, tmp_path):
     assert two["training_loss"] == pytest.approx(one["training_loss"], abs=1e-4)
     one, two = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("one", "two"))
     assert list(one["id"]) == list(two["id"])
-    figures = [*one.filter(like="score_").columns, "beta"]
+    figures = [*one.filter(regex="score_|predicted_").columns, "beta"]
     assert np.allclose(one[figures], two[figures], atol=3e-3)
 
 
