@@ -120,6 +120,12 @@ def make_my_labels(path: Path) -> None:
     write_table(path / "utterances.csv", ("audio", "text", "emotions"), rows)
 
 
+def make_my_clips(path: Path) -> None:
+    write_wav(path / "a.wav", seconds=0.2)
+    head = ("id", "audio", "text", "language", "confidence")
+    write_table(path / "transcripts.csv", head, [("a.wav", "a.wav", "Hello there!", "en", "0.9")])
+
+
 def make_msp_podcast(path: Path) -> None:
     """Turns of eight emotions in each split, and one without agreement in the training split, with votes."""
     lines, votes = ["FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"], ["FileName,EmoClass_Major"]
@@ -150,6 +156,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "/data/MSP-Podcast": make_msp_podcast,
     "my-corpus": make_my_corpus,
     "my-labels": make_my_labels,
+    "my-clips": make_my_clips,
     "features/ravdess": make_features_of_ravdess,
     "features/crema_d": make_features_of_crema_d,
     "features/iemocap": make_imported,

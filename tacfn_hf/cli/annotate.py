@@ -66,6 +66,8 @@ def main(argv: list[str]) -> None:
         parser.error("segments and output are of one recording: give output_dir for a folder of them.")
     if folder and not args.output_dir:
         parser.error(f"{recording} is a folder: give output_dir, where its timelines go.")
+    if args.language is not None and args.transcribe is None:
+        parser.error("language is given without transcribe, whose language it is.")
     if not folder and args.output_dir:
         parser.error("output_dir is for a folder of recordings: give output.")
 
@@ -87,7 +89,13 @@ def main(argv: list[str]) -> None:
         options["transcriber"] = Transcriber(args.transcribe, args.language, recognizer.device, args.batch_size)
     if folder:
         with writing_into(args.output_dir):
-            print(annotate_folder(recognizer, recording, args.output_dir, **options))
+            report = annotate_folder(recognizer, recording, args.output_dir, **options)
+        for _, row in report.iterrows():
+            found = f"{row['segments']} segments, {row['seconds']:g} s"
+            print(f"{row['recording']}: {row['error'] or found}")
+        failed = int((report["error"] != "").sum())
+        if failed:
+            raise ValueError(f"{failed} of {len(report)} recordings have no timeline: see above.")
         return
     table = annotate(recognizer, recording, segments, **options)
     for path in args.output:

@@ -4,8 +4,8 @@ Writes down what is said in audio files or in the utterances of a corpus, into a
     tacfn transcribe recordings/ --model openai/whisper-base --output recordings/transcripts.csv
     tacfn transcribe /data/ravdess --corpus ravdess --model openai/whisper-base --output ravdess.csv
 
-The table has the audio, the text, the language and a confidence: the mean probability of the tokens of the text. Of a
-corpus it also has id, label, speaker, group and split. If the command is interrupted, the same command goes on. Clips
+The table has id, audio, the text, the language and a confidence: the mean probability of the tokens of the text. Of a
+corpus it also has label, speaker, group and split. If the command is interrupted, the same command goes on. Clips
 may have up to 30 s: for longer recordings see tacfn annotate --transcribe.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from .parsing import CommandParser
 
 
-KEPT = ("label", "speaker", "group", "split")
+KEPT = ("audio", "label", "speaker", "group", "split")
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
@@ -34,6 +34,9 @@ class TranscriptionArguments:
     )
     language: str | None = field(
         default=None, metadata={"help": "What is spoken, for a model of several languages (default: found out)."}
+    )
+    skip_bad_files: bool = field(
+        default=False, metadata={"help": "Leave rows whose audio can't be used without text, and say which."}
     )
     batch_size: int = field(default=8, metadata={"help": "Clips in one forward pass."})
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
@@ -61,10 +64,12 @@ def main(argv: list[str]) -> None:
         files = recordings_in(root) if os.path.isdir(root) else [Path(root)]
         base = root if os.path.isdir(root) else os.path.dirname(root)
         names = [os.path.relpath(file, base or ".") for file in files]
-        rows, count = iter([{"id": name, "audio": str(file)} for name, file in zip(names, files)]), len(files)
+        rows = iter([{"id": name, "audio": name, "sound": str(file)} for name, file in zip(names, files)])
+        count = len(files)
     transcriber = Transcriber(args.model, args.language, "cpu" if args.use_cpu else None, args.batch_size)
     with writing_into(os.path.dirname(args.output)):
-        table = transcribe_rows(transcriber, rows, count, output)
+        source = " ".join([args.corpus or "", os.path.abspath(root), *args.corpus_options]).strip()
+        table = transcribe_rows(transcriber, rows, count, output, args.skip_bad_files, source)
     said = table["text"].notna()
     confidence = f", mean confidence {table['confidence'].mean():.2f}" if said.any() else ""
     print(f"{args.output}: {len(table)} rows, {int(said.sum())} with words{confidence}")
@@ -84,6 +89,8 @@ def rows_of_corpus(name: str, root: str, options: list[str]) -> tuple[Iterator[d
             for row in part:
                 label = row["label"] if names is None or row["label"] is None else names[row["label"]]
                 kept = {**row, "split": split, "label": label}
-                yield {"id": row["id"], "audio": row["audio"], **{of: kept.get(of) for of in KEPT}}
+                audio = row["audio"]
+                kept["audio"] = None if audio is None else audio["path"]
+                yield {"id": row["id"], "sound": audio, **{of: kept.get(of) for of in KEPT}}
 
     return rows(), sum(map(len, corpus.values()))

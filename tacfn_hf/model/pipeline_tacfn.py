@@ -142,7 +142,8 @@ class EmotionRecognitionPipeline(Pipeline):
         The segments of a recording with their answers, in their order; see the class. The recording is decoded in
         pieces, and each segment is cut from it at its own rate.
         """
-        audio, segments = inputs.get("audio"), inputs["segments"]
+        segments = inputs["segments"]
+        audio = inputs["audio"] if "audio" in inputs else {key: inputs[key] for key in inputs if key != "segments"}
         if isinstance(audio, Mapping) and audio.get("array") is None:
             audio = audio.get("path") if audio.get("bytes") is None else audio.get("bytes")
         if isinstance(audio, str | os.PathLike | bytes):
@@ -175,6 +176,8 @@ class EmotionRecognitionPipeline(Pipeline):
                 f"{which} is a {type(inputs).__name__}: give a mapping such as "
                 '{"audio": "a.wav", "text": "Hello"}, with either or both.'
             )
+        if "segments" in inputs:
+            raise ValueError(f"{which} has segments: give such a recording by itself, and not in a list.")
         for key in inputs:
             if key not in ("audio", "text") and str(key).strip().lower() in ("audio", "text"):
                 raise ValueError(f"{which} has the key {key!r}: write {str(key).strip().lower()!r}.")

@@ -1,6 +1,8 @@
 """Long recordings: decoded in pieces, and cut into clips without holding more than the clips that are open."""
 
+import numbers
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -88,18 +90,20 @@ def cut_clips(
         AudioError: as `recording_blocks`, and channels that cancel each other.
     """
     check_segments(segments)
-    waiting = sorted(range(len(segments)), key=lambda i: (segments[i]["end"], i))
-    held: list[np.ndarray] = []  # pieces from sample `first` on
-    first = count = rate = 0
+    order = sorted(range(len(segments)), key=lambda i: (segments[i]["end"], i))
+    # The earliest start of the segments from each place in this order on.
+    needed_from = [*np.minimum.accumulate([segments[i]["start"] for i in order][::-1])[::-1], np.inf]
+    held: deque[np.ndarray] = deque()  # pieces from sample `first` on
+    first = count = rate = done = 0
     for block, rate in blocks:
         held.append(block)
         count += len(block)
-        while waiting and round(segments[waiting[0]]["end"] * rate) <= count:
-            yield from clip_of(held, first, segments, waiting.pop(0), rate, name)
-        needed = min((round(segments[i]["start"] * rate) for i in waiting), default=count)
-        while held and first + len(held[0]) <= needed:
-            first += len(held.pop(0))
-    for i in waiting:
+        while done < len(order) and round(segments[order[done]]["end"] * rate) <= count:
+            yield from clip_of(held, first, segments, order[done], rate, name)
+            done += 1
+        while held and first + len(held[0]) <= needed_from[done] * rate:
+            first += len(held.popleft())
+    for i in order[done:]:
         start, end = segments[i]["start"], segments[i]["end"]
         if round(start * rate) >= count or end > count / max(rate, 1) + MAX_BEYOND:
             raise ValueError(
@@ -109,7 +113,7 @@ def cut_clips(
 
 
 def clip_of(
-    held: Sequence[np.ndarray], first: int, segments: Sequence[Mapping[str, Any]], index: int, rate: int, name: str
+    held: Iterable[np.ndarray], first: int, segments: Sequence[Mapping[str, Any]], index: int, rate: int, name: str
 ) -> Iterator[tuple[int, np.ndarray, int]]:
     """The clip of one segment from pieces `[n, C]` that are held from sample `first` on."""
     segment = segments[index]
@@ -130,11 +134,21 @@ def clip_of(
 
 
 def check_segments(segments: Sequence[Mapping[str, Any]]) -> None:
-    """A ValueError names a segment without two finite times of which the second one is later."""
+    """
+    A ValueError names a segment without two finite times of which the second one is later, of a channel that is no
+    whole number, or with a text that is none.
+    """
+    if not isinstance(segments, Sequence) or not all(isinstance(segment, Mapping) for segment in segments):
+        raise ValueError(f"segments is a {type(segments).__name__}: it must be a list of mappings with start and end.")
     for i, segment in enumerate(segments):
         times: list[Any] = [segment.get("start"), segment.get("end")]
-        if not all(isinstance(time, int | float) and np.isfinite(time) for time in times):
+        if not all(isinstance(time, numbers.Real) and np.isfinite(float(time)) for time in times):
             raise ValueError(f"Segment {i} is {dict(segment)}: it must have start and end, in seconds.")
+        channel, text = segment.get("channel"), segment.get("text")
+        if not (channel is None or (isinstance(channel, numbers.Integral) and not isinstance(channel, bool))):
+            raise ValueError(f"Segment {i} has the channel {channel!r}: it must be a whole number, from 0.")
+        if not (text is None or isinstance(text, str)):
+            raise ValueError(f"Segment {i} has the text {text!r}: it must be a string.")
         start, end = times
         if start < 0 or end <= start:
             raise ValueError(f"Segment {i} is from {start:g} to {end:g} s: it must start at 0 or later, and end later.")

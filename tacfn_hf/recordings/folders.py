@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
+from transformers.utils import logging
 
 from ..corpora.folder import files_in
 from ..corpora.schema import AUDIO_SUFFIXES
@@ -17,11 +18,13 @@ from ..model.decoding_tacfn import AudioError
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..writing import replacing, write_json
 from .timeline import annotate, write_timeline
-from .transcription import Transcriber
+from .transcription import MAX_CLIP_SECONDS, Transcriber
 
+
+logger = logging.get_logger(__name__)
 
 SETTINGS = "annotation.json"
-MAX_CLIP_SECONDS = 30.0  # what speech recognition takes at once
+SAID = ("text", "language", "confidence")
 
 
 def recordings_in(folder: str | os.PathLike) -> list[Path]:
@@ -87,67 +90,82 @@ def annotate_folder(
                     write_timeline(table, f"{target.with_suffix('')}{suffix}")
             seconds = float((table["end"] - table["start"]).sum())
             rows.append({"recording": name, "segments": len(table), "seconds": round(seconds, 2), "error": ""})
-        except AudioError as error:  # the others go on
+        except ValueError as error:  # of this recording; the others go on
             rows.append({"recording": name, "segments": 0, "seconds": 0.0, "error": str(error)})
     return pd.DataFrame(rows)
 
 
 def transcribe_rows(
-    transcriber: Transcriber, rows: Iterable[Mapping[str, Any]], count: int, output: str | os.PathLike
+    transcriber: Transcriber,
+    rows: Iterable[Mapping[str, Any]],
+    count: int,
+    output: str | os.PathLike,
+    skip_bad_files: bool = False,
+    source: str = "",
 ) -> pd.DataFrame:
     """
-    Writes a table of rows with their transcripts. Rows are kept beside the table as they are made, in
-    `<output>.part.jsonl`, from which the same call goes on.
+    Writes a table of rows with their transcripts, in their order. Rows are kept beside the table as they are made, in
+    `<output>.part.jsonl`, from which a call with the same model and language goes on.
 
     Args:
-        rows: each with a unique `id` and `audio` (what `load_audio` takes, or None), and other columns of text.
+        rows: each with a unique `id`, `sound` (what `load_audio` takes, or None) and other columns of text.
         count: how many there are.
         output: .csv, .jsonl or .parquet.
+        source: where the rows are from; rows that were kept of another source are refused.
+        skip_bad_files: leave rows whose audio can't be used without text, with a warning that names them.
 
     Returns:
-        The table: the rows with `text`, `language` and `confidence`, None without audio or words.
+        The table: the rows without `sound`, with `text`, `language` and `confidence`, None without audio or words.
 
     Raises:
         AudioError: audio that can't be decoded, or is longer than 30 s.
+        ValueError: what was kept is of another model or language.
     """
     output = Path(output)
     part = output.with_name(f"{output.name}.part.jsonl")
-    done: dict[str, dict[str, Any]] = {}
-    if part.is_file():
-        for line in part.read_text(encoding="utf-8").splitlines():
-            try:
-                made = json.loads(line)
-            except json.JSONDecodeError:  # the line in which it was interrupted
-                break
-            done[made["id"]] = made
-        part.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in done.values()), encoding="utf-8")
+    model = str(transcriber.recognizer.model.name_or_path)
+    settings = {"model": model, "language": transcriber.language, "source": source}
+    done = kept_rows(part, settings)
+    with replacing(part) as temporary:  # without the line in which it was interrupted
+        temporary.write_text("".join(f"{json.dumps(of)}\n" for of in (settings, *done.values())), encoding="utf-8")
+    order: list[str] = []
     todo: list[Mapping[str, Any]] = []
+    skipped: list[str] = []
 
     def clips() -> Iterator[tuple[np.ndarray, int]]:
         for row in rows:
+            order.append(row["id"])
+            clip = None
             if row["id"] in done:
                 bar.update()
-            elif row["audio"] is None:
-                keep({**described(row), "text": None, "language": None, "confidence": None})
+                continue
+            if row["sound"] is not None:
+                name, rate = f"the audio of id {row['id']!r}", transcriber.rate
+                try:
+                    clip = load_audio(row["sound"], rate, max_seconds=MAX_CLIP_SECONDS, name=name)
+                except AudioError as error:
+                    if not skip_bad_files:
+                        raise
+                    skipped.append(str(error))
+            if clip is None:
+                keep(row, dict.fromkeys(SAID))
             else:
                 todo.append(row)
-                name = f"the audio of id {row['id']!r}"
-                yield (
-                    load_audio(row["audio"], transcriber.rate, max_seconds=MAX_CLIP_SECONDS, name=name),
-                    transcriber.rate,
-                )
+                yield clip, transcriber.rate
 
-    def keep(made: dict[str, Any]) -> None:
-        done[made["id"]] = made
-        file.write(f"{json.dumps(made, ensure_ascii=False)}\n")
+    def keep(row: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        made = {name: value for name, value in row.items() if name != "sound"} | {name: said[name] for name in SAID}
+        done[row["id"]] = made
+        file.write(f"{json.dumps(made)}\n")
         file.flush()
         bar.update()
 
     with open(part, "a", encoding="utf-8") as file, tqdm(total=count, desc="Transcribing", unit="utterance") as bar:
         for answer in transcriber.of_clips(clips()):
-            said = {name: answer[name] for name in ("text", "language", "confidence")}
-            keep({**described(todo.pop(0)), **said})
-    table = pd.DataFrame(list(done.values()))
+            keep(todo.pop(0), answer)
+    if skipped:
+        logger.warning(f"{len(skipped)} rows are left without text: {' '.join(skipped)}")
+    table = pd.DataFrame([done[row_id] for row_id in order])
     with replacing(output) as temporary:
         if output.suffix.lower() == ".parquet":
             table.to_parquet(temporary, index=False)
@@ -159,8 +177,21 @@ def transcribe_rows(
     return table
 
 
-def described(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the path of its audio, and without columns of None."""
-    audio = row["audio"]
-    path = audio["path"] if isinstance(audio, Mapping) else None if audio is None else os.fspath(audio)
-    return {**{name: value for name, value in row.items() if name != "audio"}, "audio": path}
+def kept_rows(part: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """
+    The rows of an interrupted call, by their ids.
+
+    Raises:
+        ValueError: they are of another model or language.
+    """
+    if not part.is_file():
+        return {}
+    lines = []
+    for line in part.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:  # the line in which it was interrupted
+            break
+    if lines and lines[0] != settings:
+        raise ValueError(f"{part} was made with {lines[0]}, not {dict(settings)}: choose another output, or remove it.")
+    return {row["id"]: row for row in lines[1:]}

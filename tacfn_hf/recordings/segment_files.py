@@ -14,9 +14,10 @@ from ..writing import read_json
 
 SUFFIXES = (".json", ".rttm", ".srt", ".vtt", *sorted(TABLE_SUFFIXES))
 # 00:01:02,500 --> 00:01:04,000, in WebVTT with a point, and without hours
-TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-CUE = re.compile(rf"\s*{TIME}\s*-->\s*{TIME}.*")
-MARKUP = re.compile(r"<[^>]*>|\{\\[^}]*\}")  # <i>, <v Mary>, <00:01:02.500>, {\an8}
+TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
+CUE = re.compile(rf"\s*{TIME}\s*-->\s*{TIME}(?:\s.*)?")
+MARKUP = re.compile(r"</?[a-zA-Z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")  # <i>, <v Mary>, <00:01:02.500>, {\an8}
+NOT_CUES = ("WEBVTT", "NOTE", "STYLE", "REGION")  # blocks of WebVTT, up to an empty line
 VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+([^>]+)>")
 
 
@@ -67,54 +68,69 @@ def of_json(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path} must have a list of segments, as whisper and whisperX write it.")
     kept = ("start", "end", "text", "speaker", "channel")
     found = [{key: segment[key] for key in kept if segment.get(key) is not None} for segment in segments]
-    return [{**segment, **({"text": segment["text"].strip()} if "text" in segment else {})} for segment in found]
+    for segment in found:
+        segment |= {key: str(segment[key]).strip() for key in ("text", "speaker") if key in segment}
+    return found
 
 
 def of_rttm(path: Path, encoding: str) -> list[dict[str, Any]]:
     """The turns of an RTTM file: SPEAKER, file, channel, start, duration, -, -, speaker, -, -."""
-    segments, files = [], set()
+    segments, files, channels = [], set(), []
     for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
         cells = line.split()
         if not cells or cells[0] != "SPEAKER":
             continue
         try:
-            start, duration, speaker = float(cells[3]), float(cells[4]), cells[7]
+            channel, start, duration, speaker = int(cells[2]), float(cells[3]), float(cells[4]), cells[7]
         except (IndexError, ValueError) as error:
             raise ValueError(
                 f"{path}, line {number}, is {line!r}: it must be SPEAKER file 1 start duration ..."
             ) from error
         files.add(cells[1])
+        channels.append(channel - 1)
         segments.append({"start": start, "end": start + duration, "speaker": speaker})
     if len(files) > 1:
         raise ValueError(f"{path} is of several recordings, {', '.join(sorted(files))}: give a file for each.")
+    if len(set(channels)) > 1:
+        segments = [{**segment, "channel": channel} for segment, channel in zip(segments, channels)]
     return segments
 
 
 def of_cues(path: Path, encoding: str) -> list[dict[str, Any]]:
-    """The cues of SRT or WebVTT. A line with times begins one, an empty line ends it."""
-    segments: list[dict[str, Any]] = []
-    lines: list[str] | None = None
-    for line in [*read_text(path, encoding).split("\n"), ""]:
-        match = CUE.fullmatch(line)
+    """
+    The cues of SRT or WebVTT. A line with times begins one, the next such line ends it: a text may have empty lines. In
+    front of such a line stands a number or a name, if an empty line is before that.
+    """
+    vtt, segments, texts = path.suffix.lower() == ".vtt", [], []
+    lines, skipped = read_text(path, encoding).split("\n"), False
+    for number, line in enumerate(lines):
+        begins = number == 0 or not lines[number - 1].strip()
+        if vtt and begins and line.startswith(NOT_CUES):
+            skipped = True
+        match = None if skipped else CUE.fullmatch(line)
         if match is not None:
-            lines = []
             segments.append({"start": seconds_of(match.groups()[:4]), "end": seconds_of(match.groups()[4:])})
-        elif lines is not None and line.strip():
-            lines.append(line.strip())
-        elif lines is not None:
-            text = " ".join(lines)
-            voice = VOICE.search(text)
-            segments[-1]["text"] = " ".join(html.unescape(MARKUP.sub("", text)).split())
-            if voice is not None:
-                segments[-1]["speaker"] = voice[1].strip()
-            lines = None
+            texts.append([])
+        elif "-->" in line and not skipped:
+            raise ValueError(f"{path}, line {number + 1}, is {line!r}: times must be such as 00:01:02,500.")
+        elif not skipped and texts:
+            follows = number + 1 < len(lines) and CUE.fullmatch(lines[number + 1]) is not None
+            if not (follows and (begins or line.strip().isdecimal())):
+                texts[-1].append(line.strip())
+        skipped = skipped and bool(line.strip())
+    for segment, of_cue in zip(segments, texts):
+        text = " ".join(of_cue)
+        voices = {voice.strip() for voice in VOICE.findall(text)}
+        segment["text"] = " ".join(html.unescape(MARKUP.sub("", text)).split())
+        if len(voices) == 1:
+            segment["speaker"] = voices.pop()
     return segments
 
 
 def seconds_of(parts: tuple[str | None, ...]) -> float:
     """Seconds of hours (or None), minutes, seconds and a fraction."""
     hours, minutes, seconds, fraction = parts
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{seconds}.{fraction}")
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{seconds}.{fraction or 0}")
 
 
 def of_table(path: Path, encoding: str) -> list[dict[str, Any]]:
@@ -131,7 +147,8 @@ def of_table(path: Path, encoding: str) -> list[dict[str, Any]]:
             numbers = {name: kind(segment[name]) for name, kind in KINDS.items() if name in segment}
         except (TypeError, ValueError) as error:
             raise ValueError(f"Row {i} of {path} has {row}: start, end and channel must be numbers.") from error
-        segments.append({**segment, **numbers})
+        words = {name: str(segment[name]) for name in ("text", "speaker") if name in segment}
+        segments.append({**segment, **numbers, **words})
     return segments
 
 

@@ -107,6 +107,8 @@ def windows(seconds: float, length: float, hop: float) -> list[dict[str, float]]
     """
     if not 0 < hop <= length:
         raise ValueError(f"hop_seconds is {hop:g} and window_seconds {length:g}: hop must be above 0, and not longer.")
+    if seconds < MIN_SECONDS:
+        return []
     starts = np.arange(0, max(seconds - MIN_SECONDS, 0) + 1e-9, hop)
     found = [{"start": float(start), "end": float(min(start + length, seconds))} for start in starts]
     whole = next((i + 1 for i, of in enumerate(found) if of["end"] >= seconds), len(found))

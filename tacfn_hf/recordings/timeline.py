@@ -10,13 +10,14 @@ import pandas as pd
 
 from ..model.audio_tacfn import named
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
-from ..model.recordings_tacfn import recording_blocks
+from ..model.recordings_tacfn import check_segments, recording_blocks
 from ..writing import replacing
 from .speech_detection import detect_speech, segments_of_speech, windows
 from .transcription import Transcriber
 
 
 OUTPUT_SUFFIXES = (".csv", ".jsonl", ".parquet", ".srt", ".png")
+COLUMNS = ("start", "end", "speaker", "channel", "text", "language", "confidence")
 KINDS = dict.fromkeys(("speaker", "text", "language"), "object")
 MAX_SECONDS = 15.0  # of a segment of found speech
 
@@ -62,6 +63,18 @@ def annotate(
     if hop_seconds is not None and window_seconds is None:
         raise ValueError("hop_seconds is given without window_seconds, whose windows it moves.")
     speech_found = segments is None and window_seconds is None
+    limit = recognizer.processor.max_audio_seconds
+    for option, value in (("window_seconds", window_seconds), ("max_seconds", max_seconds)):
+        if value is not None and not 0.25 <= value <= limit:
+            raise ValueError(f"{option} is {value:g}: it must be from 0.25 to {limit:g}, what the model takes at once.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
+    if segments is not None:
+        check_segments(segments)
+        long = next((i for i, of in enumerate(segments) if of["end"] - of["start"] > limit), None)
+        if long is not None:
+            length = segments[long]["end"] - segments[long]["start"]
+            raise ValueError(f"Segment {long} is {length:g} s long: the model takes {limit:g} s at once. Divide it.")
     if segments is None:
         segments = found_segments(recording, name, window_seconds, hop_seconds, max_seconds)
     if transcriber is not None and segments:
@@ -70,7 +83,10 @@ def annotate(
         return pd.DataFrame(columns=["start", "end", "speaker", "text", "beta"])
     ordered = sorted(segments, key=lambda of: (of["start"], of["end"]))
     answered = recognizer({"audio": os.fspath(recording), "segments": ordered}, batch_size=batch_size)["segments"]
-    rows = [row_of(segment) for segment in answered]
+    made = [row_of(segment) for segment in answered]
+    names = [name for name in COLUMNS if any(name in row for row in made)]
+    names += [name for name in made[0] if name not in COLUMNS]
+    rows = [{name: row.get(name) for name in names} for row in made]
     # Of text columns None stays None, which pandas would make NaN.
     return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=KINDS.get(name)) for name in rows[0]})
 
@@ -150,8 +166,10 @@ def cues_of(table: pd.DataFrame) -> Iterator[str]:
     """A cue of SRT for each row: its number, times, what it says of the emotion, and the text."""
     for i, (_, row) in enumerate(table.iterrows(), 1):
         speaker = f"{row['speaker']}: " if row["speaker"] else ""
-        text = f"\n{speaker}{row['text']}" if row["text"] else ""
-        yield f"{i}\n{time_of(row['start'])} --> {time_of(row['end'])}\n[{answer_of(row)}]{text}\n"
+        # In one line, and without what would begin another cue.
+        text, answer = (" ".join(of.split()).replace("-->", "->") for of in (row["text"] or "", answer_of(row)))
+        text = f"\n{' '.join(speaker.split())}{' ' if speaker else ''}{text}" if text else ""
+        yield f"{i}\n{time_of(row['start'])} --> {time_of(row['end'])}\n[{answer}]{text}\n"
 
 
 def time_of(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """Transcripts of recordings, by a speech recognition model of transformers."""
 
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,9 @@ from transformers import pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from ..model.recordings_tacfn import cut_clips, recording_blocks
+
+
+MAX_CLIP_SECONDS = 30.0  # what speech recognition takes at once
 
 
 class Transcriber:
@@ -43,7 +47,12 @@ class Transcriber:
         self.knows_languages = self.is_whisper and bool(getattr(generation, "is_multilingual", False))
         if language is not None and not self.knows_languages:
             raise ValueError(f"language is {language!r}, but the model {model} does not take one: leave it out.")
-        self.language = language
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
+        self.language = language and TO_LANGUAGE_CODE.get(language.lower(), language.lower())
+        if language is not None and f"<|{self.language}|>" not in generation.lang_to_id:
+            known = ", ".join(code.strip("<|>") for code in generation.lang_to_id)
+            raise ValueError(f"language is {language!r}, which the model {model} does not know: it knows {known}.")
 
     def of_clips(self, clips: Iterable[tuple[np.ndarray, int]], timestamps: bool = False) -> Iterator[dict[str, Any]]:
         """
@@ -102,8 +111,7 @@ class Transcriber:
         for language in languages:
             row = [generation.decoder_start_token_id]
             if self.knows_languages:
-                code = TO_LANGUAGE_CODE.get(str(language).lower(), language)
-                row += [generation.lang_to_id[f"<|{code}|>"], generation.task_to_id["transcribe"]]
+                row += [generation.lang_to_id[f"<|{language}|>"], generation.task_to_id["transcribe"]]
             rows.append(row if timestamps else [*row, generation.no_timestamps_token_id])
         return torch.tensor(rows, device=self.recognizer.model.device)
 
@@ -127,7 +135,8 @@ class Transcriber:
         self, recording: str | os.PathLike, segments: Sequence[dict[str, Any]], name: str, divided: bool = False
     ) -> list[dict[str, Any]]:
         """
-        Segments with `text`, `language` and `confidence`, where they have no text yet.
+        Segments with `text`, `language` and `confidence`, where they have no text yet. One that is longer than 30 s,
+        which is all that speech recognition takes at once, is written down in equal parts.
 
         Args:
             recording: the file that they are of.
@@ -135,8 +144,12 @@ class Transcriber:
             name: what messages call the recording.
             divided: divide them where the transcriber says that a sentence ends.
         """
-        without = [i for i, segment in enumerate(segments) if not segment.get("text")]
-        wanted = [segments[i] for i in without]
+        wanted, owners = [], []
+        for i, segment in enumerate(segments):
+            if not segment.get("text"):
+                parts = parts_of(segment, MAX_CLIP_SECONDS)
+                wanted += parts
+                owners += [i] * len(parts)
         order: list[int] = []
 
         def clips() -> Iterator[tuple[np.ndarray, int]]:
@@ -144,13 +157,36 @@ class Transcriber:
                 order.append(index)
                 yield clip, rate
 
-        answers = list(self.of_clips(clips(), timestamps=divided))
-        of_segment = {without[index]: answer for index, answer in zip(order, answers)}
+        answers = dict(zip(order, list(self.of_clips(clips(), timestamps=divided))))
         found: list[dict[str, Any]] = []
         for i, segment in enumerate(segments):
-            answer = of_segment.get(i)
-            found += [dict(segment)] if answer is None else divided_by(segment, answer)
+            own = [answers[part] for part, owner in enumerate(owners) if owner == i] if i in owners else []
+            if not own:
+                found.append({"language": None, "confidence": None, **segment})
+            elif len(own) == 1:
+                found += divided_by(segment, own[0])
+            else:
+                found.append({**segment, **joined(own)})
         return found
+
+
+def parts_of(segment: Mapping[str, Any], max_seconds: float) -> list[dict[str, Any]]:
+    """A segment, or equal parts of it that are not longer than `max_seconds`."""
+    length = segment["end"] - segment["start"]
+    count = max(1, math.ceil(length / max_seconds))
+    edges = [segment["start"] + i * length / count for i in range(count)] + [segment["end"]]
+    return [{**segment, "start": start, "end": end} for start, end in zip(edges, edges[1:])]
+
+
+def joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The text of several parts, with the language of the first that has one, and the mean confidence."""
+    said = [answer for answer in answers if answer["text"]]
+    confidences = [answer["confidence"] for answer in said if answer["confidence"] is not None]
+    return {
+        "text": " ".join(answer["text"] for answer in said) or None,
+        "language": next((answer["language"] for answer in said), None),
+        "confidence": float(np.mean(confidences)) if confidences else None,
+    }
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -169,7 +205,8 @@ def divided_by(segment: dict[str, Any], answer: dict[str, Any]) -> list[dict[str
     length, parts = segment["end"] - segment["start"], []
     for chunk in chunks:
         start, end = chunk["timestamp"]
-        start, end = min(start or 0.0, length), min(length if end is None else end, length)
+        start = max(0.0, min(start or 0.0, length - 0.25))
+        end = min(length if end is None else end, length)
         if end - start < 0.25:  # too short to be a clip: it belongs to what came before
             if parts:
                 parts[-1]["text"] += " " + chunk["text"].strip()

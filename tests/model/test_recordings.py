@@ -89,6 +89,8 @@ def test_only_what_is_open_is_held():
         ({"start": 1.0, "end": 9.0}, "Segment 0 is from 1 to 9 s, but the recording is 4.00 s long"),
         ({"start": 1.0, "end": 2.0, "channel": 2}, "Segment 0 is of channel 2, but the recording has 2"),
         ({"start": 1.0}, "Segment 0 is .*: it must have start and end, in seconds"),
+        ({"start": 1.0, "end": 2.0, "channel": 0.0}, "Segment 0 has the channel 0.0: it must be a whole number"),
+        ({"start": 1.0, "end": 2.0, "text": 5}, "Segment 0 has the text 5: it must be a string"),
     ],
 )
 def test_segments_that_can_not_be_cut(recording, segment, sentence):
@@ -119,3 +121,5 @@ def test_the_pipeline_answers_for_each_segment_as_for_the_clip(recording, proces
             assert answers["beta"] == pytest.approx(alone["beta"], abs=1e-5)
             assert all(row["score"] == pytest.approx(scores[row["label"]], abs=1e-5) for row in answers["scores"])
     assert recognizer({"audio": str(recording), "segments": []}) == {"segments": []}
+    with pytest.raises(ValueError, match="Input 0 has segments: give such a recording by itself, and not in a list"):
+        recognizer([{"audio": str(recording), "segments": segments}])

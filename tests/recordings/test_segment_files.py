@@ -110,6 +110,27 @@ def test_a_file_that_is_missing(tmp_path):
         read_segments(tmp_path / "a.srt")
 
 
+def test_nothing_of_a_subtitle_file_is_lost(tmp_path):
+    """Without milliseconds, without empty lines between cues, with empty lines in a text, with signs in it."""
+    lines = ["1", "00:00:01 --> 00:00:02", "if a < b", "", "and c > d", "2", "00:00:03,5 --> 00:00:04,000", "bye"]
+    write_text(tmp_path / "a.srt", "\n".join(lines))
+    assert read_segments(tmp_path / "a.srt") == [
+        {"start": 1.0, "end": 2.0, "text": "if a < b and c > d"},
+        {"start": 3.5, "end": 4.0, "text": "bye"},
+    ]
+    note = "WEBVTT\n\nNOTE\n00:01.000 --> 00:02.000\nnot a cue\n\n00:03.000 --> 00:04.000\n<v A>one <v B>two\n"
+    write_text(tmp_path / "a.vtt", note)
+    assert read_segments(tmp_path / "a.vtt") == [{"start": 3.0, "end": 4.0, "text": "one two"}]
+    write_text(tmp_path / "a.srt", "1\n00:00:01 --> 2 s\nHello\n")
+    with pytest.raises(ValueError, match="line 2, is '00:00:01 --> 2 s': times must be such as 00:01:02,500"):
+        read_segments(tmp_path / "a.srt")
+
+
+def test_channels_of_rttm(tmp_path):
+    write_text(tmp_path / "a.rttm", RTTM.replace("call 1 3600", "call 2 3600"))
+    assert [segment["channel"] for segment in read_segments(tmp_path / "a.rttm")] == [0, 1]
+
+
 def test_channels_are_numbers(tmp_path):
     write_table(tmp_path / "a.csv", ("start", "end", "channel"), [("0", "1", "1")])
     assert read_segments(tmp_path / "a.csv") == [{"start": 0.0, "end": 1.0, "channel": 1}]

@@ -33,6 +33,7 @@ def test_given_segments_keep_their_words_and_speakers_and_come_in_time(recognize
     segments = [{"start": 2.0, "end": 3.0, "text": "Hello there!", "speaker": "B"}, {"start": 0.5, "end": 1.5}]
     table = annotate(recognizer, spoken[0], segments)
     assert table["start"].tolist() == [0.5, 2.0]
+    assert "channel" not in table
     assert table["speaker"].tolist() == [None, "B"]
     assert table["beta"][0] == 1.0 > table["beta"][1]
 
@@ -119,12 +120,17 @@ def test_the_command(model_folder, spoken, many, tmp_path, capsys):
     assert "00:00:00,5 - 00:00:01,5" in (said := capsys.readouterr().out)
     assert "Hello there!" in said
     assert pd.read_csv(outputs[0])["text"].tolist() == ["Hello there!"]
-    main(["annotate", str(many), *common, "--output_dir", str(tmp_path / "timelines")])
-    assert "deep/b" in capsys.readouterr().out
+    with pytest.raises(SystemExit):  # since one of them is broken
+        main(["annotate", str(many), *common, "--output_dir", str(tmp_path / "timelines")])
+    said = capsys.readouterr()
+    assert "deep/b: 3 segments" in said.out
+    assert "1 of 3 recordings have no timeline" in said.err
     for arguments, sentence in (
         ([str(many), *common], "is a folder: give output_dir, where its timelines go"),
         ([str(spoken[0]), *common, "--output", "a.doc"], "The output a.doc must be one of .csv"),
         ([str(spoken[0]), *common, "--segments", "none.srt"], "The segments none.srt are missing"),
+        ([str(spoken[0]), *common, "--max_seconds", "0"], "max_seconds is 0: it must be from 0.25 to 60"),
+        ([str(spoken[0]), *common, "--language", "en"], "language is given without transcribe"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["annotate", *arguments])

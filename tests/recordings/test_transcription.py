@@ -15,6 +15,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureEx
 
 from tacfn_hf.cli.main import main
 from tacfn_hf.corpora import load_corpus
+from tacfn_hf.model.decoding_tacfn import AudioError
 from tacfn_hf.recordings.folders import transcribe_rows
 from tacfn_hf.recordings.timeline import annotate
 from tacfn_hf.recordings.transcription import Transcriber, divided_by
@@ -43,8 +44,8 @@ def clips(tmp_path_factory) -> Path:
 
 
 def test_an_interrupted_table_goes_on_and_is_the_same(letters, clips, tmp_path, monkeypatch):
-    rows = [{"id": path.name, "audio": str(path), "label": "sad"} for path in sorted(clips.glob("*.wav"))]
-    rows.append({"id": "silent", "audio": None, "label": None})
+    rows = [{"id": path.name, "sound": str(path), "label": "sad\u2028"} for path in sorted(clips.glob("*.wav"))]
+    rows.append({"id": "silent", "sound": None, "label": None})
     transcriber = Transcriber(letters, device="cpu", batch_size=2)
     whole = transcribe_rows(transcriber, rows, len(rows), tmp_path / "whole.csv")
     assert whole["text"].notna().sum() == 5
@@ -64,9 +65,33 @@ def test_an_interrupted_table_goes_on_and_is_the_same(letters, clips, tmp_path, 
     part.write_text(part.read_text() + '{"id": "4.wav", "te')  # and within a line
     heard.clear()
     again = transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
-    key = ["id"]
-    pd.testing.assert_frame_equal(again.sort_values(key, ignore_index=True), whole.sort_values(key, ignore_index=True))
+    pd.testing.assert_frame_equal(again, whole)
+    assert whole["id"].tolist() == [row["id"] for row in rows]
+    assert sum(heard) == 0
     assert not part.exists()
+    part.write_text(json.dumps({"model": "another", "language": None, "source": ""}) + "\n")
+    with pytest.raises(ValueError, match="was made with .*another.*: choose another output, or remove it"):
+        transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
+
+
+def test_audio_that_can_not_be_used_is_an_error_or_left_without_text(letters, clips, tmp_path, caplog):
+    (tmp_path / "bad.wav").write_bytes(b"not audio")
+    rows = [{"id": name, "sound": str(place / name)} for name, place in (("bad.wav", tmp_path), ("0.wav", clips))]
+    transcriber = Transcriber(letters, device="cpu")
+    with pytest.raises(AudioError, match="'bad.wav'"):
+        transcribe_rows(transcriber, rows, 2, tmp_path / "t.csv")
+    table = transcribe_rows(transcriber, rows, 2, tmp_path / "t.csv", skip_bad_files=True)
+    assert table["text"].notna().tolist() == [False, True]
+
+
+def test_a_long_segment_is_written_down_in_parts(letters, recognizer, tmp_path):
+    generator = np.random.default_rng(0)
+    soundfile.write(tmp_path / "long.wav", 0.1 * generator.normal(size=50 * 8000), 8000)
+    transcriber = Transcriber(letters, device="cpu")
+    (whole,) = transcriber.of_segments(tmp_path / "long.wav", [{"start": 0, "end": 50}], "it")
+    halves = transcriber.of_segments(tmp_path / "long.wav", [{"start": 0, "end": 25}, {"start": 25, "end": 50}], "it")
+    assert (whole["start"], whole["end"]) == (0, 50)
+    assert whole["text"] == " ".join(half["text"] for half in halves)
 
 
 def test_the_table_is_a_corpus(letters, clips, capsys):
@@ -75,6 +100,7 @@ def test_the_table_is_a_corpus(letters, clips, capsys):
     assert "5 rows, 5 with words" in capsys.readouterr().out
     corpus = load_corpus("folder", clips, label_column="", id_column="id")["train"]
     assert corpus["id"][:] == [f"{i}.wav" for i in range(5)]
+    assert all(Path(audio["path"]).is_file() for audio in corpus["audio"][:])
     assert all(corpus["text"][:])
     table.unlink()
 
@@ -107,12 +133,14 @@ def test_sentences_of_a_segment():
         {"text": " One.", "timestamp": (0.0, 1.5)},
         {"text": " Two.", "timestamp": (1.5, 1.6)},  # too short to be a clip
         {"text": " Three.", "timestamp": (2.0, None)},
+        {"text": " Four.", "timestamp": (9.0, None)},  # behind the end
     ]
     answer = {"text": "One. Two. Three.", "language": "en", "confidence": 0.9, "chunks": chunks}
     parts = divided_by({"start": 10.0, "end": 13.0}, answer)
     assert [(part["start"], part["end"], part["text"]) for part in parts] == [
         (10.0, 11.6, "One. Two."),
         (12.0, 13.0, "Three."),
+        (12.75, 13.0, "Four."),
     ]
     assert divided_by({"start": 1.0, "end": 2.0}, {**answer, "chunks": chunks[:1]})[0]["text"] == "One. Two. Three."
 
