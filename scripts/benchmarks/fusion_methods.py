@@ -114,6 +114,8 @@ def main() -> None:
     unknown = [name for name in method_args.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"methods names {', '.join(unknown)}: there are {', '.join(METHODS)}.")
+    if data_args.target == "votes" and SVM in method_args.methods:
+        raise ValueError("An SVM learns classes, and the target is votes: leave it out, with --methods.")
     if problem_type_for(data_args.target) != CLASSES and "late fusion" in method_args.methods:
         raise ValueError("late fusion is a mean of the probabilities of classes: leave it out, with --methods.")
     if not 0 < method_args.train_fraction <= 1:
@@ -171,7 +173,7 @@ def open_folds(
     """The dataset of the arguments, as `tacfn cross-validate` opens it, and the groups that each fold tests."""
     check_arguments(data_args, args, cv_args)
     dataset = only_part(open_dataset(data_args.dataset))
-    if data_args.drop_unlabelled:
+    if data_args.drop_unlabelled and data_args.target != "votes":
         dataset = without_unlabelled(dataset, "train", data_args.target)
     return dataset, make_folds(dataset, data_args, cv_args.num_folds)
 
@@ -234,7 +236,7 @@ def train(
             own.class_weights, own.label_smoothing, regression_loss=own.regression_loss
         )
     seconds = trainer.train().metrics["train_runtime"]
-    calibrate(trainer, parts["valid"])
+    calibrate(trainer, parts["valid"], data_args.target)
     result, table = evaluate_split(trainer, parts["test"])
     classes = model.config.problem_type == CLASSES
     truth = measure_gate_truth(model, parts["test"]) if classes and method in GATED and measured else None

@@ -9,7 +9,8 @@ targets, each alone and together, with several seeds.
 
 Options are those of `tacfn cross-validate`, --second and --second_weight. The classes of the column `label` are the
 first target. The second one is columns of numbers (with --target_range), or a column of names. Together they are two
-linear layers on the same fused vector, and the loss is the sum of both. output_dir gets `two_targets.json`.
+linear layers on the same fused vector, and the loss is the sum of both, each of its own pass with its own dropout.
+output_dir gets `two_targets.json`.
 """
 
 import sys
@@ -86,11 +87,11 @@ def main() -> None:
                 by_seed.setdefault(name, {})[seed] = figures_of(target, logits, true)
         found[kind] = {name: over_seeds(figures) for name, figures in by_seed.items()}
     write_json(Path(args.output_dir, "two_targets.json"), {"kinds": found, "seeds": cv_args.seeds, "folds": folds})
-    rows = [
-        {"training": kind, **{name: f"{of['mean'][name]:.3f} ± {of['std'][name] or 0:.3f}" for name in of["mean"]}}
-        for kind, targets in found.items()
-        for of in targets.values()
-    ]
+    rows = []
+    for kind, of_kind in found.items():
+        for of in of_kind.values():
+            spread = {name: "" if of["std"][name] is None else f" ± {of['std'][name]:.3f}" for name in of["mean"]}
+            rows.append({"training": kind, **{name: f"{of['mean'][name]:.3f}{spread[name]}" for name in of["mean"]}})
     print(pd.DataFrame(rows).fillna("").to_string(index=False))
 
 

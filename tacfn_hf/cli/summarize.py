@@ -9,7 +9,11 @@ from pathlib import Path
 from .parsing import CommandParser
 
 
-COLUMNS = ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"]
+COLUMNS = {
+    "single_label_classification": ["WA", "UA", "wF1", "macro_F1", "ECE", "beta_mean"],
+    "multi_label_classification": ["macro_F1", "micro_F1", "weighted_accuracy", "mAP", "ECE", "beta_mean"],
+    "regression": ["CCC", "pearson", "MAE", "RMSE", "beta_mean"],
+}
 
 
 def main(argv: list[str]) -> None:
@@ -23,16 +27,21 @@ def main(argv: list[str]) -> None:
 
     from ..writing import read_json
 
-    rows = {}
+    rows, kinds = {}, set()
     for path in args.files:
         metrics = read_json(Path(path))
         if args.split not in metrics:
             there = ", ".join(name for name in metrics if name != "about")
             raise ValueError(f"{path} has no part {args.split!r}: it has {there}.")
-        lacking = [name for name in COLUMNS if name not in metrics[args.split]]
+        about = metrics.get("about", {})
+        kinds.add(about.get("problem_type", "single_label_classification"))
+        if len(kinds) > 1:
+            raise ValueError(f"{path} is of another kind than the runs before it: {', '.join(sorted(kinds))}.")
+        columns = COLUMNS[next(iter(kinds))]
+        lacking = [name for name in columns if name not in metrics[args.split]]
         if lacking:
             raise ValueError(f"{path} has no {', '.join(lacking)} of {args.split}: it is no metrics.json of a run.")
-        rows[path] = {name: metrics[args.split][name] for name in COLUMNS}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+        rows[path] = {name: metrics[args.split][name] for name in columns}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     summary = pd.DataFrame({"mean": table.mean(), "std (n-1)": table.std(ddof=1)}).T
     print(pd.concat([table, summary]).to_string(float_format="{:.4f}".format))

@@ -128,7 +128,7 @@ def load_folder(
         voted, several, values = map(split_names, (vote_columns, labels_columns, value_columns))
         rows, columns, names = rows_of_table(root, folder, content, str(path), named, fold_case, voted, several)
         if several:
-            columns["labels"] = add_several(rows, content, several, label_separator, str(path))
+            columns["labels"] = add_several(rows, content, several, label_separator, str(path), fold_case)
         elif label_separator:
             raise ValueError(f"label_separator is {label_separator!r}: name the column as labels_columns.")
         columns |= add_values(rows, content, values, str(path))

@@ -1,5 +1,6 @@
 """Votes, several labels and values in the columns of a user's table."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ from datasets import ClassLabel, List, Value
 
 from .annotators import vote_count, vote_feature
 from .emotions import canonical_labels
-from .label_spelling import plain_label
+from .label_spelling import check_case, plain_label, warn_of_words_for_nothing
 from .named_columns import texts
+from .schema import SCHEMA
 
 
 def split_names(option: str | None) -> list[str]:
@@ -19,7 +21,7 @@ def split_names(option: str | None) -> list[str]:
 
 def check_present(table: pa.Table, columns: Sequence[str], option: str, made: str | None, where: str) -> None:
     """A ValueError where a column of an option is not there, or the one that is made of them is."""
-    if columns and made in table.column_names:
+    if columns and made in table.column_names and made not in columns:
         raise ValueError(f"{where} has a column {made!r} beside {option}, which make one: rename it.")
     for column in columns:
         if column not in table.column_names:
@@ -61,7 +63,12 @@ def class_of(column: str, names: Sequence[str], fold_case: bool) -> str:
 
 
 def add_several(
-    rows: list[dict[str, Any]], table: pa.Table, columns: Sequence[str], separator: str | None, where: str
+    rows: list[dict[str, Any]],
+    table: pa.Table,
+    columns: Sequence[str],
+    separator: str | None,
+    where: str,
+    fold_case: bool = False,
 ) -> Any:
     """
     Gives the rows `labels`, a list of classes, or None where the cells are empty; returns the feature of the column.
@@ -72,7 +79,7 @@ def add_several(
 
     Raises:
         ValueError: a column that is not there, several columns and a separator, a cell that is neither 0 nor 1, no
-            label in any row.
+            label in any row, labels that differ only in case unless `fold_case` makes them alike.
     """
     check_present(table, columns, "labels_columns", "labels", where)
     cells = {column: texts(table, column, where) for column in columns}
@@ -81,22 +88,27 @@ def add_several(
         if len(columns) != 1:
             raise ValueError(f"label_separator is {separator!r}, but labels_columns names {len(columns)}: name one.")
         for cell in cells[columns[0]]:
-            found.append(None if cell is None else [plain_label(of) for of in cell.split(separator) if of.strip()])
+            parts = None if cell is None else [of for of in cell.split(separator) if of.strip()]
+            found.append(None if parts is None else [plain_label(of, fold_case) for of in parts])
     else:
         for i, of_row in enumerate(zip(*cells.values(), strict=True)):
-            wrong = [cell for cell in of_row if cell not in ("0", "1")]
+            wrong = [cell for cell in of_row if cell not in ("0", "1", "0.0", "1.0")]
             if wrong and any(cell is not None for cell in of_row):
                 hint = ": give label_separator if it has several labels in a cell" if len(columns) == 1 else ""
                 raise ValueError(f"Row {i} of {where} has {wrong[0]!r} in its labels_columns, not 0 or 1{hint}.")
-            found.append(None if wrong else [column for column, cell in zip(columns, of_row) if cell == "1"])
-    labels = [plain_label(column) for column in columns] if not separator else []
-    labels = labels or sorted({label for of_row in found for label in of_row or ()})
+            there = [column for column, cell in zip(columns, of_row) if cell in ("1", "1.0")]
+            found.append(None if wrong else [plain_label(column, fold_case) for column in there])
+    labels = [plain_label(column, fold_case) for column in columns] if not separator else []
+    counts = Counter(label for of_row in found for label in of_row or ())
+    labels = labels or sorted(counts)
     if not labels:
         raise ValueError(f"{where} has no label in any row of {', '.join(columns)}.")
+    check_case(dict.fromkeys(labels, 0) | counts, where)
+    warn_of_words_for_nothing(where, {columns[0]: counts.elements()})
     classes = canonical_labels(labels)
     names = list(dict.fromkeys(classes.values()))
     for row, of_row in zip(rows, found, strict=True):
-        plain = None if of_row is None else [classes[plain_label(label)] for label in of_row]
+        plain = None if of_row is None else [classes[label] for label in of_row]
         row["labels"] = None if plain is None else sorted({names.index(label) for label in plain})
     return List(ClassLabel(names=names))
 
@@ -104,6 +116,9 @@ def add_several(
 def add_values(rows: list[dict[str, Any]], table: pa.Table, columns: Sequence[str], where: str) -> dict[str, Any]:
     """Gives the rows the numbers of columns, None where a cell is empty; returns the features of the columns."""
     check_present(table, columns, "value_columns", None, where)
+    taken = [column for column in columns if column in SCHEMA]
+    if taken:
+        raise ValueError(f"value_columns names {taken[0]!r}, which is a name of the schema: rename the column.")
     for column in columns:
         for i, (row, cell) in enumerate(zip(rows, table.column(column).to_pylist(), strict=True)):
             try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from .calibration import NUM_BINS
 
@@ -44,7 +44,9 @@ def several_figures(
         )
     thresholds = np.full(len(names), 0.5) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
     chosen = (scores >= thresholds).astype(int)
-    precision, recall, f1, support = precision_recall_fscore_support(references, chosen, average=None, zero_division=0)
+    hits, support, said = (chosen * references).sum(axis=0), references.sum(axis=0), chosen.sum(axis=0)
+    precision, recall = hits / np.maximum(said, 1), hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(said + support, 1)
     negatives = len(references) - support
     specificity = ((1 - chosen) * (1 - references)).sum(axis=0) / np.maximum(negatives, 1)
     weighted = np.where(negatives > 0, (recall + specificity) / 2, recall)
@@ -68,7 +70,7 @@ def several_figures(
     ]
     return {
         "macro_F1": float(f1[there].mean()) if there.any() else 0.0,
-        "micro_F1": float(f1_score(references, chosen, average="micro", zero_division=0)),
+        "micro_F1": float(2 * hits.sum() / max(said.sum() + support.sum(), 1)),
         "weighted_accuracy": float(weighted[there].mean()) if there.any() else 0.0,
         "mAP": float(np.mean([of for of in precisions if of is not None])) if there.any() else 0.0,
         "ECE": binary_calibration_error(scores, references),

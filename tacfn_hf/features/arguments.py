@@ -59,7 +59,7 @@ class DataArguments:
         },
     )
     drop_unlabelled: bool = field(
-        default=False, metadata={"help": "Leave out rows whose label is null, and say how many, instead of stopping."}
+        default=False, metadata={"help": "Leave out rows without the target, and say how many, instead of stopping."}
     )
 
 

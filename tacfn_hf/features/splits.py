@@ -12,7 +12,7 @@ from ..corpora.schema import SPLITS
 from ..model.modalities_tacfn import MODALITIES
 from .arguments import DataArguments
 from .shapes import rows_with
-from .targets import check_columns, check_range, labelled_rows, target_names
+from .targets import VALUES, check_columns, check_range, labelled_rows, problem_type_for, target_names
 from .tuned_rows import check_tuned_rows
 from .votes import COLUMN as VOTES
 from .votes import is_voted
@@ -137,7 +137,8 @@ def without_unlabelled(dataset: Dataset, name: str, target: str = "label") -> Da
     check_columns(dataset, target, f"the part {name}")
     labelled = np.flatnonzero(labelled_rows(dataset, target))
     if len(labelled) < len(dataset):
-        logger.warning_once(f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name} have no label: left out.")
+        lacking = f"{len(dataset) - len(labelled)} of {len(dataset)} rows of {name}"
+        logger.warning_once(f"{lacking} have no {target if problem_type_for(target) == VALUES else 'label'}: left out.")
     return dataset.select(labelled)
 
 
@@ -233,9 +234,11 @@ def check_rows(parts: dict[str, Dataset], with_features: bool, target: str) -> N
             seen[row_id] = part_name
         labelled = labelled_rows(part, target)
         if not labelled.all() and not (target == "votes" and part_name == "train"):
+            values = problem_type_for(target) == VALUES
+            lacks = f"value of {target}: give it one" if values else "label: label it"
             raise ValueError(
-                f"The row with id {ids[int(np.argmin(labelled))]!r} ({part_name}) has no label: label it, or leave all "
-                "such rows out with drop_unlabelled."
+                f"The row with id {ids[int(np.argmin(labelled))]!r} ({part_name}) has no {lacks}, or leave all such "
+                "rows out with drop_unlabelled."
             )
         for row_id, value in zip(ids, rows["label"][:], strict=True) if target in ("label", "votes") else ():
             if value is not None and not 0 <= value < len(names):

@@ -1,13 +1,24 @@
 """What is learned of a dataset: one class, the votes of annotators, several labels, or values such as arousal."""
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from datasets import ClassLabel, Dataset, List, Value
+from datasets import (
+    ClassLabel,
+    Dataset,
+    List,
+    Value,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from .arguments import DataArguments
 from .labels import match_labels
-from .votes import has_votes, in_order, vote_shares
+from .votes import has_votes, vote_shares
 
 
 CLASSES, SEVERAL, VALUES = "single_label_classification", "multi_label_classification", "regression"
@@ -128,7 +139,7 @@ def labels_of(dataset: Dataset, label_names: Sequence[str], name: str) -> np.nda
     Which labels each row has, float64 `[N, C]` of 0 and 1.
 
     Raises:
-        ValueError: the classes of the dataset are not those in `label_names`.
+        ValueError: the classes of the dataset are not those in `label_names`, or a label is none of them.
     """
     column = several_column(dataset)
     names = dataset.features[column].feature.names
@@ -136,7 +147,13 @@ def labels_of(dataset: Dataset, label_names: Sequence[str], name: str) -> np.nda
         raise ValueError(f"{name} has the labels {', '.join(names)}, the model {', '.join(label_names)}.")
     place = [list(label_names).index(of) for of in names]
     found = np.zeros((len(dataset), len(names)))
-    for i, cell in enumerate(dataset.with_format(None)[column][:]):
+    rows = dataset.with_format(None)
+    for i, cell in enumerate(rows[column][:]):
+        if not all(label is not None and 0 <= label < len(names) for label in cell):
+            raise ValueError(
+                f"The labels of the row with id {rows['id'][i]!r} ({name}) are {cell}: they must be 0 to "
+                f"{len(names) - 1} ({', '.join(names)})."
+            )
         found[i, [place[label] for label in cell]] = 1
     return found
 
@@ -148,7 +165,10 @@ def check_range(target: str, value_range: Sequence[float] | None) -> None:
             raise ValueError(f"target_range is given, but target is {target}: only values have a range.")
         return
     if value_range is None:
-        raise ValueError(f"target is {target}: give the scale of its values, such as --target_range 1 5.")
+        raise ValueError(
+            f"target is {target}, which is none of label, votes and labels: for values give their scale, such as "
+            "--target_range 1 5."
+        )
     if len(value_range) != 2 or not value_range[0] < value_range[1] or not np.isfinite(value_range).all():
         raise ValueError(f"target_range is {' '.join(map(str, value_range))}: give the lowest and the highest value.")
 
@@ -187,15 +207,37 @@ def with_targets(
             found[name] = with_vectors(part, shares)
         else:
             found[name] = match_labels(part, label_names)
+            if "labels" in part.column_names:  # of another target, which a collator would take for this one
+                found[name] = found[name].remove_columns("labels")
     return found
 
 
 def with_vectors(part: Dataset, vectors: np.ndarray) -> Dataset:
     """The rows with vectors `[N, C]` as their column `labels`, in place of `label`."""
     old = [name for name in ("label", "labels") if name in part.column_names]
-    plain = in_order(part.with_format("arrow").remove_columns(old))
+    plain, folder = part.with_format("arrow").remove_columns(old), None
+    if plain._indices is not None:
+        plain, folder = in_order(plain)
     made = plain.add_column("labels", vectors.astype(np.float32).tolist(), feature=List(Value("float32")))
-    return made.with_format("numpy")
+    made = made.with_format("numpy")
+    if folder is not None:
+        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
+    return made
+
+
+def in_order(rows: Dataset) -> tuple[Dataset, str]:
+    """
+    The rows without a selection behind them, and the folder that they are in. `datasets` would leave a copy in the
+    dataset's own folder at each call.
+    """
+    folder, shown = tempfile.mkdtemp(prefix="tacfn-"), not are_progress_bars_disabled()
+    disable_progress_bars()  # it is the work of a moment, and would be a line in the middle of other bars
+    try:
+        made = rows.flatten_indices(cache_file_name=f"{folder}/rows.arrow", new_fingerprint=rows._fingerprint)
+    finally:
+        if shown:
+            enable_progress_bars()
+    return made, folder
 
 
 def class_counts(train: Dataset, label_names: Sequence[str]) -> np.ndarray:

@@ -1,12 +1,9 @@
 """Votes of annotators as targets: a distribution over the classes, in place of one class."""
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from datasets import Dataset
 
 
 COLUMN = "votes"  # a struct with the number of votes for each class, by its name; null where there are none
@@ -59,16 +56,3 @@ def has_votes(dataset: Dataset, label_names: Sequence[str]) -> bool:
     """Whether the dataset has votes, for none but these classes."""
     feature = dataset.features.get(COLUMN)
     return isinstance(feature, Mapping) and set(feature) <= set(label_names)
-
-
-def in_order(rows: Dataset) -> Dataset:
-    """The rows without a selection behind them. `datasets` would leave a copy in the dataset's folder at each call."""
-    folder = tempfile.mkdtemp(prefix="tacfn-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()  # it is the work of a moment, and would be a line in the middle of other bars
-    try:
-        return rows.flatten_indices(cache_file_name=f"{folder}/rows.arrow", new_fingerprint=rows._fingerprint)
-    finally:
-        if shown:
-            enable_progress_bars()

@@ -116,7 +116,8 @@ def shared_values(
     used = [modality for modality in MODALITIES if modality.features in record.modalities]
     # They are equal where they were not fitted, and where the data has one modality.
     names = ["both"] if all(len(set(of.temperatures.values())) == 1 for of in records) else record.temperatures
-    partition = {name: value for name, value in arguments.items() if name in SPLIT_ARGUMENTS}
+    of_split = set(SPLIT_ARGUMENTS) - {"target", "target_range"}
+    partition = {name: value for name, value in arguments.items() if name in of_split}
     for name in ("test_groups", "valid_groups"):
         if name in partition:
             partition[name] = shown_groups(partition[name], ids)
@@ -134,7 +135,7 @@ def shared_values(
         ],
         "dataset": last_name(record.dataset),
         "partition": {name: shown(value) for name, value in partition.items()},
-        "arguments": {name: shown(value) for name, value in arguments.items() if name not in SPLIT_ARGUMENTS},
+        "arguments": {name: shown(value) for name, value in arguments.items() if name not in of_split},
         "fitted": all(of.temperature_fitted_on is not None for of in records),
         "temperatures": {name: [of.temperatures[name] for of in records] for name in names},
         "gate": gate_values([of.gate_truth for of in records]),

@@ -26,7 +26,7 @@ from ..features.arguments import DataArguments
 from ..features.splits import groups_of, split_dataset, without_unlabelled
 from ..features.targets import CLASSES, SEVERAL, VALUES
 from ..writing import write_json, writing_into
-from .arguments import CrossValidationArguments, ModelArguments
+from .arguments import CrossValidationArguments, ModelArguments, TrainingOptions
 from .run import run_training
 from .training_arguments import TacfnTrainingArguments
 
@@ -232,7 +232,9 @@ def difference(found: RunRecord, about: dict[str, Any]) -> str | None:
     """What a finished run differs in from the one that would be made now, or None."""
     if found.settings is None:
         return "that cross-validation did not make"
-    new = {of.name: of.default for of in fields(DataArguments) if of.default is not MISSING}  # since an older version
+    # What is new since an older version had its default there.
+    options = [of for kind in (DataArguments, ModelArguments, TrainingOptions) for of in fields(kind)]
+    new = {of.name: of.default for of in options if of.default is not MISSING}
     before = {**new, **found.settings, "test_groups": found.test_groups}
     now = {**about["settings"], "test_groups": about["test_groups"]}
     for name in {**before, **now}:
@@ -320,7 +322,7 @@ def format_report(report: dict[str, Any]) -> str:
     names = [name.replace("_", " ") for name in report["pooled"]["mean"] if name != "beta_mean"]
     table = pd.DataFrame(lines, columns=["", "test groups", "rows", *names, "mean beta"])
     seeds = list(report["pooled"]["seeds"])
-    unit = "Figures" if "CCC" in names else "Figures in %,"
+    unit = "Figures" if "CCC" in names else "Figures in %, KL and JS in nats," if "KL" in names else "Figures in %,"
     about = f"{unit} of the test rows; seeds {' '.join(map(str, seeds))}"
     about += ", mean ± standard deviation (n - 1) over them." if len(seeds) > 1 else "."
     return f"{table.to_string(index=False)}\n{about}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,12 +41,10 @@ def positive_weights(counts: Sequence[float] | np.ndarray, num_rows: int, label_
     Raises:
         ValueError: a label that no row has, or that all have.
     """
-    constant = [name for name, count in zip(label_names, counts, strict=True) if count in (0, num_rows)]
-    if constant:
-        raise ValueError(
-            f'All training rows have the label {constant[0]}, or none has: give class_weights "none", or a dataset '
-            "without it."
-        )
+    for name, count in zip(label_names, counts, strict=True):
+        if count in (0, num_rows):
+            which = "No training row has" if count == 0 else "All training rows have"
+            raise ValueError(f'{which} the label {name}: give class_weights "none", or a dataset without it.')
     return [float(weight) for weight in (num_rows - np.asarray(counts)) / np.asarray(counts)]
 
 
@@ -108,8 +107,12 @@ class Objective:
         loss = self.of_logits(network, output.logits, labels) / num_items
         features = inputs if "input_values" not in inputs and "input_ids" not in inputs else output
         both = features.get("h_a") is not None and features.get("h_t") is not None
-        if network.training and both and self.unimodal_loss_weight + self.gate_loss_weight > 0:
-            loss = loss + self.of_one_modality_and_gate(network, features, labels) / num_items
+        # Of values some of it is of the rows of all processes, which have to meet, also where no row here has both.
+        meet = network.config.problem_type == "regression" and PartialState().num_processes > 1
+        if network.training and (both or meet) and self.unimodal_loss_weight + self.gate_loss_weight > 0:
+            with torch.set_grad_enabled(both):
+                more = self.of_one_modality_and_gate(network, features, labels) / num_items
+            loss = loss + more
         return loss, output
 
     def is_of_all_rows(self, network: TacfnForSequenceClassification) -> bool:

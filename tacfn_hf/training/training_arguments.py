@@ -103,14 +103,20 @@ def check_arguments(args: TrainingArguments, problem_type: str = CLASSES) -> Non
     names = BEST_BY[problem_type]
     if metric is not None and metric.removeprefix("eval_") not in names:
         raise ValueError(f"metric_for_best_model is {metric!r}: it must be one of {', '.join(names)}.")
-    if (
-        problem_type == VALUES
-        and args.gradient_accumulation_steps > 1
-        and getattr(args, "regression_loss", "") == "ccc"
-    ):
+    if args.label_smoothing_factor and problem_type != CLASSES:
+        raise ValueError(
+            f"label_smoothing_factor is {args.label_smoothing_factor}, but problem_type is {problem_type}: only single "
+            "labels can be smoothed."
+        )
+    by_ccc = problem_type == VALUES and getattr(args, "regression_loss", None) == "ccc"
+    if by_ccc and args.gradient_accumulation_steps > 1:
         raise ValueError(
             f"gradient_accumulation_steps is {args.gradient_accumulation_steps}, but CCC is one of all rows of a step: "
             "give a larger per_device_train_batch_size, or regression_loss mse."
+        )
+    if by_ccc and args.train_batch_size * args.world_size < 2:
+        raise ValueError(
+            "per_device_train_batch_size is 1, and one row has no CCC: give a larger one, or regression_loss mse."
         )
     if metric is not None:
         greater = metric.removeprefix("eval_") not in SMALLER_IS_BETTER

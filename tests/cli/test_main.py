@@ -81,6 +81,7 @@ def test_a_flag_that_is_misspelt(tacfn, name):
 
 # Each with something that is not there.
 BAD = {
+    "annotate": ["MISSING", "--model", "MISSING"],
     "card": ["MISSING"],
     "cross-validate": ["--dataset", "MISSING", "--group_column", "session", "--output_dir", "OUTPUT"],
     "evaluate": ["--model", "MISSING", "--dataset", "MISSING", "--output_dir", "OUTPUT"],
@@ -93,6 +94,7 @@ BAD = {
     "quickstart": ["--output_dir", "MISSING/file"],
     "summarize": ["MISSING"],
     "train": ["--dataset", "MISSING", "--output_dir", "OUTPUT"],
+    "transcribe": ["MISSING", "--model", "MISSING", "--output", "OUTPUT.csv"],
 }
 
 

@@ -53,6 +53,12 @@ def test_figures_are_those_of_the_formulas():
     assert found["per_label"][2]["AP"] is None
 
 
+def test_one_label_alone():
+    scores, references = draw()
+    of_all = several_figures(scores, references, NAMES)["per_label"][0]
+    assert several_figures(scores[:, :1], references[:, :1], NAMES[:1])["per_label"][0] == of_all
+
+
 def test_calibration_error_is_that_of_all_scores():
     scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.5]])
     references = np.array([[1, 0], [1, 0], [0, 1], [1, 1]])

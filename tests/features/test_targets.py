@@ -5,6 +5,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from tacfn_hf.features.arguments import DataArguments
+from tacfn_hf.features.collation import collate_labels
 from tacfn_hf.features.splits import split_dataset
 from tacfn_hf.features.targets import labelled_rows, problem_type_for, targets_of, with_targets
 
@@ -67,6 +68,13 @@ def test_a_column_label_of_lists_is_of_several_labels_too():
         split_dataset(dataset, args("label"))
 
 
+def test_one_class_is_learned_though_there_are_several_labels_too():
+    data_args = args("label", drop_unlabelled=True)
+    parts = with_targets(split_dataset(make(), data_args), NAMES, data_args)
+    assert "labels" not in parts["train"].column_names
+    assert collate_labels([{"label": 1, **row} for row in parts["train"].with_format(None)]).tolist() == [0, 1]
+
+
 def test_which_rows_have_the_target():
     assert labelled_rows(make(), "label").tolist() == [True, True, False, True]
     assert labelled_rows(make(), "labels").tolist() == [True, True, False, True]
@@ -101,11 +109,12 @@ def test_the_targets_that_a_dataset_has():
         (
             {},
             args("arousal,valence"),
-            "target is arousal,valence: give the scale of its values",
+            "for values give their scale, such as --target_range 1 5",
         ),
         ({}, args("valence", 5, 1), "target_range is 5 1: give the lowest and the highest value"),
         ({}, args("valence", 1, 4), r"valence of the row with id 'u2' \(valid\) is 5: target_range says 1 to 4"),
-        ({}, args("avd", 1, 5), r"The row with id 'u1' \(train\) has no label: label it, or leave all such rows out"),
+        ({}, args("avd", 1, 5), r"The row with id 'u1' \(train\) has no value of avd: give it one, or leave all such"),
+        ({"labels": [[-1], [0], [], []]}, args("labels"), r"The labels of .*'u0' .* are \[-1\]: they must be 0 to 2"),
         ({}, args("label", 1, 5), "target_range is given, but target is label: only values have a range"),
         ({}, args("valence,valence", 1, 5), "target is 'valence,valence': it must be label, votes, labels, avd, or"),
     ],
@@ -113,7 +122,9 @@ def test_the_targets_that_a_dataset_has():
 def test_what_is_refused(changes, data_args, sentence):
     dataset = make(**changes)
     with pytest.raises(ValueError, match=sentence):
-        with_targets(split_dataset(dataset, data_args), ["valence"], data_args)
+        with_targets(
+            split_dataset(dataset, data_args), NAMES if data_args.target == "labels" else ["valence"], data_args
+        )
 
 
 def test_labels_that_the_model_does_not_have_are_named():

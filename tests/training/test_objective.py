@@ -183,8 +183,8 @@ def test_the_loss_of_several_labels_weighs_the_rows_that_have_them(config):
 def test_positive_weights_make_both_sides_of_a_label_alike():
     weights = positive_weights([2, 5], 10, ["rare", "half"])
     assert weights == [4.0, 1.0]
-    for counts, name in (([0, 5], "rare"), ([2, 10], "half")):
-        with pytest.raises(ValueError, match=f"All training rows have the label {name}, or none has"):
+    for counts, sentence in (([0, 5], "No training row has the label rare"), ([2, 10], "All .* have the label half")):
+        with pytest.raises(ValueError, match=sentence):
             positive_weights(counts, 10, ["rare", "half"])
 
 
