@@ -160,6 +160,3 @@ def test_whisper_writes_down_what_is_said():
             assert answer["language"] == "en"
             assert answer["confidence"] > 0.7
             assert bool(answer["chunks"]) == timestamps
-    noise = [(0.05 * np.random.default_rng(0).normal(size=16000).astype(np.float32), 16000)]
-    (answer,) = transcriber.of_clips(noise)
-    assert answer["confidence"] is None or answer["confidence"] < 0.7
