@@ -20,8 +20,8 @@ class TacfnDataCollator:
 
     - `h_a`, `h_t`: audio and text features, `[L, d]`, or `[d]` for one vector per utterance, as numpy array, nested
       list or tensor. None, length 0, or no such key: the row lacks the modality.
-    - `label` or `labels` (optional, in every row or in none): a class as an integer, or a number or vector `[C]` of
-      floats (multi-label, regression).
+    - `label`, or else `labels` (optional, in every row or in none): a class as an integer, or a number or vector `[C]`
+      of floats (multi-label, regression).
 
     Keys out:
 
@@ -102,7 +102,7 @@ def as_features(row: Mapping[str, Any], key: str, index: int) -> torch.Tensor | 
 
 def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
     """The labels `[B]` or `[B, C]`; None where no row has any. Raises as the collator does."""
-    labels = [row.get("labels", row.get("label")) for row in rows]
+    labels = [row.get("labels") if row.get("label") is None else row["label"] for row in rows]
     if all(label is None for label in labels):
         return None
     for i, label in enumerate(labels):
