@@ -102,7 +102,7 @@ def as_features(row: Mapping[str, Any], key: str, index: int) -> torch.Tensor | 
 
 def collate_labels(rows: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
     """The labels `[B]` or `[B, C]`; None where no row has any. Raises as the collator does."""
-    labels = [row.get("labels") if row.get("label") is None else row["label"] for row in rows]
+    labels: list[Any] = [row.get("labels") if row.get("label") is None else row["label"] for row in rows]
     if all(label is None for label in labels):
         return None
     for i, label in enumerate(labels):
