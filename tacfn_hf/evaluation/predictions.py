@@ -135,10 +135,12 @@ class Predicted:
         """Of several labels, each by itself: float64 `[N, C]`."""
         return expit(np.asarray(self.logits, dtype=np.float64))
 
-    def in_scale(self, values: np.ndarray) -> np.ndarray:
-        """Values `[N, C]` from 0 to 1 in the scale of `value_range`."""
+    @property
+    def values(self) -> tuple[np.ndarray, np.ndarray]:
+        """The predicted and the true values, in the scale of `value_range`: float64 `[N, C]` each."""
         low, high = self.value_range
-        return low + (high - low) * np.asarray(values, dtype=np.float64)
+        shape = self.logits.shape
+        return tuple(low + (high - low) * of.reshape(shape).astype(np.float64) for of in (self.logits, self.labels))
 
 
 def figures_of(predicted: Predicted) -> dict[str, Any]:
@@ -155,8 +157,7 @@ def figures_of(predicted: Predicted) -> dict[str, Any]:
             row["beta_mean"] = float(beta[predicted.labels[:, i] == 1].mean()) if row["support"] else None
         return {**result, **of_beta}
     if config.problem_type == VALUES:
-        values = (predicted.in_scale(of.reshape(logits.shape)) for of in (logits, predicted.labels))
-        return {**value_figures(*values, names), **of_beta}
+        return {**value_figures(*predicted.values, names), **of_beta}
     result = full_metrics(logits, predicted.beta, predicted.labels, names, predicted.temperature)
     return {**result, "rows": len(beta)}
 
@@ -167,8 +168,7 @@ def table_of(ids: Sequence[str], predicted: Predicted) -> pd.DataFrame:
     if config.problem_type == SEVERAL:
         columns = several_columns_of(predicted.scores, predicted.labels, names, config.thresholds)
     elif config.problem_type == VALUES:
-        values = (predicted.in_scale(of.reshape(logits.shape)) for of in (logits, predicted.labels))
-        columns = value_columns_of(*values, names)
+        columns = value_columns_of(*predicted.values, names)
     else:
         return prediction_table(ids, logits, predicted.beta, predicted.labels, names, predicted.temperature)
     return pd.DataFrame({"id": ids, **columns, "beta": predicted.beta[:, 0]})

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..model.audio_tacfn import load_audio
 from ..model.decoding_tacfn import AudioError
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..writing import replacing, write_json
-from .timeline import annotate, write_timeline
+from .timeline import annotate, write_table, write_timeline
 from .transcription import MAX_CLIP_SECONDS, Transcriber
 
 
@@ -32,15 +33,11 @@ def recordings_in(folder: str | os.PathLike) -> list[Path]:
     The audio files below a folder, by their suffixes, in the order of their names.
 
     Raises:
-        ValueError: there is none, or two differ only in the suffix.
+        ValueError: there is none.
     """
     files = [file for file in files_in(Path(folder)) if file.suffix.lower() in AUDIO_SUFFIXES]
     if not files:
         raise ValueError(f"{folder} has no audio file.")
-    names = [file.with_suffix("") for file in files]
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{folder} has several audio files of the name {twice}: their timelines would be one.")
     return files
 
 
@@ -58,7 +55,8 @@ def annotate_folder(
         A row for each recording: its name, its segments, and their seconds; or the error for which it has none.
 
     Raises:
-        ValueError: as `recordings_in`, or output_dir holds timelines of another model or of other options.
+        ValueError: as `recordings_in`, two files differ only in the suffix, or output_dir holds timelines of another
+            model or of other options.
     """
     output_dir = Path(output_dir)
     settings = {"model": recognizer.model.name_or_path, **{name: str(value) for name, value in options.items()}}
@@ -75,6 +73,9 @@ def annotate_folder(
                 f"{output_dir} holds timelines with {changed[0]} {was}, not {now}: choose another output_dir."
             )
     files = recordings_in(folder)
+    (twice, count), *_ = Counter(file.with_suffix("") for file in files).most_common(1)
+    if count > 1:
+        raise ValueError(f"{folder} has several audio files of the name {twice}: their timelines would be one.")
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(place, settings)
     rows = []
@@ -166,13 +167,7 @@ def transcribe_rows(
     if skipped:
         logger.warning(f"{len(skipped)} rows are left without text: {' '.join(skipped)}")
     table = pd.DataFrame([done[row_id] for row_id in order])
-    with replacing(output) as temporary:
-        if output.suffix.lower() == ".parquet":
-            table.to_parquet(temporary, index=False)
-        elif output.suffix.lower() == ".jsonl":
-            table.to_json(temporary, orient="records", lines=True, force_ascii=False)
-        else:
-            table.to_csv(temporary, index=False)
+    write_table(table, output)
     part.unlink()
     return table
 

@@ -12,7 +12,7 @@ from ..model.audio_tacfn import named
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..model.recordings_tacfn import check_segments, recording_blocks
 from ..writing import replacing
-from .speech_detection import detect_speech, segments_of_speech, windows
+from .speech_detection import MIN_SECONDS, detect_speech, segments_of_speech, windows
 from .transcription import Transcriber
 
 
@@ -65,8 +65,10 @@ def annotate(
     speech_found = segments is None and window_seconds is None
     limit = recognizer.processor.max_audio_seconds
     for option, value in (("window_seconds", window_seconds), ("max_seconds", max_seconds)):
-        if value is not None and not 0.25 <= value <= limit:
-            raise ValueError(f"{option} is {value:g}: it must be from 0.25 to {limit:g}, what the model takes at once.")
+        if value is not None and not MIN_SECONDS <= value <= limit:
+            raise ValueError(
+                f"{option} is {value:g}: it must be from {MIN_SECONDS:g} to {limit:g}, what the model takes at once."
+            )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
     if segments is not None:
@@ -144,16 +146,24 @@ def write_timeline(table: pd.DataFrame, path: str | os.PathLike) -> None:
         with replacing(path) as temporary:
             draw_timeline(table).savefig(temporary, format="png", dpi=100, metadata={"Software": None})
         return
-    with replacing(path) as temporary:
-        if suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
-        elif suffix == ".jsonl":
-            table.to_json(temporary, orient="records", lines=True, force_ascii=False)
-        elif suffix == ".srt":
+    if suffix == ".srt":
+        with replacing(path) as temporary:
             temporary.write_text("\n".join(cues_of(table)), encoding="utf-8")
+        return
+    if suffix == ".csv" and "labels" in table:
+        table = table.assign(labels=table["labels"].map(";".join))
+    write_table(table, path)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table, whole or not at all: as Parquet or JSONL by the suffix, else as CSV."""
+    with replacing(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(temporary, index=False)
+        elif path.suffix.lower() == ".jsonl":
+            table.to_json(temporary, orient="records", lines=True, force_ascii=False)
         else:
-            flat = {name: table[name].map(";".join) for name in ("labels",) if name in table}
-            table.assign(**flat).to_csv(temporary, index=False)
+            table.to_csv(temporary, index=False)
 
 
 def check_output(path: Path) -> None:

@@ -13,6 +13,7 @@ from transformers import pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from ..model.recordings_tacfn import cut_clips, recording_blocks
+from .speech_detection import MIN_SECONDS
 
 
 MAX_CLIP_SECONDS = 30.0  # what speech recognition takes at once
@@ -158,10 +159,13 @@ class Transcriber:
                 yield clip, rate
 
         answers = dict(zip(order, list(self.of_clips(clips(), timestamps=divided))))
+        of_segment: dict[int, list[dict[str, Any]]] = {}
+        for part, owner in enumerate(owners):
+            of_segment.setdefault(owner, []).append(answers[part])
         found: list[dict[str, Any]] = []
         for i, segment in enumerate(segments):
-            own = [answers[part] for part, owner in enumerate(owners) if owner == i] if i in owners else []
-            if not own:
+            own = of_segment.get(i)
+            if own is None:
                 found.append({"language": None, "confidence": None, **segment})
             elif len(own) == 1:
                 found += divided_by(segment, own[0])
@@ -205,14 +209,14 @@ def divided_by(segment: dict[str, Any], answer: dict[str, Any]) -> list[dict[str
     length, parts = segment["end"] - segment["start"], []
     for chunk in chunks:
         start, end = chunk["timestamp"]
-        start = max(0.0, min(start or 0.0, length - 0.25))
+        start = max(0.0, min(start or 0.0, length - MIN_SECONDS))
         end = min(length if end is None else end, length)
-        if end - start < 0.25:  # too short to be a clip: it belongs to what came before
+        if end - start < MIN_SECONDS:  # too short to be a clip: it belongs to what came before
             if parts:
                 parts[-1]["text"] += " " + chunk["text"].strip()
                 parts[-1]["end"] = max(parts[-1]["end"], segment["start"] + end)
                 continue
-            end = min(start + 0.25, length)
+            end = min(start + MIN_SECONDS, length)
         times = {"start": segment["start"] + start, "end": segment["start"] + end}
         parts.append({**segment, **times, "text": chunk["text"].strip(), **about})
     return parts

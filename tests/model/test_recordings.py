@@ -1,5 +1,7 @@
 """Clips of long recordings: cut in pieces as from the whole, in any order, and sentences for those that can't be."""
 
+import weakref
+
 import numpy as np
 import pytest
 import soundfile
@@ -60,18 +62,15 @@ def test_clips_are_those_of_the_whole_recording(recording, suffix):
 
 def test_only_what_is_open_is_held():
     """Of an hour of silence with two clips, never more than the blocks of a clip are in memory."""
-    alive, most = [], 0
-
-    class Block(np.ndarray):
-        def __del__(self):
-            alive.pop()
+    made, most = [], 0
 
     def blocks():
         nonlocal most
         for _ in range(3600):
-            block = np.zeros((1000, 1), np.float32).view(Block)
-            alive.append(1)
-            most = max(most, len(alive))
+            block = np.zeros((1000, 1), np.float32)
+            made.append(weakref.ref(block))
+            made[:] = [of for of in made if of() is not None]
+            most = max(most, len(made))
             yield block, 1000
 
     clips = list(cut_clips(blocks(), [{"start": 10, "end": 14}, {"start": 3000, "end": 3005}]))

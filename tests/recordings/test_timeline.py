@@ -108,6 +108,9 @@ def test_a_folder_goes_on_where_it_was_interrupted(recognizer, many, tmp_path, m
     assert {path.name for path in (tmp_path / "out").rglob("*.*")} == {
         "annotation.json", "a.csv", "a.srt", "a.png", "b.csv", "b.srt", "b.png",
     }  # fmt: skip
+    (many / "a.mp3").write_bytes(b"not audio")
+    with pytest.raises(ValueError, match="several audio files of the name .*a: their timelines would be one"):
+        folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=3.0)
     with pytest.raises(ValueError, match="holds timelines with window_seconds 3.0, not 2.0: choose another output_dir"):
         folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=2.0)
 
