@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("predict", "recognise the emotion of an utterance"),
     "annotate": ("annotate", "give the timeline of a recording: segments and their emotions"),
     "transcribe": ("transcribe", "write down what is said, into a table"),
+    "export": ("export", "write a model as programs for onnxruntime"),
     "card": ("card", "write a model card"),
     "push": ("push", "upload a model to the Hub"),
     "summarize": ("summarize", "mean and standard deviation of several runs"),
@@ -57,6 +58,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator is found")
     command = import_module(f".{COMMANDS[name][0]}", __package__)
     run_command(f"tacfn {name}", command.main, argv[1:], debug)
+    leave_process_group()
+
+
+def leave_process_group() -> None:
+    """Of several processes, each closes its connections: the threads behind them may abort a process as it ends."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def without_debug(argv: list[str]) -> tuple[list[str], bool]:

@@ -15,6 +15,7 @@ from .audio_tacfn import as_samples, check_rate, named
 from .processing_tacfn import TacfnProcessor
 from .provenance_tacfn import check_provenance
 from .recordings_tacfn import cut_clips, recording_blocks
+from .scores_tacfn import is_regression, label_scores
 from .utterances_tacfn import as_list, is_blank, rows_of, undecoded
 
 
@@ -216,20 +217,15 @@ class EmotionRecognitionPipeline(Pipeline):
 
     def postprocess(self, model_outputs: ModelOutput, top_k: int | None = None) -> dict[str, Any]:
         """Labels with scores, the best first, and beta, of the outputs of one input."""
-        config, logits = self.model.config, model_outputs["logits"][0].float()
-        beta = float(model_outputs["beta"][0, 0])
-        has_audio, has_text = bool(model_outputs["has_audio"][0]), bool(model_outputs["has_text"][0])
-        if config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1):
-            low, high = config.value_range or (0.0, 1.0)
-            values = (low + (high - low) * logits.double()).tolist()
-            found = [{"label": config.id2label[i], "score": value} for i, value in enumerate(values)]
+        config, beta = self.model.config, float(model_outputs["beta"][0, 0])
+        logits = model_outputs["logits"].double()
+        scores = label_scores(config, logits, model_outputs["has_audio"], model_outputs["has_text"])[0]
+        if is_regression(config):
+            found = [{"label": config.id2label[i], "score": value} for i, value in enumerate(scores.tolist())]
             return {"scores": found[:top_k], "range": config.value_range, "beta": beta}
-        several = config.problem_type == "multi_label_classification"
-        scores = logits.sigmoid() if several else logits / config.temperature_of(has_audio, has_text)
-        scores = scores if several else scores.softmax(dim=-1)
         best = torch.argsort(scores, descending=True, stable=True)
         found = [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in best]
-        if not several:
+        if config.problem_type != "multi_label_classification":
             return {"scores": found[:top_k], "beta": beta}
         least = config.thresholds or [0.5] * config.num_labels
         labels = [config.id2label[int(i)] for i in best if float(scores[i]) >= least[int(i)]]

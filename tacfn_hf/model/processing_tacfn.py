@@ -304,6 +304,12 @@ class TacfnProcessor(ProcessorMixin):
         """The keys of a batch with both modalities."""
         return ["h_a", "mask_a", "h_t", "mask_t"]
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a text; None: no limit."""
+        limit = min(self.text_encoder.max_tokens or 1e9, self.tokenizer.model_max_length)
+        return limit if limit < 1e9 else None
+
     def load_audio(
         self, audio: Any, sampling_rate: int | None = None, truncation: bool = False, name: str = "audio"
     ) -> np.ndarray:
@@ -328,9 +334,8 @@ class TacfnProcessor(ProcessorMixin):
 
     def encode_audio(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features `[L_i, d]`, float32 on the CPU, of waveforms `[S_i]` from `load_audio`."""
-        if not waveforms:
-            return []  # without loading the encoder
-        return self.audio_encoder.encode(self.prepare_audio(waveforms), self.use_onednn)
+        # Of none, without loading the encoder.
+        return self.audio_encoder.encode(self.prepare_audio(waveforms), self.use_onednn) if waveforms else []
 
     def prepare_audio(self, waveforms: Sequence[np.ndarray]) -> list[Any]:
         """What the speech encoder takes, of waveforms `[S_i]` from `load_audio`."""
@@ -340,9 +345,7 @@ class TacfnProcessor(ProcessorMixin):
     def encode_text(
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
     ) -> list[torch.Tensor]:
-        """
-        Features `[L_i, d]`, float32 on the CPU, of texts. Arguments and errors are those of `prepare_text`.
-        """
+        """Features `[L_i, d]`, float32 on the CPU, of texts. Arguments and errors are those of `prepare_text`."""
         if not texts:
             return []
         return self.text_encoder.encode(self.prepare_text(texts, truncation, names), self.use_onednn)
@@ -351,11 +354,8 @@ class TacfnProcessor(ProcessorMixin):
         self, texts: Sequence[str], truncation: bool = False, names: Sequence[str] | None = None
     ) -> list[list[int]]:
         """The token ids of texts. Arguments and errors are those of `tokenized`."""
-        limit = self.text_encoder.max_tokens
-        if self.tokenizer.model_max_length < 1e9:
-            limit = min(limit or self.tokenizer.model_max_length, self.tokenizer.model_max_length)
         made: Any = self.text_provenance
-        return tokenized(self.tokenizer, texts, made["add_special_tokens"], limit, truncation, names)
+        return tokenized(self.tokenizer, texts, made["add_special_tokens"], self.max_tokens, truncation, names)
 
     def __call__(
         self,
