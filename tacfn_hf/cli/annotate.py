@@ -2,6 +2,7 @@
 Gives the timeline of a recording of any length: its segments, and the emotion of each.
 
     tacfn annotate call.mp3 --model runs/my-model --transcribe openai/whisper-base --output call.csv call.srt call.png
+    tacfn annotate call.mp3 --model runs/my-model --output call.html    # a page that plays the recording
     tacfn annotate interview.wav --model runs/my-model --segments interview.srt --output interview.csv
     tacfn annotate recordings/ --model runs/my-model --output_dir timelines
 
@@ -46,7 +47,7 @@ class AnnotationArguments:
     )
     max_seconds: float = field(default=15.0, metadata={"help": "The longest segment that is made of found speech."})
     output: list[str] = field(
-        default_factory=list, metadata={"help": "Files for the timeline: .csv, .jsonl, .parquet, .srt or .png."}
+        default_factory=list, metadata={"help": "Files for the timeline: .csv, .jsonl, .parquet, .srt, .png or .html."}
     )
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder for the timelines of a folder of recordings."}
@@ -73,7 +74,8 @@ def main(argv: list[str]) -> None:
 
     from ..recordings.folders import annotate_folder
     from ..recordings.segment_files import read_segments
-    from ..recordings.timeline import annotate, answer_of, check_output, time_of, write_timeline
+    from ..recordings.timeline import annotate, answer_of, time_of
+    from ..recordings.timeline_files import check_output, write_timeline
     from ..writing import writing_into
     from .predict import load_recognizer
 
@@ -100,7 +102,7 @@ def main(argv: list[str]) -> None:
     table = annotate(recognizer, recording, segments, **options)
     for path in args.output:
         with writing_into(os.path.dirname(path)):
-            write_timeline(table, path)
+            write_timeline(table, path, recording)
     if not len(table):
         print("Nobody speaks in it: there is no segment.", file=sys.stderr)
     for _, row in table.head(SHOWN).iterrows():

@@ -1,20 +1,43 @@
 """The picture of a timeline: a lane for each label, in time, and beta below."""
 
+import numpy as np
 import pandas as pd
 from matplotlib import colormaps, ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
-def draw_timeline(table: pd.DataFrame) -> Figure:
+COLUMNS = 2000  # of the picture of a waveform
+
+
+def envelope(waveform: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+    """The lowest and the highest sample of each stretch of a waveform `[S]`, `[2, at most columns + 1]`."""
+    starts = np.arange(0, len(waveform), max(1, len(waveform) // columns))
+    return np.stack([ufunc.reduceat(waveform, starts) for ufunc in (np.minimum, np.maximum)])
+
+
+def draw_waveform(axes: Axes, stretches: np.ndarray, seconds: float) -> None:
+    """The `envelope` of so many seconds of sound."""
+    times = np.linspace(0, seconds, stretches.shape[1], endpoint=False)
+    axes.fill_between(times, *stretches, color="#57606a", linewidth=0.3)
+    axes.set(xlim=(0, max(seconds, 1e-3)), yticks=[], ylabel="sound")
+
+
+def draw_timeline(table: pd.DataFrame, stretches: np.ndarray | None = None, seconds: float | None = None) -> Figure:
     """
     A lane for each label or value, in which each segment is as dark as its score, and beta of each segment below.
 
     Args:
         table: of `annotate`.
+        stretches: the `envelope` of the recording, for its waveform above.
+        seconds: how long it is; by default up to the end of the last segment.
     """
     names = [name.removeprefix("score_") for name in table.columns if name.startswith("score_")]
-    figure = Figure(figsize=(12, 2.5 + 0.4 * max(len(names), 1)), layout="constrained")
-    lanes, gate = figure.subplots(2, 1, sharex=True, height_ratios=[max(len(names), 1), 2])
+    heights = [2.0] * (stretches is not None) + [max(len(names), 1), 2]
+    figure = Figure(figsize=(12, 0.5 + 0.4 * sum(heights) + 1.2), layout="constrained")
+    *above, lanes, gate = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    if above and stretches is not None and seconds is not None:
+        draw_waveform(above[0], stretches, seconds)
     blues, classes = colormaps["Blues"], "label" in table or "labels" in table
     for i, name in enumerate(names):
         scores = table[f"score_{name}"].to_numpy(float)
@@ -29,7 +52,7 @@ def draw_timeline(table: pd.DataFrame) -> Figure:
     if len(table):
         starts, ends, beta = (table[name].to_numpy(float) for name in ("start", "end", "beta"))
         gate.hlines(beta, starts, ends, linewidth=3)
-        gate.set_xlim(min(0.0, starts.min()), ends.max())
+        gate.set_xlim(min(0.0, starts.min()), ends.max() if seconds is None else seconds)
     gate.set_ylim(-0.05, 1.05)
     gate.set_yticks([0, 0.5, 1], labels=["0 text", "0.5", "1 audio"])
     gate.set_ylabel("beta")

@@ -18,7 +18,8 @@ from ..model.audio_tacfn import load_audio
 from ..model.decoding_tacfn import AudioError
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..writing import replacing, write_json
-from .timeline import annotate, write_table, write_timeline
+from .timeline import annotate
+from .timeline_files import write_table, write_timeline
 from .transcription import MAX_CLIP_SECONDS, Transcriber
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import soxr
+
+from .resampling import mono_blocks
 
 
 RATE, CHUNK = 16000, 512  # of the detector
@@ -62,19 +63,15 @@ def detect_speech(blocks: Iterable[tuple[np.ndarray, int]]) -> tuple[list[dict[s
 
 def chunks_of(blocks: Iterable[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
     """Chunks `[512]` at 16 kHz of the mean of the channels; and how many of its samples are of the recording."""
-    resample, left = None, np.zeros(0, np.float32)
-    for block, rate in blocks:
-        resample = resample or soxr.ResampleStream(rate, RATE, 1, dtype="float32")
-        left = np.concatenate([left, resample.resample_chunk(block.mean(axis=1).astype(np.float32))])
+    left = np.zeros(0, np.float32)
+    for block in mono_blocks(blocks, RATE):
+        left = np.concatenate([left, block])
         whole = len(left) - len(left) % CHUNK
         for start in range(0, whole, CHUNK):
             yield left[start : start + CHUNK], CHUNK
         left = left[whole:]
-    if resample is not None:
-        left = np.concatenate([left, resample.resample_chunk(np.zeros(0, np.float32), last=True)])
-        for start in range(0, len(left), CHUNK):
-            chunk = left[start : start + CHUNK]
-            yield np.pad(chunk, (0, CHUNK - len(chunk))), len(chunk)
+    if len(left):
+        yield np.pad(left, (0, CHUNK - len(left))), len(left)
 
 
 def segments_of_speech(speech: list[dict[str, float]], max_seconds: float) -> list[dict[str, float]]:

@@ -1,8 +1,7 @@
 """The timeline of a recording: its segments, and the emotion of each."""
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import pandas as pd
 from ..model.audio_tacfn import named
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..model.recordings_tacfn import check_segments, recording_blocks
-from ..writing import replacing
 from .speech_detection import MIN_SECONDS, detect_speech, segments_of_speech, windows
 from .transcription import Transcriber
 
 
-OUTPUT_SUFFIXES = (".csv", ".jsonl", ".parquet", ".srt", ".png")
 COLUMNS = ("start", "end", "speaker", "channel", "text", "language", "confidence")
 KINDS = dict.fromkeys(("speaker", "text", "language"), "object")
 MAX_SECONDS = 15.0  # of a segment of found speech
@@ -126,60 +123,6 @@ def answer_of(row: Any) -> str:
     return ", ".join(
         f"{name.removeprefix('score_')} {row[name]:.2f}" for name in row.index if name.startswith("score_")
     )
-
-
-def write_timeline(table: pd.DataFrame, path: str | os.PathLike) -> None:
-    """
-    Writes a timeline: a table as CSV, JSONL or Parquet, subtitles with emotions as SRT, or a picture as PNG, by the
-    suffix.
-
-    Raises:
-        ValueError: another suffix.
-    """
-    path = Path(path)
-    check_output(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = path.suffix.lower()
-    if suffix == ".png":
-        from .drawing import draw_timeline
-
-        with replacing(path) as temporary:
-            draw_timeline(table).savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-        return
-    if suffix == ".srt":
-        with replacing(path) as temporary:
-            temporary.write_text("\n".join(cues_of(table)), encoding="utf-8")
-        return
-    if suffix == ".csv" and "labels" in table:
-        table = table.assign(labels=table["labels"].map(";".join))
-    write_table(table, path)
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table, whole or not at all: as Parquet or JSONL by the suffix, else as CSV."""
-    with replacing(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            table.to_parquet(temporary, index=False)
-        elif path.suffix.lower() == ".jsonl":
-            table.to_json(temporary, orient="records", lines=True, force_ascii=False)
-        else:
-            table.to_csv(temporary, index=False)
-
-
-def check_output(path: Path) -> None:
-    """A ValueError unless a timeline can be written as a file of this suffix."""
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise ValueError(f"The output {path} must be one of {', '.join(OUTPUT_SUFFIXES)}.")
-
-
-def cues_of(table: pd.DataFrame) -> Iterator[str]:
-    """A cue of SRT for each row: its number, times, what it says of the emotion, and the text."""
-    for i, (_, row) in enumerate(table.iterrows(), 1):
-        speaker = f"{row['speaker']}: " if row["speaker"] else ""
-        # In one line, and without what would begin another cue.
-        text, answer = (" ".join(of.split()).replace("-->", "->") for of in (row["text"] or "", answer_of(row)))
-        text = f"\n{' '.join(speaker.split())}{' ' if speaker else ''}{text}" if text else ""
-        yield f"{i}\n{time_of(row['start'])} --> {time_of(row['end'])}\n[{answer}]{text}\n"
 
 
 def time_of(seconds: float) -> str:

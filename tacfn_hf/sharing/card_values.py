@@ -37,6 +37,34 @@ METRICS = {
 }
 
 
+REPLACEMENTS = {"noise": "noise", "mean": "the mean of all utterances", "other": "another utterance's"}
+# Of what beta is worth: the name of each figure, what it says, how it is shown, and in which unit.
+MEASURES = (
+    ("carrier AUC", "AUC of beta: rows whose emotion is in the audio against rows with it in the text", "%.3f", 1),
+    *(
+        (
+            f"{modality}, {name}",
+            f"correlation of beta with the share of {modality} that is replaced by {what} (should be {wanted})",
+            "%+.2f",
+            1,
+        )
+        for name, what in REPLACEMENTS.items()
+        for modality, wanted in (("audio", -1), ("text", 1))
+    ),
+    ("occlusion AUC", "AUC of beta: rows that need audio more against rows that need text more", "%.3f", 1),
+    ("occlusion correlation", "correlation of beta with how much more a row needs audio (should be 1)", "%+.2f", 1),
+    *(
+        (f"{figure} {given}", f"{figure} in % {where}", "%.1f", 100)
+        for figure in ("UA", "ECE")
+        for given, where in (
+            ("both", "with both modalities"),
+            ("audio only", "with audio alone"),
+            ("text only", "with text alone"),
+        )
+    ),
+)
+
+
 def card_data(
     name: str, dataset: str, figures: Iterable[tuple[str, str | None, dict[str, float]]], **more: Any
 ) -> ModelCardData:
@@ -149,7 +177,9 @@ def source_of(made: dict[str, Any] | None) -> str | None:
 
 def gate_values(truths: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
     """What beta is worth, as means over the runs; None where a run has not measured it."""
-    return {"part": truths[0]["part"], "figures": summarize_gate_truth(truths)} if all(truths) else None
+    if not all(truths):
+        return None
+    return {"part": truths[0]["part"], "figures": summarize_gate_truth(truths), "measures": MEASURES}
 
 
 def shown(value: Any) -> str:

@@ -40,15 +40,9 @@ def write_cross_validation_card(
     Raises:
         ValueError: the folder has no report, or lacks a run that the report is about.
     """
-    folder, path = Path(folder), Path(path)
-    if not (folder / REPORT).is_file():
-        raise ValueError(f"{folder} has no {REPORT}: it is not the folder of a finished cross-validation.")
-    report = read_json(folder / REPORT)
+    path = Path(path)
+    report, runs, records, table = read_runs(folder)
     folds, seeds = report["folds"], list(report["pooled"]["seeds"])
-    runs = {(fold, seed): run_folder(folder, fold, seed) for fold in folds for seed in seeds}
-    records = {run: RunRecord.read(of_run) for run, of_run in runs.items()}
-    table = pd.concat([read_predictions(of_run).assign(seed=seed) for (_, seed), of_run in runs.items()])
-    table = table[table["split"] == "test"]
     ids = set(table["id"])
     config = AutoConfig.from_pretrained(list(runs.values())[-1])
     tuned = records[list(runs)[0]].command == "tacfn fine-tune"
@@ -80,6 +74,27 @@ def write_cross_validation_card(
         devices=sorted({record.device for record in records.values()}),
         command=None if tuned else command(report, values["dataset"], arguments),
     )
+
+
+def read_runs(
+    folder: str | Path,
+) -> tuple[dict[str, Any], dict[tuple[str, str], Path], dict[tuple[str, str], RunRecord], pd.DataFrame]:
+    """
+    What a cross-validation left: its report; by fold and seed the folders and the records of its runs; and the
+    predictions of all test rows, with a column `seed`.
+
+    Raises:
+        ValueError: as `write_cross_validation_card`.
+    """
+    folder = Path(folder)
+    if not (folder / REPORT).is_file():
+        raise ValueError(f"{folder} has no {REPORT}: it is not the folder of a finished cross-validation.")
+    report = read_json(folder / REPORT)
+    seeds = list(report["pooled"]["seeds"])
+    runs = {(fold, seed): run_folder(folder, fold, seed) for fold in report["folds"] for seed in seeds}
+    records = {run: RunRecord.read(of_run) for run, of_run in runs.items()}
+    table = pd.concat([read_predictions(of_run).assign(seed=seed) for (_, seed), of_run in runs.items()])
+    return report, runs, records, table[table["split"] == "test"].reset_index(drop=True)
 
 
 def classes_of(table: pd.DataFrame, label_names: Sequence[str], problem_type: str) -> list[dict[str, Any]]:

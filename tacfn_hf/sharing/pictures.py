@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
+from ..evaluation.calibration import NUM_BINS
+from ..pages.page import OWN_STYLE
 from ..writing import replacing
-
-
-OWN_STYLE = "default"  # matplotlib's, whatever the user's is
 
 
 @matplotlib.style.context(OWN_STYLE)
@@ -101,22 +100,55 @@ def draw_beta_histogram(table: pd.DataFrame) -> Figure:
 
 
 @matplotlib.style.context(OWN_STYLE)
-def draw_beta(table: pd.DataFrame, label_names: Sequence[str]) -> Figure:
+def draw_calibration(table: pd.DataFrame, label_names: Sequence[str], num_bins: int = NUM_BINS) -> Figure:
+    """
+    How often a score is right: of the rows whose top score lies in a bin, the share that is right, with how many there
+    are below. Of several labels, of all scores in a bin, the share whose label the row has.
+
+    Args:
+        table: columns `score_<name>` of the C labels, and `label` and `prediction`, or `labels`.
+    """
+    scores = table[[f"score_{name}" for name in label_names]].to_numpy(float)
+    if "label" in table:
+        scores, right = scores.max(axis=1), (table["label"] == table["prediction"]).to_numpy(float)
+    else:
+        has = np.array([[name in row for name in label_names] for row in table["labels"]], dtype=float)
+        scores, right = scores.ravel(), has.ravel()
+    edges = np.linspace(0, 1, num_bins + 1)
+    bins = np.clip(np.searchsorted(edges, scores, side="left") - 1, 0, num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    there = counts > 0
+    said, found = (np.bincount(bins, weights=of, minlength=num_bins)[there] / counts[there] for of in (scores, right))
+    figure = Figure(figsize=(5, 5.2), layout="constrained")
+    curve, number = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    curve.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="a score of p is right p of the time")
+    curve.plot(said, found, marker="o", color="#0072b2", label="this model")
+    curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")
+    curve.legend(loc="upper left")
+    curve.grid(alpha=0.3)
+    number.bar((edges[:-1] + edges[1:]) / 2, counts, width=1 / num_bins, color="#0072b2", edgecolor="white")
+    number.set(xlabel="top score" if "label" in table else "score of a label", ylabel="count")
+    return figure
+
+
+@matplotlib.style.context(OWN_STYLE)
+def draw_beta(table: pd.DataFrame, label_names: Sequence[str], by: str = "label") -> Figure:
     """
     Beta for each true class: a box from quartile to quartile, with median (line) and mean (triangle).
 
     Args:
-        table: columns `label`, a name out of the C `label_names`, or `labels`, a list of some; and `beta`, 0 to 1.
+        table: the columns `by` and `beta`, 0 to 1. If there is none, `<by>s`, lists of names.
+        by: "label", a name out of the C `label_names`, or "prediction", likewise.
     """
     figure, axes = square(len(label_names))
-    if "labels" in table:
-        table = table.explode("labels").rename(columns={"labels": "label"})
-    values = [table["beta"][table["label"] == name] for name in label_names]
+    if f"{by}s" in table:
+        table = table.explode(f"{by}s").rename(columns={f"{by}s": by})
+    values = [table["beta"][table[by] == name] for name in label_names]
     # Points of a large corpus would make a bar of ink: whiskers go to the farthest ones.
     axes.boxplot(values, whis=(0, 100), showmeans=True)
     name_ticks(axes.xaxis, range(1, len(label_names) + 1), label_names, rotation=45)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("true class")
+    axes.set_xlabel("true class" if by == "label" else "predicted class")
     axes.set_ylabel("beta (0 = text, 1 = audio)")
     axes.grid(axis="y", alpha=0.3)
     return figure

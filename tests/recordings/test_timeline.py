@@ -12,7 +12,8 @@ from layout import write_text
 from tacfn_hf.cli.main import main
 from tacfn_hf.recordings import folders
 from tacfn_hf.recordings.segment_files import read_segments
-from tacfn_hf.recordings.timeline import annotate, write_timeline
+from tacfn_hf.recordings.timeline import annotate
+from tacfn_hf.recordings.timeline_files import write_timeline
 
 
 def test_each_found_segment_is_answered_as_the_same_clip_alone(recognizer, spoken):

@@ -1,0 +1,43 @@
+"""A Space on the Hub that runs the demo of a model."""
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from ..writing import replacing
+from .demo import MODEL
+
+
+# What the code that travels with a model needs. Of gradio, a Space has the version that its README.md names.
+REQUIREMENTS = ("torch", "transformers", "soundfile", "soxr", "av")
+
+
+def write_space(folder: str | os.PathLike, model: str) -> None:
+    """
+    Writes the three files of a Space: `app.py`, `requirements.txt` and `README.md`.
+
+    Args:
+        folder: a new or an empty one.
+        model: the id of a model on the Hub, as `tacfn push` uploads it.
+
+    Raises:
+        ValueError: the model is a folder here, or the folder of the Space has files in it.
+    """
+    folder = Path(folder)
+    if os.path.isdir(model) or model.count("/") != 1:
+        raise ValueError(f"{model} is no id on the Hub, user/name, which a Space needs: upload it with tacfn push.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} has files in it: a Space wants a new folder, or an empty one.")
+    code = Path(__file__).with_name("demo.py").read_text("utf-8")
+    head = {"title": model.split("/")[1], "sdk": "gradio", "sdk_version": version("gradio"), "app_file": "app.py"}
+    lines = [f"{name}: {json.dumps(value)}" for name, value in {**head, "models": [model]}.items()]
+    files = {
+        "app.py": code.replace(f"MODEL = {json.dumps(MODEL)}", f"MODEL = {json.dumps(model)}", 1),
+        "requirements.txt": "".join(f"{name}=={version(name).split('+')[0]}\n" for name in REQUIREMENTS),
+        "README.md": "\n".join(["---", *lines, "---", "", f"The demo of {model}: emotions from audio and text.", ""]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(content, encoding="utf-8", newline="\n")

@@ -1,0 +1,183 @@
+"""The page about a run: in a browser without a network, on a phone, with hostile texts, and with many rows."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import DESK, PHONE, browser, needs_browser, opened
+from datasets import Dataset
+from tiny import config_for
+
+from tacfn_hf import TacfnForSequenceClassification
+from tacfn_hf.cli.main import main
+from tacfn_hf.evaluation.predictions import Predicted, figures_of, table_of
+from tacfn_hf.evaluation.record import RunRecord
+from tacfn_hf.model import EmotionRecognitionPipeline
+from tacfn_hf.sharing.pictures import draw_calibration
+from tacfn_hf.sharing.report import read_results, write_report
+from tacfn_hf.sharing.utterance import look_at
+
+
+HOSTILE = (
+    '</script><script>document.title="taken"</script><img src=x onerror="document.title=\'taken\'">$x^2$ {{ 7 * 7 }}'
+)
+NAMES = ["angry", f"calm {HOSTILE}", "sad"]
+
+
+def save_run(folder: Path, config, rows: int = 60, names=NAMES, prefix: str = "u") -> Path:
+    """What a run leaves of random predictions of the kind that the config has."""
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(rows, len(names))), random.integers(0, len(names), rows)
+    if config.problem_type is not None and config.problem_type != "single_label_classification":
+        labels = random.integers(0, 2, (rows, len(names)))
+    beta = random.random((rows, 1)).astype(np.float32)
+    predicted = Predicted(config, logits, beta, labels, list(names), np.ones(rows), config.value_range or (0, 1))
+    table = table_of([f"{prefix}{i}" for i in range(rows)], predicted)
+    record = RunRecord(
+        metrics={"test": figures_of(predicted)},
+        dataset="features/mine",
+        rows={"test": rows},
+        label_names=list(names),
+        num_parameters=7,
+        temperatures={"both": 1.0},
+        problem_type=config.problem_type or "single_label_classification",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write(folder, {"test": table})
+    return folder
+
+
+def corpus(run: Path, text: str = HOSTILE) -> Dataset:
+    random = np.random.default_rng(0)
+    ids = read_results(run).table["id"].tolist()
+    audio = [{"array": random.normal(size=4000) / 9, "sampling_rate": 8000} if i % 4 else None for i in range(len(ids))]
+    return Dataset.from_dict({"id": ids, "text": [f"{text} {i}" for i in ids], "audio": audio})
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def recognizer(processor) -> EmotionRecognitionPipeline:
+    """With blocks and a head of queries, and a label that would be a script."""
+    settings = {"num_hidden_layers": 2, "head": "queries", "id2label": dict(enumerate(NAMES))}
+    model = TacfnForSequenceClassification(config_for(processor, **settings)).eval()
+    return EmotionRecognitionPipeline(model, processor)
+
+
+def test_a_look_keeps_what_words_and_labels_attend_to(recognizer):
+    sound = {"array": np.random.default_rng(0).normal(size=16_000) / 9, "sampling_rate": 16_000}
+    found = look_at(recognizer, sound, "Hello there!")
+    assert found.word_attention.shape == (len(found.tokens), 49)
+    assert found.label_attention.shape[0] == 3
+    np.testing.assert_allclose(found.word_attention.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found.label_attention.sum(axis=1), 1, atol=1e-5)
+    assert not found.reasons
+    assert look_at(recognizer, sound, None).reasons == ["Words attend to sound only where an utterance has both."]
+
+
+def test_a_run_without_these_says_why(processor, tmp_path):
+    model = TacfnForSequenceClassification(config_for(processor, num_hidden_layers=0, num_labels=3)).eval()
+    look = look_at(EmotionRecognitionPipeline(model, processor), None, "Hello there!")
+    assert [re.match("The model has no [a-z -]+", reason)[0] for reason in look.reasons] == [
+        "The model has no cross-modal blocks ",
+        "The model has no head of queries ",
+    ]
+
+
+def test_the_curve_counts_each_row_once():
+    table = pd.DataFrame({"label": ["a", "b", "a"], "prediction": ["a", "a", "b"], "score_a": [0.9, 0.95, 0.3]})
+    figure = draw_calibration(table.assign(score_b=1 - table["score_a"]), ["a", "b"], num_bins=10)
+    curve = figure.axes[0].lines[1].get_xydata()
+    np.testing.assert_allclose(curve, [[0.7, 0.0], [0.9, 1.0], [0.95, 0.0]], atol=1e-6)
+    assert [round(bar.get_height()) for bar in figure.axes[1].patches] == [0] * 6 + [1, 0, 1, 1]
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_a_report_opens_and_hostile_texts_stay_texts(chromium, recognizer, tmp_path, width):
+    run = save_run(tmp_path / "<b>run", recognizer.model.config, prefix="<i>u")
+    path = write_report(run, rows=corpus(run), recognizer=recognizer)
+    with opened(chromium, path.as_uri(), width) as page:
+        assert page.title() == "Report: <b>run"
+        assert page.locator("script").count() == 2
+        assert page.locator("b, main img:not([src^='data:image/svg'])").count() == 0
+        assert page.locator("#rows tbody tr").count() == 60
+        assert page.locator("#rows td.words").first.text_content().startswith("</script><script>")
+        assert page.locator("h2").all_text_contents() == [
+            "Figures",
+            "Pictures",
+            "What beta is worth",
+            "The surest mistakes",
+            "The worst mistakes",
+            "One utterance",
+            "All rows",
+        ]
+        for image in page.locator("img").all():
+            assert image.get_attribute("alt")
+            assert image.evaluate("image => image.complete && image.naturalWidth") > 100
+        assert 0 < page.locator(".mistakes audio").count() <= 20
+        seconds = page.locator(".mistakes audio").first.evaluate(
+            "audio => new Promise(done => { audio.onloadedmetadata = () => done(audio.duration); audio.load() })"
+        )
+        assert 0.4 < seconds < 0.7
+        # What is wider than the window scrolls by itself, and the page does not.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@needs_browser
+@pytest.mark.slow
+def test_rows_are_found_and_sorted_in_five_thousand(chromium, config, tmp_path):
+    config.num_labels = 3
+    run = save_run(tmp_path / "run", config, 5000, ["angry", "calm", "sad"])
+    path = write_report(
+        run, rows=corpus(run, "Some words as people say them in a sentence of usual length"), audio=False
+    )
+    assert path.stat().st_size < 5e6
+    with opened(chromium, path.as_uri()) as page:
+        assert page.locator("audio").count() == 0
+        assert page.locator("#count").text_content() == "100 of 5000 rows"
+        page.locator("#more").click()
+        assert page.locator("#count").text_content() == "200 of 5000 rows"
+        page.locator("#search").fill("u4321")
+        assert page.locator("#rows tbody tr").count() == 1
+        page.locator("#search").fill("")
+        page.locator("#wrong").check()
+        page.locator("#said").select_option("sad")
+        table = read_results(run).table
+        wrong = table[(table["prediction"] == "sad") & (table["label"] != "sad")]
+        assert page.locator("#count").text_content() == f"100 of {len(wrong)} rows"
+        page.get_by_role("button", name="score").click()
+        page.get_by_role("button", name="score").click()
+        assert page.locator("#rows tbody tr td").first.text_content() == wrong.set_index("id")["score_sad"].idxmax()
+
+
+@pytest.mark.parametrize("kind", ["multi_label_classification", "regression"])
+def test_other_kinds_of_labels_have_their_own_figures(config, kind, tmp_path):
+    config.problem_type, config.num_labels = kind, 2
+    config.value_range = [1.0, 5.0] if kind == "regression" else None
+    names = ["arousal", "valence"] if kind == "regression" else ["angry", "sad"]
+    page = write_report(save_run(tmp_path / "run", config, names=names)).read_text("utf-8")
+    assert ("CCC" in page) == (kind == "regression")
+    assert ("mAP" in page) == (kind != "regression")
+    assert "No corpus was given" in page
+
+
+def test_what_is_refused(config, tmp_path, capsys):
+    config.num_labels = 3
+    run = save_run(tmp_path / "run", config)
+    with pytest.raises(ValueError, match="'u0', and lacks 1 of 60 rows"):
+        write_report(run, rows=corpus(run).select(range(1, 60)))
+    with pytest.raises(ValueError, match="utterance is 'x': the test rows have no such id"):
+        write_report(run, utterance="x")
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", str(run), "--corpus", "folder"])
+    assert "dataset is not given" in capsys.readouterr().err
+    main(["report", str(run)])
+    assert (run / "report.html").is_file()
