@@ -35,6 +35,9 @@ test-all: $(BIN)/.installed ## every test, offline
 test-min: .venv-min/.installed ## every test, at the lowest versions that pyproject.toml allows
 	.venv-min/bin/python $(PYTEST)
 
+browser: ## Debian's Chromium, which tests of pages open
+	command -v chromium || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
 check: $(BIN)/.installed ## lint, formatting, docstrings, which way imports go, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +47,4 @@ check: $(BIN)/.installed ## lint, formatting, docstrings, which way imports go, 
 clean: ## remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .venv-min quickstart .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 
-.PHONY: help install quickstart test test-all test-min check clean
+.PHONY: help install quickstart test test-all test-min browser check clean

@@ -109,8 +109,7 @@ def make_run(path: Path) -> None:
 
 
 def make_features_of_the_quickstart(path: Path) -> None:
-    make_diagnostic("data/diagnostic", num_speakers=6, repetitions=1)
-    tacfn("extract", "--corpus", "diagnostic", "--dataset", "data/diagnostic", "--output_dir", path)
+    tacfn("extract", "--corpus", "diagnostic", "--dataset", "quickstart/corpus", "--output_dir", path)
 
 
 def make_my_labels(path: Path) -> None:
@@ -165,8 +164,9 @@ MADE: dict[str, Callable[[Path], object]] = {
     "session1-text.safetensors": make_tokens,
     "runs/ravdess-0": make_run,
     "runs/ravdess-1": make_run,
-    "quickstart/checkpoint": make_run,
+    "quickstart/corpus": lambda path: make_diagnostic(path, num_speakers=6, repetitions=1),
     "quickstart/features": make_features_of_the_quickstart,
+    "quickstart/checkpoint": lambda path: tacfn("train", "--dataset", "quickstart/features", "--output_dir", path),
 }
 # What a command that is not run begins with, or what a Python block that is not run holds, and why.
 NOT_RUN = {
@@ -176,6 +176,9 @@ NOT_RUN = {
     "tacfn quickstart": "it takes minutes; .ci/run calls it",
     "tacfn fine-tune --model_name_or_path quickstart": "it takes minutes; tests/cli/test_quickstart.py runs it",
     "tacfn annotate call.mp3": "it needs a speech recognition model; tests/recordings runs one",
+    "tacfn demo": "it serves until it is interrupted; tests/deployment runs it",
+    "python my-model-onnx": "tests/deployment runs it without torch",
+    "python scripts/benchmarks": "it takes minutes",
     "tacfn transcribe": "it needs a speech recognition model; tests/recordings runs one",
     "tacfn push": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "user/ravdess-emotions": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",

@@ -95,7 +95,8 @@ def draw_utterance(utterance: Utterance) -> Figure | None:
     shown = utterance.tokens[:MAX_TOKENS]
     maps = []
     if utterance.word_attention is not None:
-        maps.append(("where each word looks", utterance.word_attention[: len(shown)], shown))
+        few = f", the first {MAX_TOKENS} of {len(utterance.tokens)}" if len(utterance.tokens) > MAX_TOKENS else ""
+        maps.append((f"where each word looks{few}", utterance.word_attention[: len(shown)], shown))
     if utterance.label_attention is not None:
         maps.append(("where each label looks", utterance.label_attention, utterance.label_names))
     heights = [1.6] * (utterance.waveform is not None) + [0.6 + 0.2 * len(names) for _, _, names in maps]

@@ -68,6 +68,9 @@ def test_the_wheel_has_the_commands_and_their_recipes(run, tmp_path):
     sizes = ["--hidden_size", "16", "--num_attention_heads", "2", "--gate_hidden_size", "8", "--num_train_epochs", "1"]
     run("tacfn", "train", *data, *sizes, "--report_to", "none", "--output_dir", tmp_path / "run")
     assert (tmp_path / "run" / "README.md").is_file()
+    run("tacfn", "report", tmp_path / "run", "--output", tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    run("tacfn", "export", tmp_path / "run", "--output_dir", tmp_path / "exported")
     printed = run("tacfn", "evaluate", *data, "--model", tmp_path / "run", "--output_dir", tmp_path / "test")
     assert "test: 12 rows" in printed
     assert "beta: 10 utterances with both modalities" in printed

@@ -45,7 +45,8 @@ BETA_OVER_SEEDS = r"\d\.\d{3}(?: ± \d\.\d{3})?"
 RULE = r"\|(?: --- \|)+\n"
 FEATURES = r"(?:- (?:audio|text), \d+ dimensions: [^\n]+\n)+\n"
 LIMITS = (
-    r"## Intended use and limits\n\n- For research [^\n]+\n- The labels say which emotion [^\n]+\n"
+    r"## Intended use and limits\n\n- For research [^\n]+\n"
+    r"- Out of scope: [^\n]+ \(AI Act, article 5\(1\)\(f\)\)[^\n]+\n- The labels say which emotion [^\n]+\n"
     r"- Language of the data: [^\n]+\. Speakers: [^\n]+\. Other languages[^\n]+\n- Scores are [^\n]+\n"
     r"- `beta` is not a confidence\. [^\n]+\n\n"
 )
