@@ -61,8 +61,8 @@ class ExtractionArguments:
     shard_size: int = field(
         default=128, metadata={"help": "Rows in one output file. An interruption loses at most this many."}
     )
-    use_onednn: bool = field(
-        default=False, metadata={"help": "Take oneDNN's matrix product on a CPU; faster on some, such as AMD's."}
+    use_onednn: bool | None = field(
+        default=None, metadata={"help": "Take oneDNN's matrix product on a CPU (default: where it is clearly faster)."}
     )
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
 

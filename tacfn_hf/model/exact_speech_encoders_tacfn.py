@@ -18,6 +18,7 @@ from .speech_encoder_tacfn import SpeechEncoder
 
 
 Counts = TypeVar("Counts", int, torch.Tensor)
+Module = TypeVar("Module", bound=nn.Module)
 
 # The lengths in samples [B] and in frames [B] of the batch that is being encoded; None where nothing is padded.
 # Context variables, since threads share an encoder.
@@ -40,6 +41,23 @@ class MaskedGroupNorm(nn.GroupNorm):
     kernel_size: int
     stride: int
 
+    @classmethod
+    def like(cls, norm: nn.GroupNorm, kernel_size: int, stride: int) -> "MaskedGroupNorm":
+        """
+        Of the size of another norm, without weights.
+
+        Raises:
+            ValueError: it has several channels per group.
+        """
+        if norm.num_groups != norm.num_channels:
+            raise ValueError(
+                f"The encoder has a GroupNorm of {norm.num_groups} groups for {norm.num_channels} channels: only one "
+                "group per channel is supported."
+            )
+        made = cls(norm.num_groups, norm.num_channels, norm.eps, norm.affine, device="meta")
+        made.kernel_size, made.stride = kernel_size, stride
+        return made
+
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         """`[B, C, T] -> [B, C, T]`. Without padding it is plain GroupNorm."""
         samples = _samples.get()
@@ -59,6 +77,13 @@ class SdpaWavLMAttention(WavLMAttention):
 
     transformers uses `F.multi_head_attention_forward`, which also returns the attention weights averaged over heads.
     """
+
+    @classmethod
+    def like(cls, of: WavLMAttention) -> "SdpaWavLMAttention":
+        """Of the size of another attention, without weights."""
+        has_bias = hasattr(of, "rel_attn_embed")
+        with torch.device("meta"):
+            return cls(of.embed_dim, of.num_heads, of.dropout, of.num_buckets, of.max_distance, has_bias)
 
     def torch_multi_head_self_attention(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, gated_position_bias: torch.Tensor
@@ -82,6 +107,12 @@ class SdpaWavLMAttention(WavLMAttention):
         dropout = self.dropout if self.training else 0.0
         output = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout)
         return self.out_proj(output.transpose(1, 2).flatten(2)), None
+
+
+def with_weights_of(module: nn.Module, made: Module) -> Module:
+    """A new module that shares the weights of another, and its mode."""
+    made.load_state_dict(module.state_dict(keep_vars=True), assign=True)
+    return made.train(module.training)
 
 
 def frame_counts(config: PreTrainedConfig, samples: Counts) -> Counts:
@@ -121,8 +152,8 @@ class WaveformEncoder(SpeechEncoder):
     """
     WavLM, wav2vec2, HuBERT, Data2VecAudio or UniSpeech-SAT. Features are the same alone and in any padded batch.
 
-    The model is changed in place: its adapter is removed, its GroupNorm becomes a [`MaskedGroupNorm`], WavLM's
-    attention a [`SdpaWavLMAttention`], and its position convolution gets [`zero_padding`].
+    The model is changed in place: its adapter is removed, a [`MaskedGroupNorm`] with its weights takes the place of its
+    GroupNorm, a [`SdpaWavLMAttention`] that of WavLM's attention, and its position convolution gets [`zero_padding`].
 
     Raises:
         ValueError: the model has a GroupNorm with several channels per group.
@@ -135,17 +166,16 @@ class WaveformEncoder(SpeechEncoder):
         config = model.config
         model.adapter, config.add_adapter = None, False  # it is for other tasks and makes fewer frames
         config.layerdrop = 0.0  # a layer that is skipped in training leaves no hidden state
-        for module in model.modules():
+        for name, module in list(model.named_modules()):
+            exact: nn.Module
             if isinstance(module, nn.GroupNorm):
-                if module.num_groups != module.num_channels:
-                    raise ValueError(
-                        f"The encoder has a GroupNorm of {module.num_groups} groups for {module.num_channels} "
-                        "channels: only one group per channel is supported."
-                    )
-                module.__class__ = MaskedGroupNorm
-                module.kernel_size, module.stride = config.conv_kernel[0], config.conv_stride[0]
+                exact = MaskedGroupNorm.like(module, config.conv_kernel[0], config.conv_stride[0])
             elif type(module) is WavLMAttention:
-                module.__class__ = SdpaWavLMAttention
+                exact = SdpaWavLMAttention.like(module)
+            else:
+                continue
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, with_weights_of(module, exact))
         for module in model.encoder.pos_conv_embed.modules():
             if isinstance(module, nn.Conv1d):
                 module.register_forward_pre_hook(zero_padding)

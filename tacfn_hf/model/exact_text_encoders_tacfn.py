@@ -60,11 +60,11 @@ class TextEncoder(PretrainedEncoder):
         output = self.model(input_ids, attention_mask=attention_mask, output_hidden_states=True)
         return self.select(output.hidden_states), lengths
 
-    def encode(self, token_ids: Sequence[Sequence[int]], use_onednn: bool = False) -> list[torch.Tensor]:
+    def encode(self, token_ids: Sequence[Sequence[int]], use_onednn: bool | None = None) -> list[torch.Tensor]:
         """
         Features `[L_i, d]`, float32 on the CPU, of each sequence of token ids, in batches of similar length.
 
-        `use_onednn`: see [`OneDnnProduct`].
+        `use_onednn`: see `matrix_product`.
         """
         features: list[torch.Tensor] = [torch.empty(0)] * len(token_ids)
         pad = self.model.config.pad_token_id or 0

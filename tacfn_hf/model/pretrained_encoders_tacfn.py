@@ -1,9 +1,10 @@
 """What encoders of speech and of text share: layers, batches of similar length, and oneDNN's matrix product."""
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -22,28 +23,44 @@ class OneDnnProduct(TorchFunctionMode):
     """
     `with OneDnnProduct():` computes linear layers with oneDNN's matrix product instead of MKL's. On AMD it is faster.
 
-    It applies to float32 on a CPU, in the current thread, without gradients. The modules stay as they are.
-
-    Raises:
-        ValueError: this build of torch does not have oneDNN's linear layer.
+    It applies to float32 on a CPU, in the current thread, without gradients. The modules stay as they are. The operator
+    is not part of torch's interface: where a build of torch lacks it, layers are computed as always.
     """
-
-    def __init__(self):
-        super().__init__()
-        if not has_onednn():
-            raise ValueError(f"use_onednn is True: torch {torch.__version__} here was built without oneDNN.")
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """What torch calls in place of each of its functions."""
-        if function is F.linear and not kwargs and args[0].device.type == "cpu" and args[0].dtype == torch.float32:
+        if (
+            function is F.linear
+            and not kwargs
+            and has_onednn()
+            and args[0].device.type == "cpu"
+            and args[0].dtype == torch.float32
+        ):
             h, weight, *bias = args
             return torch.ops.mkldnn._linear_pointwise(h, weight, bias[0] if bias else None, "none", [], "")
         return function(*args, **(kwargs or {}))
 
 
-def matrix_product(use_onednn: bool) -> AbstractContextManager:
-    """The context in which an encoder runs: oneDNN's matrix product, or torch's own choice."""
-    return OneDnnProduct() if use_onednn else nullcontext()
+@cache
+def onednn_is_faster() -> bool:
+    """Whether a layer of usual size takes less than three quarters of its time with oneDNN's product: tried once."""
+    if not has_onednn():
+        return False
+    h, layer, best = torch.randn(256, 768), nn.Linear(768, 768), {}
+    with torch.no_grad():
+        for context in (nullcontext(), OneDnnProduct()) * 6:
+            with context:
+                start = time.perf_counter()
+                layer(h)
+                taken = time.perf_counter() - start
+            best[type(context)] = min(taken, best.get(type(context), taken))
+    return best[OneDnnProduct] < 0.75 * best[nullcontext]
+
+
+def matrix_product(use_onednn: bool | None) -> AbstractContextManager:
+    """The context in which an encoder runs: oneDNN's matrix product, or torch's own. None: the faster one here."""
+    chosen = onednn_is_faster() if use_onednn is None else use_onednn
+    return OneDnnProduct() if chosen else nullcontext()
 
 
 def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:

@@ -85,7 +85,7 @@ class TacfnProcessor(ProcessorMixin):
         self.max_audio_seconds = max_audio_seconds
         self.tuned_rows = tuned_rows
         self.device = torch.device("cpu")
-        self.use_onednn = False
+        self.use_onednn: bool | None = None
         self._sources: dict[str, EncoderSource] = {}
         self._encoders: dict[str, Any] = {}  # those of a model, in place of what the sources name
         self._min_samples: int | None = None
@@ -104,7 +104,7 @@ class TacfnProcessor(ProcessorMixin):
         dtype: str | torch.dtype = "float32",
         pad_to_30s: bool = True,
         max_audio_seconds: float = 60.0,
-        use_onednn: bool = False,
+        use_onednn: bool | None = None,
         token: str | bool | None = None,
         cache_dir: str | None = None,
         local_files_only: bool = False,
@@ -125,8 +125,8 @@ class TacfnProcessor(ProcessorMixin):
             pad_to_30s: fill audio up with silence to 30 s for Whisper, as it was trained. Without it short audio is
                 encoded several times as fast. Features then differ, and a model of the one kind refuses the other.
             max_audio_seconds: see the class.
-            use_onednn: use oneDNN's matrix product in float32 on a CPU, which is faster on AMD. Features then differ
-                by the rounding of float32.
+            use_onednn: use oneDNN's matrix product in float32 on a CPU. None: where it is faster, as on AMD, which is
+                tried once. Features differ by the rounding of float32.
             token, cache_dir, local_files_only: as in `from_pretrained`.
 
         Raises:
@@ -160,7 +160,7 @@ class TacfnProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, use_onednn: bool = False, **kwargs
+        cls, pretrained_model_name_or_path: str | os.PathLike, use_onednn: bool | None = None, **kwargs
     ) -> "TacfnProcessor":
         """
         As `ProcessorMixin.from_pretrained`; `use_onednn` as in `from_encoders`.

@@ -64,11 +64,11 @@ class SpeechEncoder(PretrainedEncoder):
         """
         raise NotImplementedError
 
-    def encode(self, inputs: Sequence[Any], use_onednn: bool = False) -> list[torch.Tensor]:
+    def encode(self, inputs: Sequence[Any], use_onednn: bool | None = None) -> list[torch.Tensor]:
         """
         Features `[L_i, d]`, float32 on the CPU, of the inputs of each utterance. Those of similar length share a batch.
 
-        `use_onednn`: see [`OneDnnProduct`].
+        `use_onednn`: see `matrix_product`.
         """
         features: list[torch.Tensor] = [torch.empty(0)] * len(inputs)
         budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * self.inputs_per_second

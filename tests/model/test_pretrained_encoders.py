@@ -6,6 +6,7 @@ from stock_encoders import SPEECH, difference, hidden_states_of, padded, speech_
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tacfn_hf.model import pretrained_encoders_tacfn
 from tacfn_hf.model.encoder_sources_tacfn import EncoderSource
 from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
@@ -43,7 +44,7 @@ class Products(TorchDispatchMode):
 @torch.no_grad()
 @pytest.mark.skipif(not has_onednn(), reason="torch was built without oneDNN")
 @pytest.mark.parametrize("kind", ["speech", "text"])
-def test_onednn_is_used_on_request_alone_and_features_stay_the_same(kind):
+def test_onednn_is_used_on_request_and_features_stay_the_same(kind):
     if kind == "speech":
         encoder, inputs = WaveformEncoder(speech_model("wavlm-base"), [3]), waveforms()[:5]
     else:
@@ -51,7 +52,7 @@ def test_onednn_is_used_on_request_alone_and_features_stay_the_same(kind):
     kinds = [type(module) for module in encoder.modules()]
     linear = sum(isinstance(module, nn.Linear) for module in encoder.modules())
     with Products() as products:
-        expected = encoder.encode(inputs)
+        expected = encoder.encode(inputs, use_onednn=False)
         assert products.count == 0
         found = encoder.encode(inputs, use_onednn=True)
         assert products.count > linear / 2
@@ -68,10 +69,22 @@ def test_onednn_is_used_on_request_alone_and_features_stay_the_same(kind):
     assert products.count == 0
 
 
-def test_onednn_that_is_not_there_is_named(monkeypatch):
+@torch.no_grad()
+def test_without_onednn_the_features_are_the_same(monkeypatch):
+    encoder, inputs = TextEncoder(text_model("bert"), [3]), token_ids()
+    expected = encoder.encode(inputs, use_onednn=True)
     monkeypatch.setattr(torch.ops, "mkldnn", object())
-    with pytest.raises(ValueError, match="use_onednn is True: torch .* was built without oneDNN"):
-        OneDnnProduct()
+    for h, other in zip(encoder.encode(inputs, use_onednn=True), expected):
+        assert difference(h, other) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("faster", [True, False])
+def test_by_default_it_is_used_where_it_is_faster(faster, monkeypatch):
+    monkeypatch.setattr(pretrained_encoders_tacfn, "onednn_is_faster", lambda: faster)
+    with Products() as products:
+        TextEncoder(text_model("bert"), [3]).encode(token_ids())
+    assert (products.count > 0) == (faster and has_onednn())
 
 
 @pytest.mark.parametrize("padding", [True, False])

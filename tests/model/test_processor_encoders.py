@@ -117,7 +117,8 @@ def test_onednn_is_for_whoever_asks_and_not_saved(encoders, batch, tmp_path, mon
     there = pretrained_encoders_tacfn.has_onednn()
     with_it = TacfnProcessor.from_encoders(*encoders, use_onednn=there)
     with_it.save_pretrained(tmp_path)
-    loaded = TacfnProcessor.from_pretrained(tmp_path)
+    loaded = TacfnProcessor.from_pretrained(tmp_path, use_onednn=False)
+    assert TacfnProcessor.from_pretrained(tmp_path).use_onednn is None
     again = TacfnProcessor.from_pretrained(tmp_path, use_onednn=there)
     for processor, expected in ((with_it, there), (loaded, False), (again, there)):
         used.clear()
