@@ -4,8 +4,8 @@ Where the time of an encoder goes, by kind of operation, against what this machi
     python scripts/benchmarks/encoder_profile.py
     python scripts/benchmarks/encoder_profile.py --device cuda --dtype bfloat16 --seconds 10
 
-WavLM base-plus, or the encoder that --audio_encoder names, encodes one utterance as the project does it. Every operator is
-written down with the shapes of its inputs, and timed again alone, by each kernel that is at hand:
+WavLM base-plus, or the encoder that --audio_encoder names, encodes one utterance as the project does it. Every operator
+is written down with the shapes of its inputs, and timed again alone, by each kernel that is at hand:
 
 - linear layers: MKL (or the device's own), oneDNN;
 - convolutions: torch's own, the same in the layout channels-last, one matrix product of unfolded inputs;
