@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 
 CHROMIUM = shutil.which("chromium")
-# It runs as root in CI, and would look for updates.
+# No sandbox, since tests may run as root; and nothing that asks the network.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

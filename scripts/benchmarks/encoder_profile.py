@@ -196,10 +196,8 @@ def main() -> None:
         print(f"{kind:<22}{row['calls']:>6}{1e3 * row['as it is']:>9.1f}{1e3 * row['limit']:>11.1f}  {by}")
     flops = counter.get_total_flops()
     print(f"{'sum':<22}{'':>6}{1e3 * actual:>9.1f}{1e3 * limit:>11.1f}  reached to {limit / actual:.0%}")
-    share = flops / product / actual
-    print(
-        f"{flops / 1e9:.0f} GFLOP at {product / 1e9:.0f} GFLOP/s: {1e3 * flops / product:.1f} ms, reached to {share:.0%}"
-    )
+    speed = f"{flops / 1e9:.0f} GFLOP at {product / 1e9:.0f} GFLOP/s"
+    print(f"{speed}: {1e3 * flops / product:.1f} ms, reached to {flops / product / actual:.0%}")
     if args.output:
         content = {
             "machine": platform.processor() or platform.machine(),

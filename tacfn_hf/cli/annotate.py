@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
 
     from ..recordings.folders import annotate_folder
     from ..recordings.segment_files import read_segments
-    from ..recordings.timeline import annotate, answer_of, time_of
+    from ..recordings.timeline import annotate, answer_of, clock_of
     from ..recordings.timeline_files import check_output, write_timeline
     from ..writing import writing_into
     from .predict import load_recognizer
@@ -103,11 +103,12 @@ def main(argv: list[str]) -> None:
     for path in args.output:
         with writing_into(os.path.dirname(path)):
             write_timeline(table, path, recording)
+        print(f"{path}: {len(table)} segments")
     if not len(table):
         print("Nobody speaks in it: there is no segment.", file=sys.stderr)
     for _, row in table.head(SHOWN).iterrows():
         speaker = f"{row['speaker']}: " if row["speaker"] else ""
-        times = f"{time_of(row['start'])[:-2]} - {time_of(row['end'])[:-2]}"
+        times = f"{clock_of(row['start'])} - {clock_of(row['end'])}"
         print(f"{times}  beta {row['beta']:.2f}  {answer_of(row):<18}  {speaker}{row['text'] or ''}")
     if len(table) > SHOWN:
         print(f"and {len(table) - SHOWN} more segments{'' if args.output else ': give --output for all'}")

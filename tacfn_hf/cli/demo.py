@@ -10,6 +10,7 @@ serving. Both need gradio: pip install 'tacfn-hf[demo]'.
 """
 
 import os
+import signal
 import tempfile
 from dataclasses import dataclass, field
 
@@ -32,12 +33,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("model", help="Trained model with its processor: a folder or a Hub id.")
     args, place = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     try:
-        import gradio  # noqa: F401
+        from gradio import Blocks  # noqa: F401 (what pip leaves of gradio can still be imported)
     except ImportError as error:
         raise ImportError(
             f"{error.name} is needed for a demo, and is not installed: pip install 'tacfn-hf[demo]'"
         ) from error
     if args.space is not None:
+        if args.server_port is not None or args.server_name != DemoArguments.server_name:
+            parser.error("server_name and server_port are for serving, and not for --space")
         from ..deployment.space import write_space
 
         write_space(args.space, place.model)
@@ -48,6 +51,8 @@ def main(argv: list[str]) -> None:
     from .predict import load_recognizer
 
     recognizer = load_recognizer(parser, place.model, args.use_cpu)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.default_int_handler)  # so that they, too, leave nothing behind
     with tempfile.TemporaryDirectory(prefix="tacfn-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when the demo is built
 

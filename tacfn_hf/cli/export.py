@@ -2,7 +2,7 @@
 Writes a model as programs that run without its code: its encoders, and its network.
 
     tacfn export runs/my-model --output_dir my-model-onnx
-    python my-model-onnx/recognize.py hello.wav "Hello there!"
+    python my-model-onnx/recognize.py --audio hello.wav --text "Hello there!"
 
 The second line needs onnxruntime, and no torch. Each program is compared with the model on inputs of several shapes,
 and the largest difference is printed. The model of a run without a processor is written without encoders: it takes
@@ -19,8 +19,12 @@ def main(argv: list[str]) -> None:
     parser = CommandParser(prog="tacfn export", description=__doc__)
     parser.add_argument("model", help="Trained model, with or without its processor: a folder or a Hub id.")
     parser.add_argument("--output_dir", required=True, help="A new folder for the programs.")
-    parser.add_argument("--format", choices=["onnx", "dynamo"], default="onnx", help="dynamo is torch.export's own.")
+    parser.add_argument(
+        "--format", choices=["onnx", "dynamo"], default="onnx", help="onnx, or dynamo for torch.export programs (.pt2)."
+    )
     args = parser.parse_args(argv)
+
+    from transformers.utils import cached_file
 
     from ..deployment.export import export_model
     from ..model import TacfnProcessor
@@ -28,8 +32,8 @@ def main(argv: list[str]) -> None:
     from ..writing import writing_into
 
     model = load_model(args.model).eval()
-    alone = os.path.isdir(args.model) and not os.path.isfile(os.path.join(args.model, "processor_config.json"))
-    processor = None if alone else TacfnProcessor.from_pretrained(args.model)
+    has_processor = cached_file(args.model, "processor_config.json", _raise_exceptions_for_missing_entries=False)
+    processor = TacfnProcessor.from_pretrained(args.model) if has_processor else None
     with writing_into(args.output_dir):
         found = export_model(model, processor, args.output_dir, args.format)
     print(f"{'program':<14}  {'MB':>7}  difference from the model")

@@ -23,6 +23,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..features.labels import label_names_of
+from ..features.targets import CLASSES
 from ..model.exact_text_encoders_tacfn import EXACT_WITH_PADDING
 from ..model.exact_whisper_encoder_tacfn import FRAMES_OF_SILENCE, WhisperSpeechEncoder
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
@@ -54,14 +55,19 @@ class WaveformProgram(nn.Module):
         return {"h_a": self.encoder.select(output.hidden_states)}
 
 
-class SpectrumProgram(WaveformProgram):
+class SpectrumProgram(nn.Module):
     """A speech encoder on log-mel spectra of one length: of Whisper one window each, `[B, mel, 2 * L]`."""
 
-    def forward(self, input_features: torch.Tensor) -> Inputs:  # type: ignore[override]
+    def __init__(self, encoder: PretrainedEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_features: torch.Tensor) -> Inputs:
         """`h_a [B, L, d]`, float32."""
+        model, inputs = self.encoder.model, input_features.to(self.encoder.model.dtype)
         if isinstance(self.encoder, WhisperSpeechEncoder):
-            return {"h_a": self.encoder.select(self.encoder.model(input_features.to(self.encoder.model.dtype)))}
-        return super().forward(input_features)
+            return {"h_a": self.encoder.select(model(inputs))}
+        return {"h_a": self.encoder.select(model(inputs, output_hidden_states=True).hidden_states)}
 
 
 class TextProgram(nn.Module):
@@ -116,13 +122,13 @@ def export_model(
     """
     output_dir = Path(output_dir)
     if output_dir.is_dir() and any(output_dir.iterdir()):
-        raise ValueError(f"{output_dir} has files in it: an export wants a new folder, or an empty one.")
+        raise ValueError(f"{output_dir} is not empty: choose a new folder, or an empty one.")
     if format not in FORMATS:
         raise ValueError(f"The format is {format!r}: it must be one of {', '.join(FORMATS)}.")
     check_installed(format)
     if isinstance(model, TacfnDualEncoderForSequenceClassification) and processor is not None:
         processor = processor.from_model(model)
-    parts = list(parts_of(model, processor))
+    parts = list(parts_of(model, processor, format))
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as made:
         folder, found = Path(made, "export"), {}
@@ -153,13 +159,15 @@ def check_installed(format: str) -> None:
 
 
 def parts_of(
-    model: TacfnForSequenceClassification, processor: TacfnProcessor | None
+    model: TacfnForSequenceClassification, processor: TacfnProcessor | None, format: str
 ) -> Iterator[tuple[str, nn.Module, list[Inputs]]]:
     """Each program's name, its module, and inputs of several shapes: it is made with the first ones."""
     generator = torch.Generator().manual_seed(0)
     if processor is not None:
         speech, text = processor.audio_encoder, processor.text_encoder
         shortest = speech.min_samples(speech.model.config)
+        if format == "dynamo":  # torch.export takes for granted that there are two frames, and refuses one
+            shortest *= 2
         sizes = [(2, shortest + 8000), (1, shortest), (3, shortest + 16_000), (1, shortest + 100_000)]
         inputs = [spectra_of(processor, *size, generator) for size in sizes]
         waveforms = next(iter(inputs[0])) == "input_values"
@@ -298,7 +306,7 @@ def about(model: TacfnForSequenceClassification, processor: TacfnProcessor | Non
     config = model.config
     content: dict[str, Any] = {
         "labels": label_names_of(config),
-        "problem_type": "regression" if is_regression(config) else config.problem_type,
+        "problem_type": "regression" if is_regression(config) else config.problem_type or CLASSES,
         "thresholds": config.thresholds,
         "value_range": config.value_range,
         "audio": {"feature_size": config.audio_feature_size},
@@ -311,15 +319,15 @@ def about(model: TacfnForSequenceClassification, processor: TacfnProcessor | Non
         "sampling_rate": processor.sampling_rate,
         "min_samples": speech.min_samples(speech.model.config),
         "max_seconds": processor.max_audio_seconds,
-        "frame": None,
-        "silence": None,
+        "samples_per_frame": None,
+        "silence_frames": None,
     }
     if isinstance(speech, WhisperSpeechEncoder):  # one window, and of its frames those that are of the utterance
         window = speech.window * 2 * extractor.hop_length
         content["audio"] |= {
             "max_seconds": min(processor.max_audio_seconds, window / extractor.sampling_rate),
-            "frame": 2 * extractor.hop_length,
-            "silence": None if speech.pad_to_30s else FRAMES_OF_SILENCE,
+            "samples_per_frame": 2 * extractor.hop_length,
+            "silence_frames": None if speech.pad_to_30s else FRAMES_OF_SILENCE,
         }
     made: Any = processor.text_provenance
     content["text"] |= {

@@ -5,6 +5,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+from huggingface_hub import SpaceCardData
+
 from ..writing import replacing
 from .demo import MODEL
 
@@ -28,14 +30,14 @@ def write_space(folder: str | os.PathLike, model: str) -> None:
     if os.path.isdir(model) or model.count("/") != 1:
         raise ValueError(f"{model} is no id on the Hub, user/name, which a Space needs: upload it with tacfn push.")
     if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} has files in it: a Space wants a new folder, or an empty one.")
+        raise ValueError(f"{folder} is not empty: choose a new folder, or an empty one.")
     code = Path(__file__).with_name("demo.py").read_text("utf-8")
-    head = {"title": model.split("/")[1], "sdk": "gradio", "sdk_version": version("gradio"), "app_file": "app.py"}
-    lines = [f"{name}: {json.dumps(value)}" for name, value in {**head, "models": [model]}.items()]
+    name = model.split("/")[1]
+    head = SpaceCardData(title=name, sdk="gradio", sdk_version=version("gradio"), app_file="app.py", models=[model])
     files = {
         "app.py": code.replace(f"MODEL = {json.dumps(MODEL)}", f"MODEL = {json.dumps(model)}", 1),
         "requirements.txt": "".join(f"{name}=={version(name).split('+')[0]}\n" for name in REQUIREMENTS),
-        "README.md": "\n".join(["---", *lines, "---", "", f"The demo of {model}: emotions from audio and text.", ""]),
+        "README.md": f"---\n{head.to_yaml()}\n---\n\nThe demo of {model}: emotions from audio and text.\n",
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

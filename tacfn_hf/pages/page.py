@@ -24,7 +24,7 @@ OWN_STYLE = "default"  # of pictures: matplotlib's, whatever the user's is
 CLIP_RATE = 16_000  # Hz, of embedded sound
 
 
-def write_page(path: str | os.PathLike, template: str, script: str, data: Any, **values: Any) -> None:
+def write_page(path: str | os.PathLike, template: str, script: str, **values: Any) -> None:
     """
     Fills a template, and writes the page.
 
@@ -35,8 +35,7 @@ def write_page(path: str | os.PathLike, template: str, script: str, data: Any, *
         path: the file, which is written whole or not at all.
         template: the name of a file beside this one, which extends `base.html`.
         script: the name of its script.
-        data: what the script reads, as JSON.
-        values: of the template, `title` among them.
+        values: of the template, `title` among them; `data` of a block "data", for the script, as JSON.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -47,7 +46,6 @@ def write_page(path: str | os.PathLike, template: str, script: str, data: Any, *
         style=Markup((HERE / "page.css").read_text("utf-8")),
         script=Markup(code),
         script_hash=f"sha256-{digest}",
-        data=data,
         **values,
     )
     path = Path(path)

@@ -10,7 +10,8 @@ if (player) {
   };
   lanes.addEventListener("click", (event) => {
     const box = lanes.getBoundingClientRect();
-    seek(((event.clientX - box.left) / box.width - left) / (right - left) * seconds);
+    const part = ((event.clientX - box.left) / box.width - left) / (right - left);
+    if (part >= 0 && part <= 1) seek(part * seconds); // and not beside the axes
   });
   for (const button of buttons) button.addEventListener("click", () => seek(Number(button.dataset.start)));
   player.addEventListener("timeupdate", () => {

@@ -1,10 +1,13 @@
 """The picture of a timeline: a lane for each label, in time, and beta below."""
 
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from ..pages.page import OWN_STYLE
 
 
 COLUMNS = 2000  # of the picture of a waveform
@@ -23,6 +26,7 @@ def draw_waveform(axes: Axes, stretches: np.ndarray, seconds: float) -> None:
     axes.set(xlim=(0, max(seconds, 1e-3)), yticks=[], ylabel="sound")
 
 
+@matplotlib.style.context(OWN_STYLE)
 def draw_timeline(table: pd.DataFrame, stretches: np.ndarray | None = None, seconds: float | None = None) -> Figure:
     """
     A lane for each label or value, in which each segment is as dark as its score, and beta of each segment below.

@@ -125,6 +125,12 @@ def answer_of(row: Any) -> str:
     )
 
 
+def clock_of(seconds: float) -> str:
+    """Seconds as people read them, 01:02:03.5."""
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{tenths // 10:02}.{tenths % 10}"
+
+
 def time_of(seconds: float) -> str:
     """Seconds as SRT has them, 01:02:03,500."""
     milliseconds = int(np.round(1000 * seconds))

@@ -12,7 +12,7 @@ from ..model.recordings_tacfn import recording_blocks
 from ..pages.page import CLIP_RATE, picture, sound, write_page
 from .drawing import COLUMNS, draw_timeline, envelope
 from .resampling import mono_blocks
-from .timeline import answer_of, time_of
+from .timeline import answer_of, clock_of
 
 
 STRETCH = CLIP_RATE // 50  # samples: the waveform is kept at 50 stretches a second
@@ -27,6 +27,10 @@ def write_timeline_page(table: pd.DataFrame, recording: str | os.PathLike, path:
         recording: the file.
         path: the page.
     """
+    title = f"Timeline: {Path(recording).name}"
+    if not len(table):
+        write_page(path, "timeline.html", "timeline.js", title=title, rows=[])
+        return
     stretches: list[np.ndarray] = []
     samples = 0
 
@@ -42,12 +46,12 @@ def write_timeline_page(table: pd.DataFrame, recording: str | os.PathLike, path:
     low, high = np.concatenate(stretches, axis=1)
     figure = draw_timeline(table, np.stack([envelope(low, COLUMNS)[0], envelope(high, COLUMNS)[1]]), seconds)
     source = picture(figure, bbox_inches=None)  # drawn, so that the axes have their place
-    left, right = (figure.axes[0].get_position().intervalx if figure.axes else (0, 1)).tolist()
+    left, right = figure.axes[0].get_position().intervalx.tolist()
     rows = [
         {
             "start": float(row["start"]),
             "end": float(row["end"]),
-            "time": time_of(row["start"])[:-2].replace(",", "."),
+            "time": f"{clock_of(row['start'])} - {clock_of(row['end'])}",
             "speaker": row["speaker"] or "",
             "answer": answer_of(row),
             "beta": row["beta"],
@@ -60,10 +64,8 @@ def write_timeline_page(table: pd.DataFrame, recording: str | os.PathLike, path:
         path,
         "timeline.html",
         "timeline.js",
-        data=None,
-        title=f"Timeline: {Path(recording).name}",
-        count=len(table),
-        length=time_of(seconds)[:-4],
+        title=title,
+        length=clock_of(seconds),
         clip=clip,
         source=source,
         left=left,
@@ -71,6 +73,7 @@ def write_timeline_page(table: pd.DataFrame, recording: str | os.PathLike, path:
         seconds=seconds,
         rows=rows,
         speakers=any(row["speaker"] for row in rows),
+        texts=any(row["text"] for row in rows),
         note="A segment is the darker, the higher the score of the lane's label is."
         if classes
         else "A segment is the darker, the higher the value of the lane is, from the lowest to the highest one here.",

@@ -40,7 +40,12 @@ METRICS = {
 REPLACEMENTS = {"noise": "noise", "mean": "the mean of all utterances", "other": "another utterance's"}
 # Of what beta is worth: the name of each figure, what it says, how it is shown, and in which unit.
 MEASURES = (
-    ("carrier AUC", "AUC of beta: rows whose emotion is in the audio against rows with it in the text", "%.3f", 1),
+    (
+        "carrier AUC",
+        "AUC of beta: rows whose emotion is in the audio against rows whose emotion is in the text",
+        "%.3f",
+        1,
+    ),
     *(
         (
             f"{modality}, {name}",
@@ -52,7 +57,12 @@ MEASURES = (
         for modality, wanted in (("audio", -1), ("text", 1))
     ),
     ("occlusion AUC", "AUC of beta: rows that need audio more against rows that need text more", "%.3f", 1),
-    ("occlusion correlation", "correlation of beta with how much more a row needs audio (should be 1)", "%+.2f", 1),
+    (
+        "occlusion correlation",
+        "correlation of beta with how much more a row needs audio than text (should be 1)",
+        "%+.2f",
+        1,
+    ),
     *(
         (f"{figure} {given}", f"{figure} in % {where}", "%.1f", 100)
         for figure in ("UA", "ECE")
@@ -166,6 +176,7 @@ def shared_values(
         "arguments": {name: shown(value) for name, value in arguments.items() if name not in of_split},
         "fitted": all(of.temperature_fitted_on is not None for of in records),
         "temperatures": {name: [of.temperatures[name] for of in records] for name in names},
+        "measures": MEASURES,
         "gate": gate_values([of.gate_truth for of in records]),
     }
 
@@ -179,7 +190,7 @@ def gate_values(truths: Sequence[dict[str, Any] | None]) -> dict[str, Any] | Non
     """What beta is worth, as means over the runs; None where a run has not measured it."""
     if not all(truths):
         return None
-    return {"part": truths[0]["part"], "figures": summarize_gate_truth(truths), "measures": MEASURES}
+    return {"part": truths[0]["part"], "figures": summarize_gate_truth(truths)}
 
 
 def shown(value: Any) -> str:

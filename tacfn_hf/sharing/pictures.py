@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from ..evaluation.calibration import NUM_BINS
@@ -114,11 +115,7 @@ def draw_calibration(table: pd.DataFrame, label_names: Sequence[str], num_bins: 
     else:
         has = np.array([[name in row for name in label_names] for row in table["labels"]], dtype=float)
         scores, right = scores.ravel(), has.ravel()
-    edges = np.linspace(0, 1, num_bins + 1)
-    bins = np.clip(np.searchsorted(edges, scores, side="left") - 1, 0, num_bins - 1)
-    counts = np.bincount(bins, minlength=num_bins)
-    there = counts > 0
-    said, found = (np.bincount(bins, weights=of, minlength=num_bins)[there] / counts[there] for of in (scores, right))
+    found, said = calibration_curve(right, scores, n_bins=num_bins)
     figure = Figure(figsize=(5, 5.2), layout="constrained")
     curve, number = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     curve.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="a score of p is right p of the time")
@@ -126,7 +123,7 @@ def draw_calibration(table: pd.DataFrame, label_names: Sequence[str], num_bins: 
     curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")
     curve.legend(loc="upper left")
     curve.grid(alpha=0.3)
-    number.bar((edges[:-1] + edges[1:]) / 2, counts, width=1 / num_bins, color="#0072b2", edgecolor="white")
+    number.hist(scores, bins=np.linspace(0, 1, num_bins + 1), color="#0072b2", edgecolor="white")
     number.set(xlabel="top score" if "label" in table else "score of a label", ylabel="count")
     return figure
 

@@ -41,6 +41,11 @@ class Utterance:
     reasons: list[str] = field(default_factory=list)
 
     @property
+    def has_attention(self) -> bool:
+        """Whether the model says where it looked."""
+        return self.word_attention is not None or self.label_attention is not None
+
+    @property
     def seconds(self) -> float:
         """How long the sound is; 1 without one, as a whole of the text."""
         return 1.0 if self.waveform is None else len(self.waveform) / self.rate
@@ -79,7 +84,7 @@ def look_at(recognizer: EmotionRecognitionPipeline, audio: Any, text: str | None
             "The model has no cross-modal blocks (num_hidden_layers is 0): words do not attend to sound in it."
         )
     elif waveform is None or not tokens:
-        found.reasons.append("Words attend to sound only where an utterance has both.")
+        found.reasons.append("Attention from words to sound needs both audio and text.")
     else:
         found.word_attention = output.text_cross_attentions[-1][0].mean(dim=0).float().cpu().numpy()
     if output.label_attentions is None:

@@ -15,6 +15,7 @@ import soundfile
 import torch
 from browser import browser, needs_browser, opened
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from tiny import config_for
 
 from tacfn_hf import TacfnForSequenceClassification
@@ -96,14 +97,15 @@ def test_two_people_at_once_and_a_bad_file(recognizer, address, sound, tmp_path)
     (tmp_path / "bad.wav").write_text("no sound at all")
     client = Client(address, verbose=False, download_files=False)
     for audio, sentence in ((handle_file(tmp_path / "bad.wav"), "can't be decoded"), (None, "neither audio nor text")):
-        *_, note = client.predict(audio, "", True, True, api_name="/recognise")
-        assert sentence in note
-        assert "Traceback" not in note
-        assert os.environ["GRADIO_TEMP_DIR"] not in note
+        with pytest.raises(AppError, match=sentence) as refused:
+            client.predict(audio, "", True, True, api_name="/recognise")
+        assert "Traceback" not in str(refused.value)
+        assert os.environ["GRADIO_TEMP_DIR"] not in str(refused.value)
 
 
 @pytest.mark.slow
-def test_nothing_is_left_when_the_demo_ends(recognizer, sound, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_when_the_demo_ends(recognizer, sound, tmp_path, number):
     recognizer.model.save_pretrained(tmp_path / "model")
     recognizer.processor.save_pretrained(tmp_path / "model")
     (tmp_path / "temporary").mkdir()
@@ -116,9 +118,32 @@ def test_nothing_is_left_when_the_demo_ends(recognizer, sound, tmp_path):
     client.predict(handle_file(sound), TEXT, True, True, api_name="/recognise")
     assert list((tmp_path / "temporary").rglob("hello.wav"))
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=60)
     assert not list((tmp_path / "temporary").rglob("*.wav"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["multi_label_classification", "regression"])
+def test_several_labels_and_values_are_shown_as_the_pipeline_gives_them(processor, kind):
+    scale = {"value_range": [1.0, 5.0]} if kind == "regression" else {}
+    config = config_for(processor, id2label={0: "arousal", 1: "valence"}, problem_type=kind, **scale)
+    recognizer = EmotionRecognitionPipeline(TacfnForSequenceClassification(config).eval(), processor)
+    demo = build_demo(recognizer, "model")
+    _, address, _ = launch_demo(demo, prevent_thread_lock=True, quiet=True)
+    try:
+        client = Client(address, verbose=False, download_files=False)
+        assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/recognise"]
+        shown, _, labels = client.predict(None, TEXT, True, True, api_name="/recognise")
+    finally:
+        demo.close()
+    expected = recognizer({"text": TEXT})
+    if kind == "regression":
+        assert shown["data"] == [[of["label"], f"{of['score']:.2f}"] for of in expected["scores"]]
+    else:
+        assert labels == (", ".join(expected["labels"]) or "none")
+        found = {of["label"]: of["confidence"] for of in shown["confidences"]}
+        assert found == pytest.approx({of["label"]: of["score"] for of in expected["scores"]}, abs=1e-6)
 
 
 def test_a_space_runs_the_same_demo(tmp_path, capsys):
@@ -128,7 +153,7 @@ def test_a_space_runs_the_same_demo(tmp_path, capsys):
     assert 'MODEL = "user/my-model"' in files["app.py"]
     compile(files["app.py"], "app.py", "exec")
     assert "tacfn_hf" not in files["app.py"]
-    assert f'sdk_version: "{gradio.__version__}"' in files["README.md"]
+    assert f"sdk_version: {gradio.__version__}" in files["README.md"]
     assert f"torch=={torch.__version__.split('+')[0]}" in files["requirements.txt"]
     with pytest.raises(SystemExit) as error:
         main(["demo", str(tmp_path), "--space", str(tmp_path / "other")])

@@ -44,8 +44,8 @@ def test_windows_and_a_recording_without_speech(recognizer, spoken, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(32000), 16000)
     empty = annotate(recognizer, tmp_path / "silence.wav")
     assert len(empty) == 0
-    for suffix in ("csv", "jsonl", "parquet", "srt", "png"):
-        write_timeline(empty, tmp_path / f"empty.{suffix}")
+    for suffix in ("csv", "jsonl", "parquet", "srt", "png", "html"):
+        write_timeline(empty, tmp_path / f"empty.{suffix}", tmp_path / "silence.wav")
         assert (tmp_path / f"empty.{suffix}").exists()
 
 
@@ -121,7 +121,7 @@ def test_the_command(model_folder, spoken, many, tmp_path, capsys):
     common = ["--model", str(model_folder), "--use_cpu"]
     outputs = [str(tmp_path / "out" / f"t.{suffix}") for suffix in ("csv", "png")]
     main(["annotate", str(spoken[0]), *common, "--segments", str(tmp_path / "a.srt"), "--output", *outputs])
-    assert "00:00:00,5 - 00:00:01,5" in (said := capsys.readouterr().out)
+    assert "00:00:00.5 - 00:00:01.5" in (said := capsys.readouterr().out)
     assert "Hello there!" in said
     assert pd.read_csv(outputs[0])["text"].tolist() == ["Hello there!"]
     with pytest.raises(SystemExit):  # since one of them is broken

@@ -1,5 +1,6 @@
 """The page about a run: in a browser without a network, on a phone, with hostile texts, and with many rows."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from browser import DESK, PHONE, browser, needs_browser, opened
 from datasets import Dataset
-from tiny import config_for
+from tiny import TINY, config_for, cross_validated, make_features
 
 from tacfn_hf import TacfnForSequenceClassification
 from tacfn_hf.cli.main import main
@@ -16,7 +17,8 @@ from tacfn_hf.evaluation.predictions import Predicted, figures_of, table_of
 from tacfn_hf.evaluation.record import RunRecord
 from tacfn_hf.model import EmotionRecognitionPipeline
 from tacfn_hf.sharing.pictures import draw_calibration
-from tacfn_hf.sharing.report import read_results, write_report
+from tacfn_hf.sharing.report import write_report
+from tacfn_hf.sharing.run_results import mistakes_of, read_results
 from tacfn_hf.sharing.utterance import look_at
 
 
@@ -78,7 +80,7 @@ def test_a_look_keeps_what_words_and_labels_attend_to(recognizer):
     np.testing.assert_allclose(found.word_attention.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(found.label_attention.sum(axis=1), 1, atol=1e-5)
     assert not found.reasons
-    assert look_at(recognizer, sound, None).reasons == ["Words attend to sound only where an utterance has both."]
+    assert look_at(recognizer, sound, None).reasons == ["Attention from words to sound needs both audio and text."]
 
 
 def test_a_run_without_these_says_why(processor, tmp_path):
@@ -91,11 +93,11 @@ def test_a_run_without_these_says_why(processor, tmp_path):
 
 
 def test_the_curve_counts_each_row_once():
-    table = pd.DataFrame({"label": ["a", "b", "a"], "prediction": ["a", "a", "b"], "score_a": [0.9, 0.95, 0.3]})
+    table = pd.DataFrame({"label": ["a", "b", "a"], "prediction": ["a", "a", "b"], "score_a": [0.85, 0.95, 0.29]})
     figure = draw_calibration(table.assign(score_b=1 - table["score_a"]), ["a", "b"], num_bins=10)
     curve = figure.axes[0].lines[1].get_xydata()
-    np.testing.assert_allclose(curve, [[0.7, 0.0], [0.9, 1.0], [0.95, 0.0]], atol=1e-6)
-    assert [round(bar.get_height()) for bar in figure.axes[1].patches] == [0] * 6 + [1, 0, 1, 1]
+    np.testing.assert_allclose(curve, [[0.71, 0.0], [0.85, 1.0], [0.95, 0.0]], atol=1e-6)
+    assert [round(bar.get_height()) for bar in figure.axes[1].patches] == [0] * 7 + [1, 1, 1]
 
 
 @needs_browser
@@ -111,8 +113,8 @@ def test_a_report_opens_and_hostile_texts_stay_texts(chromium, recognizer, tmp_p
         assert page.locator("#rows tbody tr").count() == 60
         assert page.locator("#rows td.words").first.text_content().startswith("</script><script>")
         assert page.locator("h2").all_text_contents() == [
-            "Figures",
-            "Pictures",
+            "Metrics",
+            "Plots",
             "What beta is worth",
             "The surest mistakes",
             "The worst mistakes",
@@ -122,7 +124,8 @@ def test_a_report_opens_and_hostile_texts_stay_texts(chromium, recognizer, tmp_p
         for image in page.locator("img").all():
             assert image.get_attribute("alt")
             assert image.evaluate("image => image.complete && image.naturalWidth") > 100
-        assert 0 < page.locator(".mistakes audio").count() <= 20
+        clips = page.locator("audio").evaluate_all("clips => clips.map((clip) => clip.src)")
+        assert 5 < len(set(clips)) <= 20
         seconds = page.locator(".mistakes audio").first.evaluate(
             "audio => new Promise(done => { audio.onloadedmetadata = () => done(audio.duration); audio.load() })"
         )
@@ -149,13 +152,13 @@ def test_rows_are_found_and_sorted_in_five_thousand(chromium, config, tmp_path):
         assert page.locator("#rows tbody tr").count() == 1
         page.locator("#search").fill("")
         page.locator("#wrong").check()
-        page.locator("#said").select_option("sad")
+        page.locator("#predicted").select_option("sad")
         table = read_results(run).table
         wrong = table[(table["prediction"] == "sad") & (table["label"] != "sad")]
-        assert page.locator("#count").text_content() == f"100 of {len(wrong)} rows"
+        assert page.locator("#count").text_content() == f"100 of {len(wrong)} rows that match, of 5000"
         page.get_by_role("button", name="score").click()
         page.get_by_role("button", name="score").click()
-        assert page.locator("#rows tbody tr td").first.text_content() == wrong.set_index("id")["score_sad"].idxmax()
+        assert page.locator("#rows tbody tr th").first.text_content() == wrong.set_index("id")["score_sad"].idxmax()
 
 
 @pytest.mark.parametrize("kind", ["multi_label_classification", "regression"])
@@ -163,10 +166,49 @@ def test_other_kinds_of_labels_have_their_own_figures(config, kind, tmp_path):
     config.problem_type, config.num_labels = kind, 2
     config.value_range = [1.0, 5.0] if kind == "regression" else None
     names = ["arousal", "valence"] if kind == "regression" else ["angry", "sad"]
-    page = write_report(save_run(tmp_path / "run", config, names=names)).read_text("utf-8")
-    assert ("CCC" in page) == (kind == "regression")
-    assert ("mAP" in page) == (kind != "regression")
+    run = save_run(tmp_path / "run", config, names=names)
+    page = write_report(run).read_text("utf-8")
+    found = RunRecord.read(run).metrics["test"]
+    (figure, scale), *_ = [("CCC", 1)] if kind == "regression" else [("mAP", 100)]
+    assert f'<td class="number">{found[figure] * scale:.{3 if scale == 1 else 1}f}</td>' in page
     assert "No corpus was given" in page
+
+
+def test_labels_with_commas_and_none_are_compared_as_labels(config, tmp_path):
+    config.problem_type, config.num_labels = "multi_label_classification", 3
+    results = read_results(save_run(tmp_path / "run", config, names=["none", "a, b", "b"]))
+    for row in results.table.to_dict("records"):
+        assert results.is_right(row) == (sorted(row["labels"]) == sorted(row["predictions"]))
+    wrong = mistakes_of(results, 1000)["The surest mistakes"][1]
+    assert len(wrong) == sum(not results.is_right(row) for row in results.table.to_dict("records"))
+
+
+@pytest.mark.slow
+def test_the_report_of_a_cross_validation_tells_the_seeds_apart(tmp_path):
+    make_features().save_to_disk(tmp_path / "features")
+    arguments = [
+        "--dataset",
+        tmp_path / "features",
+        "--output_dir",
+        tmp_path / "runs",
+        *TINY,
+        "--num_train_epochs",
+        "1",
+    ]
+    arguments += ["--group_column", "session", "--num_folds", "2", "--valid_fraction", "0.3", "--seeds", "0", "1"]
+    cross_validated([*map(str, arguments), "--use_cpu", "true"])
+    results = read_results(tmp_path / "runs")
+    assert len(results.table) == 2 * 48
+    assert results.num_seeds == 2
+    listed = pd.concat([of for _, of in mistakes_of(results, 20).values()])
+    assert listed["id"].is_unique
+    worst = results.table[results.table["label"] != results.table["prediction"]]
+    surest = max(results.score_of(row) for row in worst.to_dict("records"))
+    assert results.score_of(listed.iloc[0]) == surest
+    page = write_report(tmp_path / "runs").read_text("utf-8")
+    assert "Plots count every row 2 times, once for each seed." in page
+    data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page)[1])
+    assert {(name, seed) for name, seed, *_ in data} == {(f"u{i}", str(seed)) for i in range(48) for seed in (0, 1)}
 
 
 def test_what_is_refused(config, tmp_path, capsys):
