@@ -46,7 +46,8 @@ def onednn_is_faster() -> bool:
     """Whether a layer of usual size takes less than three quarters of its time with oneDNN's product: tried once."""
     if not has_onednn():
         return False
-    h, layer, best = torch.randn(256, 768), nn.Linear(768, 768), {}
+    h, layer = torch.randn(256, 768), nn.Linear(768, 768)
+    best: dict[type, float] = {}
     with torch.no_grad():
         for context in (nullcontext(), OneDnnProduct()) * 6:
             with context:
