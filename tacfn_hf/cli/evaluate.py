@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     from ..features.splits import open_part
     from ..features.targets import CLASSES, SEVERAL, VALUES, with_targets
     from ..training.run import check_output_dir
-    from ..training.setup import check_features, check_target, load_model
+    from ..training.setup import check_features, check_target, few_threads, load_model
     from ..training.trainer import build_trainer
     from ..writing import writing_into
 
@@ -84,7 +84,8 @@ def main(argv: list[str]) -> None:
     tested = replace(data_args, target="label") if data_args.target == "votes" else data_args
     part = with_targets({eval_args.split: part}, label_names, tested)[eval_args.split]
     trainer = build_trainer(model, args, {})
-    result, table = evaluate_split(trainer, part, shared, data_args.target_range)
+    with few_threads(model.config):
+        result, table = evaluate_split(trainer, part, shared, data_args.target_range)
     if not trainer.is_world_process_zero():
         return
     record = RunRecord(
@@ -104,7 +105,8 @@ def main(argv: list[str]) -> None:
         world_size=args.world_size,
     )
     if shared is None and kind == CLASSES and complete_rows(part).sum() > 1:
-        truth = measure_gate_truth(model, part, batch_size=eval_args.batch_size)
+        with few_threads(model.config):
+            truth = measure_gate_truth(model, part, batch_size=eval_args.batch_size)
         record.gate_truth = {"part": eval_args.split, **truth}
     with writing_into(eval_args.output_dir):
         record.write(eval_args.output_dir, {eval_args.split: table})

@@ -37,7 +37,7 @@ from ..features.votes import has_votes, vote_shares
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor
 from .arguments import ModelArguments
-from .setup import build_model, check_features, load_processor
+from .setup import build_model, check_features, few_threads, load_processor
 from .trainer import build_trainer
 from .training_arguments import TacfnTrainingArguments
 
@@ -94,8 +94,9 @@ def run_training(
         make_quiet(trainer)
     if checkpoint is not None:
         check_best_metric(checkpoint, args)
-    trained = trainer.train(resume_from_checkpoint=checkpoint)
-    return finish_run(trainer, trained, parts, processor, (data_args, model_args, args), about)
+    with few_threads(model.config):
+        trained = trainer.train(resume_from_checkpoint=checkpoint)
+        return finish_run(trainer, trained, parts, processor, (data_args, model_args, args), about)
 
 
 def parts_to_train(

@@ -1,7 +1,8 @@
 """What training starts from: a new network or a checkpoint, with its statistics and processor."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 from datasets import Dataset
@@ -23,6 +24,22 @@ from ..model.processing_tacfn import TacfnProcessor
 from ..model.provenance_tacfn import check_provenance
 from ..model.weights_tacfn import check_weights
 from .arguments import ModelArguments
+
+
+@contextmanager
+def few_threads(config: TacfnConfig) -> Iterator[None]:
+    """
+    One thread on a CPU for a network without cross-modal blocks. Its steps are too small to be shared: on a machine that
+    does something else, too, threads that wait for each other make them many times as slow. `OMP_NUM_THREADS` overrides
+    this.
+    """
+    before = torch.get_num_threads()
+    if not config.num_hidden_layers and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def set_statistics(model: TacfnModel, train: Dataset) -> None:

@@ -11,7 +11,7 @@ from sessions import NAMES, make, session_parts, tiny
 from tacfn_hf import TacfnConfig
 from tacfn_hf.features.collation import as_features
 from tacfn_hf.training.arguments import ModelArguments
-from tacfn_hf.training.setup import build_model, check_features, load_model, load_processor
+from tacfn_hf.training.setup import build_model, check_features, few_threads, load_model, load_processor
 
 
 torch.set_num_threads(1)  # the models are too small for more
@@ -128,3 +128,17 @@ def test_a_new_model_has_the_statistics_of_the_training_part():
     assert np.allclose(weight.T @ weight, np.linalg.inv(shrunk), rtol=1e-3, atol=1e-3)
     assert np.allclose(bias, -weight @ z.mean(axis=0), atol=1e-4)
     assert model.text_distance.share_of_row == pytest.approx(0.98 / (len(z) - 1))
+
+
+@pytest.mark.parametrize(("blocks", "asked", "threads"), [(0, None, 1), (1, None, 2), (0, "2", 2)])
+def test_a_network_without_blocks_trains_on_one_thread(blocks, asked, threads, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    torch.set_num_threads(2)
+    try:
+        with few_threads(TacfnConfig(num_hidden_layers=blocks)):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
