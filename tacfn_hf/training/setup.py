@@ -29,9 +29,8 @@ from .arguments import ModelArguments
 @contextmanager
 def few_threads(config: TacfnConfig) -> Iterator[None]:
     """
-    One thread on a CPU for a network without cross-modal blocks. Its steps are too small to be shared: on a machine that
-    does something else, too, threads that wait for each other make them many times as slow. `OMP_NUM_THREADS` overrides
-    this.
+    One thread on a CPU for a network without cross-modal blocks, whose steps are too small to be shared: where something
+    else runs, too, threads that wait for each other make them many times as slow. `OMP_NUM_THREADS` overrides this.
     """
     before = torch.get_num_threads()
     if not config.num_hidden_layers and "OMP_NUM_THREADS" not in os.environ:
