@@ -29,7 +29,7 @@ from .arguments import ModelArguments
 @contextmanager
 def few_threads(config: TacfnConfig) -> Iterator[None]:
     """
-    One thread on a CPU for a network without cross-modal blocks, whose steps are too small to be shared: where something
+    One thread on a CPU for a network without cross-modal blocks, whose steps are too small to share: where something
     else runs, too, threads that wait for each other make them many times as slow. `OMP_NUM_THREADS` overrides this.
     """
     before = torch.get_num_threads()
