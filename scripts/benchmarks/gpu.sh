@@ -37,7 +37,7 @@ trap 'rm -rf "$site"' EXIT
 python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" "$wheels"/*.whl
 export PYTHONPATH="$root:$site" HF_HUB_OFFLINE=1
 
-device=cuda tuning=(--size base --batch_size 16 --seconds 8) exactness=() speed=(--num_utterances 128 --repeats 2) cost=(--batch_size 64) step=()
+device=cuda tuning=(--size base --batch_size 16 --seconds 8) exactness=() speed=(--num_utterances 128 --repeats 2) cost=(--batch_size 64) step=() features=() profile=(--seconds 10 --batch_size 8)
 if [ "${4:-}" = --small ]; then
     device=cpu
     python3 - "$site" <<'END'
@@ -51,15 +51,17 @@ END
     tuning=(--batch_size 2 --seconds 1 --repeats 1)
     speed=(--num_utterances 1 --repeats 1)
     cost=(--batch_size 2 --repeats 1)
+    features=(--rows 8 --epochs 1 --turns 1 --size 32 --batch_size 4)
+    profile=(--audio_encoder "$site/speech" --seconds 1 --repeats 1)
     step=(--batch_size 2 --audio_length 50 --hidden_size 64 --min_run_time 0.1 --compile false)
 fi
 
-failed=()
+failed=() launcher=
 measure() { # NAME SCRIPT ARGUMENTS...: within what is left of the nine minutes
     local name=$1 script=$2
     shift 2
     echo "== $name: $script $*" | tee -a "$out/tables.txt"
-    timeout $((540 - SECONDS > 0 ? 540 - SECONDS : 1)) python3 "$root/scripts/benchmarks/$script" --device "$device" \
+    timeout $((540 - SECONDS > 0 ? 540 - SECONDS : 1)) python3 $launcher "$root/scripts/benchmarks/$script" --device "$device" \
         --output "$out/$name.json" "$@" | tee -a "$out/tables.txt" || failed+=("$name")
     echo "-- $SECONDS s"
 }
@@ -73,6 +75,12 @@ measure cost fusion_cost.py "${cost[@]}"
 measure cost-2-blocks fusion_cost.py "${cost[@]}" --num_hidden_layers 2
 measure training-step training_step.py "${step[@]}"
 measure fine-tuning fine_tuning_cost.py "${tuning[@]}"
+measure stored-features stored_features.py "${features[@]}"
+launcher="-m torch.distributed.run --standalone --nproc_per_node 1"
+measure stored-features-ddp stored_features.py "${features[@]}" --turns 1
+launcher=
+measure profile-float32 encoder_profile.py "${profile[@]}"
+measure profile-bfloat16 encoder_profile.py "${profile[@]}" --dtype bfloat16
 measure speed-float32 encoder_speed.py "${speed[@]}"
 measure speed-bfloat16 encoder_speed.py "${speed[@]}" --dtype bfloat16
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

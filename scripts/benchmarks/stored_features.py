@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
-from fusion_methods import be_quiet
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.utils import logging
 
 from tacfn_hf import TacfnConfig, TacfnForSequenceClassification
 from tacfn_hf.training.trainer import build_trainer
@@ -37,6 +37,7 @@ class BenchmarkArguments:
     batch_size: int = field(default=32, metadata={"help": "Utterances in a batch."})
     num_hidden_layers: int = field(default=0, metadata={"help": "Cross-modal blocks."})
     size: int = field(default=768, metadata={"help": "Of the features, and of the network."})
+    device: str = field(default="cpu", metadata={"help": "Device of both."})
     output: str | None = field(default=None, metadata={"help": "Also write the figures to this JSON file."})
 
 
@@ -98,7 +99,7 @@ def pad(rows: list[dict]) -> dict[str, torch.Tensor]:
 
 
 def train_on_files(folder: Path, args: BenchmarkArguments) -> None:
-    model = make_model(args)
+    model = make_model(args).to(args.device)
     optimizer = torch.optim.AdamW(model.parameters())
     loader = torch.utils.data.DataLoader(
         Files(folder / "files", args.rows), args.batch_size, shuffle=True, collate_fn=pad
@@ -106,7 +107,7 @@ def train_on_files(folder: Path, args: BenchmarkArguments) -> None:
     for _ in range(args.epochs):
         for batch in loader:
             optimizer.zero_grad()
-            model(**batch).loss.backward()
+            model(**{name: value.to(args.device) for name, value in batch.items()}).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
 
@@ -118,7 +119,7 @@ def train_on_dataset(dataset: Dataset, args: BenchmarkArguments, folder: Path) -
         per_device_train_batch_size=args.batch_size,
         save_strategy="no",
         report_to="none",
-        use_cpu=True,
+        use_cpu=args.device == "cpu",
         disable_tqdm=True,
         logging_strategy="no",
         lr_scheduler_type="constant",
@@ -128,7 +129,7 @@ def train_on_dataset(dataset: Dataset, args: BenchmarkArguments, folder: Path) -
 
 
 def main() -> None:
-    be_quiet()
+    logging.set_verbosity_error()
     (args,) = HfArgumentParser(BenchmarkArguments, description=__doc__).parse_args_into_dataclasses()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

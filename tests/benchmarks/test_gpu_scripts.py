@@ -45,3 +45,22 @@ def test_the_cost_of_fine_tuning(tmp_path):
     memory = found["memory"]
     assert memory["adapters"]["trained"] < 0.1 * memory["all weights"]["trained"]
     assert memory["adapters"]["MiB"] < memory["all weights"]["MiB"]
+
+
+@pytest.mark.slow
+def test_training_on_stored_features_and_on_files(tmp_path):
+    sizes = ["--rows", 6, "--epochs", 1, "--turns", 1, "--size", 32, "--batch_size", 3]
+    found = figures("stored_features.py", *sizes, output=tmp_path / "figures.json")
+    assert len(found["ratios"]) == 1
+    assert found["ratios"][0] == found["seconds"]["files"][0] / found["seconds"]["tacfn_hf"][0]
+
+
+@pytest.mark.slow
+def test_the_profile_of_an_encoder(encoders, tmp_path):
+    sizes = ["--audio_encoder", encoders[1], "--seconds", 1, "--repeats", 2]
+    found = figures("encoder_profile.py", *sizes, output=tmp_path / "figures.json")
+    kinds = found["kinds"]
+    assert kinds["convolutions"]["calls"] == 8  # seven of the front, and that of positions
+    assert kinds["linear layers"]["calls"] >= 1 + 3 * 6
+    assert kinds["attention"]["calls"] == 3
+    assert found["limit"] == pytest.approx(1e3 * sum(of["limit"] for of in kinds.values()))
