@@ -8,6 +8,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
 
 from ..writing import read_json
+from .remote_folders import local_copy
 
 
 # The folder of an extraction holds shards, and a report that is written last: without it the folder is not complete.
@@ -22,7 +23,7 @@ def open_dataset(path_or_id: str | os.PathLike) -> Dataset | DatasetDict:
 
     Args:
         path_or_id: a folder of an extraction or of `save_to_disk`, Parquet (a file, a pattern, a folder), or a dataset
-            on the Hub.
+            on the Hub; or a URL of fsspec, of which a copy is made, see `local_copy`.
 
     Returns:
         A `Dataset`, or a `DatasetDict` where the source has several splits.
@@ -30,7 +31,7 @@ def open_dataset(path_or_id: str | os.PathLike) -> Dataset | DatasetDict:
     Raises:
         ValueError: nothing there that can be read, or an extraction that is not complete.
     """
-    path_or_id = os.fspath(path_or_id)
+    path_or_id = local_copy(path_or_id)
     if os.path.isdir(path_or_id):
         if is_saved_dataset(path_or_id):
             return load_from_disk(path_or_id)

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ..corpora.dataset_opening import REPORT, is_saved_dataset, open_dataset, shard_paths
 from ..corpora.label_spelling import check_case, plain_label, warn_of_words_for_nothing
+from ..corpora.remote_folders import local_copy
 from ..model.decoding_tacfn import AudioError
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor, is_blank
@@ -120,7 +121,7 @@ def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
 
 def processor_of(folder: str | os.PathLike) -> str | None:
     """The folder of the processor that made the features in a folder; None where it is not there."""
-    path = Path(folder, PROCESSOR_FOLDER)
+    path = Path(local_copy(folder), PROCESSOR_FOLDER)
     return str(path) if path.is_dir() else None
 
 

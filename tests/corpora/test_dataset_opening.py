@@ -1,10 +1,14 @@
 """A dataset is opened in every form that it may have; of an extraction see tests/features/test_extraction.py."""
 
+from pathlib import Path
+
+import fsspec
 import pytest
 from datasets import DatasetDict
 from tiny import make_features
 
 from tacfn_hf.corpora.dataset_opening import named_parts, open_dataset, unparted
+from tacfn_hf.features.extraction import processor_of
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +28,35 @@ def test_every_form(tmp_path):
     DatasetDict(train=dataset, test=make_features(3)).save_to_disk(tmp_path / "dict")
     parts = open_dataset(tmp_path / "dict")
     assert {name: len(part) for name, part in parts.items()} == {"train": 6, "test": 3}
+
+
+def test_features_on_another_file_system_are_copied_once(tmp_path, monkeypatch):
+    files = fsspec.filesystem("memory")
+    dataset = make_features(6)
+    dataset.save_to_disk(tmp_path / "disk")
+    files.put(str(tmp_path / "disk"), "/bucket/features", recursive=True)
+    dataset.to_parquet(tmp_path / "features.parquet")
+    files.put(str(tmp_path / "features.parquet"), "/bucket/features.parquet")
+    try:
+        for path in ("memory://bucket/features", "memory://bucket/features.parquet"):
+            assert open_dataset(path).to_dict() == dataset.to_dict()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(files), "get", None)  # it is there already
+            assert open_dataset("memory://bucket/features").to_dict() == dataset.to_dict()
+        make_features(3).save_to_disk(tmp_path / "other")
+        files.rm("/bucket/features", recursive=True)
+        files.put(str(tmp_path / "other"), "/bucket/features", recursive=True)
+        assert len(open_dataset("memory://bucket/features")) == 3
+        (tmp_path / "processor").mkdir()
+        (tmp_path / "processor" / "processor_config.json").write_text("{}")
+        files.put(str(tmp_path / "processor"), "/bucket/features/processor", recursive=True)
+        assert (Path(processor_of("memory://bucket/features")) / "processor_config.json").is_file()
+    finally:
+        files.rm("/bucket", recursive=True)
+    with pytest.raises(ValueError, match="Nothing is at memory://bucket/features"):
+        open_dataset("memory://bucket/features")
+    with pytest.raises(ValueError, match=r"nosuch://a can't be read|Protocol not known: nosuch"):
+        open_dataset("nosuch://a")
 
 
 def test_nothing_to_open(tmp_path):

@@ -1,0 +1,50 @@
+"""Folders on object storage and other file systems that fsspec knows, as copies on the disk."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import datasets
+from fsspec.callbacks import TqdmCallback
+from fsspec.core import url_to_fs
+
+
+def local_copy(path_or_url: str | os.PathLike) -> str:
+    """
+    A path as it is; of a URL, such as `s3://bucket/features` or `hf://datasets/user/features`, the path of a copy.
+
+    The copy is made once for each state of the files, and lies in the cache of `datasets`. What is mapped into memory
+    has to be on a disk.
+
+    Raises:
+        ValueError: nothing is there, or it can't be read.
+    """
+    path_or_url = os.fspath(path_or_url)
+    if "://" not in path_or_url:
+        return path_or_url
+    try:
+        files, root = url_to_fs(path_or_url)
+        found = files.find(root, detail=True)
+        if not found:
+            raise ValueError(f"Nothing is at {path_or_url}.")
+        states = [
+            (name, info["size"], *(str(info.get(key)) for key in ("ETag", "etag", "mtime", "created", "last_commit")))
+            for name, info in sorted(found.items())
+        ]
+        state = hashlib.sha256(json.dumps([files.to_json(), states], sort_keys=True).encode()).hexdigest()
+        name = root.rstrip("/").rsplit("/", 1)[-1]
+        target = Path(datasets.config.HF_DATASETS_CACHE, "tacfn_hf", state, name)
+        if not target.exists():
+            target.parent.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent.parent) as made:
+                bar = TqdmCallback(tqdm_kwargs={"desc": f"Copying {path_or_url}", "unit": "file"})
+                copy = Path(made, "copy")
+                copy.mkdir()
+                files.get(root, str(copy / name), recursive=True, callback=bar)
+                target.parent.mkdir(exist_ok=True)
+                os.replace(copy / name, target)
+    except (OSError, ImportError) as error:  # ImportError: the package of this file system is not installed
+        raise ValueError(f"{path_or_url} can't be read: {error}") from error
+    return str(target)
