@@ -50,12 +50,19 @@ def main(argv: list[str]) -> None:
     if args.dataset is not None:
         opened, columns = open_rows(args.dataset, corpus_args, keep_bad_files=True)
         rows = rows_to_encode(opened, **columns)
-        if isinstance(rows, DatasetDict):
-            rows = concatenate_datasets(list(rows.values()))
+        parts = rows.values() if isinstance(rows, DatasetDict) else [rows]
+        rows = concatenate_datasets(
+            [
+                part.select_columns([name for name in ("id", "audio", "text") if name in part.column_names])
+                for part in parts
+            ]
+        )
         if "audio" in rows.column_names and isinstance(rows.features["audio"], Audio):
             rows = rows.cast_column("audio", Audio(decode=False))
         if os.path.isfile(os.path.join(place.run, "processor_config.json")):
             recognizer = load_recognizer(parser, place.run, args.use_cpu)
     with writing_into(os.path.dirname(args.output) if args.output else place.run):
-        path = write_report(place.run, args.output, rows, recognizer, args.utterance, not args.no_audio)
+        path = write_report(
+            place.run, args.output, rows, recognizer, args.utterance, not args.no_audio, corpus_args.truncation
+        )
     print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")

@@ -30,6 +30,7 @@ from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClass
 from ..model.modeling_tacfn import TacfnForSequenceClassification
 from ..model.pretrained_encoders_tacfn import PretrainedEncoder, padding_mask
 from ..model.processing_tacfn import TacfnProcessor
+from ..model.provenance_tacfn import check_provenance
 from ..model.scores_tacfn import is_regression, label_scores
 from ..writing import write_json
 
@@ -117,17 +118,21 @@ def export_model(
         For each program, how far it is from the model at most, as a share of the largest value (of at least 1).
 
     Raises:
-        ValueError: a program that can't be made, or that is not equal to the model. Then nothing is written.
+        ValueError: a program that can't be made, or that is not equal to the model; a processor of another model; or an
+            encoder in half precision. Then nothing is written.
         ImportError: what ONNX needs is not installed.
     """
-    output_dir = Path(output_dir)
-    if output_dir.is_dir() and any(output_dir.iterdir()):
-        raise ValueError(f"{output_dir} is not empty: choose a new folder, or an empty one.")
+    output_dir = Path(output_dir).resolve()
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise ValueError(f"{output_dir} is a file, or not empty: choose a new folder, or an empty one.")
     if format not in FORMATS:
         raise ValueError(f"The format is {format!r}: it must be one of {', '.join(FORMATS)}.")
     check_installed(format)
     if isinstance(model, TacfnDualEncoderForSequenceClassification) and processor is not None:
         processor = processor.from_model(model)
+    elif processor is not None:
+        for name in ("audio_provenance", "text_provenance"):
+            check_provenance(getattr(processor, name), getattr(model.config, name), "the processor", "the model")
     parts = list(parts_of(model, processor, format))
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as made:
@@ -165,10 +170,16 @@ def parts_of(
     generator = torch.Generator().manual_seed(0)
     if processor is not None:
         speech, text = processor.audio_encoder, processor.text_encoder
+        for name, encoder in (("audio", speech), ("text", text)):
+            if encoder.model.dtype != torch.float32:
+                raise ValueError(f"The {name} encoder computes in {encoder.model.dtype}: only float32 can be exported.")
         shortest = speech.min_samples(speech.model.config)
         if format == "dynamo":  # torch.export takes for granted that there are two frames, and refuses one
             shortest *= 2
         sizes = [(2, shortest + 8000), (1, shortest), (3, shortest + 16_000), (1, shortest + 100_000)]
+        if isinstance(speech, WhisperSpeechEncoder):  # one window is a program's input
+            window = speech.window * 2 * processor.feature_extractor.hop_length
+            sizes = [(count, min(samples, window)) for count, samples in sizes]
         inputs = [spectra_of(processor, *size, generator) for size in sizes]
         waveforms = next(iter(inputs[0])) == "input_values"
         yield "audio_encoder", (WaveformProgram if waveforms else SpectrumProgram)(speech), inputs

@@ -31,7 +31,10 @@ class Recognizer:
         of = self.about["audio"]
         rate = of["sampling_rate"]
         samples, given_rate = soundfile.read(path, dtype="float32", always_2d=True)
-        waveform = soxr.resample(samples.mean(axis=1), given_rate, rate)
+        mono = samples.mean(axis=1)
+        if np.abs(mono).max(initial=0) < 1e-3 * np.abs(samples).max(initial=0):
+            raise ValueError(f"The channels of {path} cancel each other.")
+        waveform = soxr.resample(mono, given_rate, rate)
         if not of["min_samples"] <= len(waveform) <= of["max_seconds"] * rate:
             least, most = of["min_samples"] / rate, of["max_seconds"]
             raise ValueError(f"{path} is {len(waveform) / rate:.3f} s long: it must be from {least:.3f} to {most:g} s.")
@@ -59,7 +62,9 @@ class Recognizer:
 
     def __call__(self, audio: str | None = None, text: str | None = None) -> dict:
         """The score of each label, and beta: near 1 the model relied on audio, near 0 on text."""
-        text = (text or "").strip()
+        text = text or ""
+        if not any(letter.isprintable() and letter != " " for letter in text):  # nothing visible
+            text = ""
         if not audio and not text:
             raise ValueError("Give audio, text or both.")
         absent = {of: np.zeros((1, 1, self.about[of]["feature_size"]), np.float32) for of in ("audio", "text")}

@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from huggingface_hub import SpaceCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from ..writing import replacing
 from .demo import MODEL
@@ -27,7 +29,13 @@ def write_space(folder: str | os.PathLike, model: str) -> None:
         ValueError: the model is a folder here, or the folder of the Space has files in it.
     """
     folder = Path(folder)
-    if os.path.isdir(model) or model.count("/") != 1:
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        model_is_id = False
+    else:
+        model_is_id = model.count("/") == 1 and not os.path.isdir(model)
+    if not model_is_id:
         raise ValueError(f"{model} is no id on the Hub, user/name, which a Space needs: upload it with tacfn push.")
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose a new folder, or an empty one.")

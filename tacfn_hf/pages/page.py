@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ..writing import replacing
 
 HERE = Path(__file__).parent
 OWN_STYLE = "default"  # of pictures: matplotlib's, whatever the user's is
+NO_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # control characters, which no SVG may have
 CLIP_RATE = 16_000  # Hz, of embedded sound
 
 
@@ -51,7 +53,7 @@ def write_page(path: str | os.PathLike, template: str, script: str, **values: An
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+        temporary.write_text(page, encoding="utf-8", errors="replace", newline="\n")
 
 
 def picture(figure: Figure, bbox_inches: str | None = "tight") -> str:
@@ -63,7 +65,7 @@ def picture(figure: Figure, bbox_inches: str | None = "tight") -> str:
     settings = {"svg.fonttype": "none", "svg.hashsalt": "tacfn", "font.family": "sans-serif"}
     with matplotlib.style.context(OWN_STYLE), matplotlib.rc_context(settings):
         figure.savefig(buffer, format="svg", bbox_inches=bbox_inches, metadata={"Date": None, "Creator": None})
-    return address("image/svg+xml", buffer.getvalue())
+    return address("image/svg+xml", NO_XML.sub(b"\xef\xbf\xbd", buffer.getvalue()))
 
 
 def sound(blocks: Iterable[np.ndarray]) -> str:

@@ -57,7 +57,7 @@ def write_timeline_page(table: pd.DataFrame, recording: str | os.PathLike, path:
             "beta": row["beta"],
             "text": row["text"] or "",
         }
-        for _, row in table.iterrows()
+        for _, row in table.astype(object).where(table.notna(), None).iterrows()
     ]
     classes = "label" in table or "labels" in table
     write_page(

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..features.targets import CLASSES, SEVERAL, VALUES
 from ..model.audio_tacfn import load_audio
+from ..model.decoding_tacfn import AudioError
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..model.utterances_tacfn import is_blank
 from ..pages.page import CLIP_RATE, picture, sound, write_page
@@ -66,6 +67,7 @@ def write_report(
     recognizer: EmotionRecognitionPipeline | None = None,
     utterance: str | None = None,
     audio: bool = True,
+    truncation: bool = False,
 ) -> Path:
     """
     Writes the page about a run or a cross-validation.
@@ -76,7 +78,9 @@ def write_report(
         rows: the rows of the corpus, with `id`, `audio` and `text`, for texts and sound.
         recognizer: the model with its processor, for a look at one utterance.
         utterance: the id of this utterance; by default that of the surest mistake.
-        audio: whether sound gets into the page. Clips are those of the mistakes that it lists, 20 at most.
+        audio: whether sound gets into the page: the clips of the mistakes that it lists, 20 at most. Where sound can't be
+            decoded, the page says so.
+        truncation: as in the pipeline.
 
     Raises:
         ValueError: the folder holds no results, rows lack those of the run, or there is no such utterance.
@@ -95,15 +99,27 @@ def write_report(
     look, why = None, NO_ROWS
     if rows is not None and recognizer is None:
         why = "The run has no processor: the model can't be run on sound and text."
+        if results.num_models > 1:
+            why = "A cross-validation has several models: the report of one of its runs looks at an utterance."
     elif rows is not None and recognizer is not None:
-        look = look_at(recognizer, corpus.sound_of(chosen), corpus.texts[chosen])
-    clips = {}
+        given = (("h_a", corpus.sound_of(chosen)), ("h_t", corpus.texts[chosen]))
+        heard, read = (value if column in results.modalities else None for column, value in given)
+        try:
+            look = look_at(recognizer, heard, read, truncation)
+        except ValueError as error:
+            if utterance is not None:
+                raise
+            why = str(error)
+    clips: dict[str, str] = {}
+    bad: dict[str, str] = {}
     if audio:
         wanted = dict.fromkeys([*([chosen] if look else []), *named])
         heard = [name for name in wanted if corpus.has_sound(name)][:MAX_CLIPS]
         for name in tqdm(heard, desc="clips", disable=None):
-            waveform = load_audio(corpus.sound_of(name), CLIP_RATE, name=f"The audio of id {name!r}")
-            clips[name] = sound([waveform])
+            try:
+                clips[name] = sound([load_audio(corpus.sound_of(name), CLIP_RATE, name=f"The audio of id {name!r}")])
+            except AudioError as error:
+                bad[name] = str(error)
     figure = None if look is None else draw_utterance(look)
     write_page(
         path,
@@ -117,12 +133,13 @@ def write_report(
         classes=class_table(results),
         confusion=counts_of(results),
         plots=plots_of(results),
-        mistakes={name: (note, listed(of, results, corpus, clips)) for name, (note, of) in mistakes.items()},
+        mistakes={name: (note, listed(of, results, corpus, clips, bad)) for name, (note, of) in mistakes.items()},
         no_rows=NO_ROWS if rows is None else "",
         has_audio=audio,
         scored=results.kind != VALUES,
         one_class=results.kind == CLASSES,
-        abbreviations=ABBREVIATIONS[results.kind] + (VOTES if "KL" in next(iter(results.metrics.values())) else ""),
+        abbreviations=ABBREVIATIONS[results.kind]
+        + (VOTES if any("KL" in of for of in results.metrics.values()) else ""),
         look=look,
         look_id=chosen,
         look_true=results.answers(results.table[results.table["id"] == chosen].iloc[0])[0],
@@ -171,13 +188,19 @@ class CorpusRows:
         return self.sound_of(name) is not None
 
 
-def listed(table: pd.DataFrame, results: RunResults, corpus: CorpusRows, clips: dict[str, str]) -> list[dict[str, Any]]:
+def listed(
+    table: pd.DataFrame, results: RunResults, corpus: CorpusRows, clips: dict[str, str], bad: dict[str, str]
+) -> list[dict[str, Any]]:
     """What the page shows of each row of a list of mistakes."""
     made = []
     for row in table.to_dict("records"):
         true, predicted = results.answers(row)
         shown = {"id": row["id"], "true": true, "predicted": predicted, "score": results.score_of(row)}
-        shown |= {"true_score": row.get(f"score_{true}"), "has_sound": corpus.has_sound(row["id"])}
+        shown |= {
+            "true_score": row.get(f"score_{true}"),
+            "has_sound": corpus.has_sound(row["id"]),
+            "bad": bad.get(row["id"]),
+        }
         made.append({**shown, "beta": row["beta"], "text": corpus.texts.get(row["id"]), "clip": clips.get(row["id"])})
     return made
 
@@ -209,8 +232,8 @@ def number(name: str, value: Any, spread: Any = None) -> str:
 
 def metric_table(results: RunResults) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of the table of metrics, with a row for each part or fold."""
-    first = next(iter(results.metrics.values()))
-    names = [name for name in (*METRICS, "KL", "JS", "beta_mean") if name in first]
+    there = {name for of in results.metrics.values() for name in of}
+    names = [name for name in (*METRICS, "KL", "JS", "beta_mean") if name in there]
     head = ["part", *map(heading, names)]
     rows = [
         [part, *(number(name, of.get(name), (results.spread.get(part) or {}).get(name)) for name in names)]

@@ -11,6 +11,7 @@ import pandas as pd
 from ..evaluation.predictions import read_predictions, score_column
 from ..evaluation.record import RunRecord
 from ..features.targets import CLASSES, SEVERAL, VALUES
+from ..model.modalities_tacfn import MODALITIES
 from ..training.cross_validation import REPORT
 from .card_values import gate_values, last_name
 from .cross_validation_card import classes_of, read_runs
@@ -28,6 +29,7 @@ class RunResults:
         metrics, spread: of each part or fold, `{figure: value}`, and of a cross-validation standard deviations.
         classes: the figures of each class, label or value.
         gate: of `gate_values`.
+        modalities: the columns of features that the model was trained on.
         facts: what a reader wants to know of the run.
     """
 
@@ -40,7 +42,13 @@ class RunResults:
     spread: dict[str, dict[str, Any]]
     classes: list[dict[str, Any]]
     gate: dict[str, Any] | None
+    modalities: list[str]
     facts: dict[str, Any]
+
+    @property
+    def num_models(self) -> int:
+        """How many models made the predictions."""
+        return self.facts.get("folds", 1) * self.facts.get("seeds", 1)
 
     @property
     def num_seeds(self) -> int:
@@ -90,7 +98,13 @@ def read_results(folder: str | os.PathLike) -> RunResults:
         shown |= {"mean over folds": report["mean_over_folds"], "pooled": report["pooled"]}
         metrics, spread = ({name: of[key] for name, of in shown.items()} for key in ("mean", "std"))
         classes, part = classes_of(table, record.label_names, record.problem_type), "pooled"
-        facts = {"folds": len(report["folds"]), "seeds": len(report["pooled"]["seeds"])}
+        for of in classes:
+            of.pop("threshold", None)  # each run has its own
+        facts = {
+            "command": "tacfn cross-validate",
+            "folds": len(report["folds"]),
+            "seeds": len(report["pooled"]["seeds"]),
+        }
         truths = [of.gate_truth for of in records.values()]
     else:
         record = RunRecord.read(folder)
@@ -103,16 +117,22 @@ def read_results(folder: str | os.PathLike) -> RunResults:
         key = {CLASSES: "per_class", SEVERAL: "per_label", VALUES: "per_value"}[record.problem_type]
         classes, truths = metrics[part][key], [record.gate_truth]
         facts = {"command": "tacfn evaluate" if record.model and not record.epochs else record.command}
+    if table.empty:
+        raise ValueError(f"{folder} has no predictions of its part {part}.")
+    table["id"] = table["id"].astype(str)  # as a corpus has them
     facts = {
         "dataset": last_name(record.dataset),
         **facts,
+        "rows left out, by label": ", ".join(f"{n} {name}" for name, n in (record.left_out_rows or {}).items()) or None,
+        "labels left out": ", ".join(record.left_out_labels or ()) or None,
         "rows": table["id"].nunique(),
         "parameters": record.num_parameters,
         "tacfn-hf": record.versions.get("tacfn-hf"),
     }
     gate = gate_values(truths)
     kind, names = record.problem_type, record.label_names
-    return RunResults(folder.name, kind, names, part, table, metrics, spread, classes, gate, facts)
+    modalities = record.modalities or [modality.features for modality in MODALITIES]
+    return RunResults(folder.name, kind, names, part, table, metrics, spread, classes, gate, modalities, facts)
 
 
 def mistakes_of(results: RunResults, count: int) -> dict[str, tuple[str, pd.DataFrame]]:

@@ -51,7 +51,9 @@ class Utterance:
         return 1.0 if self.waveform is None else len(self.waveform) / self.rate
 
 
-def look_at(recognizer: EmotionRecognitionPipeline, audio: Any, text: str | None) -> Utterance:
+def look_at(
+    recognizer: EmotionRecognitionPipeline, audio: Any, text: str | None, truncation: bool = False
+) -> Utterance:
     """
     Runs a model on an utterance, and keeps what it attended to.
 
@@ -59,16 +61,16 @@ def look_at(recognizer: EmotionRecognitionPipeline, audio: Any, text: str | None
         ValueError: as the pipeline.
     """
     processor, model = recognizer.processor, recognizer.model
-    answer = recognizer({"audio": audio, "text": text})
-    waveform = None if audio is None else processor.load_audio(audio)
+    answer = recognizer({"audio": audio, "text": text}, truncation=truncation)
+    waveform = None if audio is None else processor.load_audio(audio, truncation=truncation)
     tokens = []
     if text is not None and text.strip():
-        tokens = processor.tokenizer.convert_ids_to_tokens(processor.prepare_text([text])[0])
+        tokens = processor.tokenizer.convert_ids_to_tokens(processor.prepare_text([text], truncation)[0])
     implementation = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the only one that keeps the weights
     try:
         with torch.no_grad():
-            output = model(**processor(audio=audio, text=text), output_attentions=True)
+            output = model(**processor(audio=audio, text=text, truncation=truncation), output_attentions=True)
     finally:
         model.set_attn_implementation(implementation)
     found = Utterance(

@@ -1,5 +1,6 @@
 """Exported programs answer as the model does: all lengths, all numbers of utterances, a modality missing."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -88,15 +89,19 @@ def recognizers(encoders, processor, tmp_path_factory) -> dict[str, EmotionRecog
             parameter.mul_(1.1)
     whisper = TacfnProcessor.from_encoders(encoders[0], save_whisper(tmp_path_factory.mktemp("whisper"), 3))
     heard = TacfnForSequenceClassification(config_for(whisper, **settings)).eval()
+    folder = tmp_path_factory.mktemp("short")
+    short = TacfnProcessor.from_encoders(encoders[0], save_whisper(folder, 3), pad_to_30s=False)
+    short_heard = TacfnForSequenceClassification(config_for(short, **settings)).eval()
     return {
         "frozen": EmotionRecognitionPipeline(plain, processor),
         "tuned": EmotionRecognitionPipeline(tuned, processor),
         "whisper": EmotionRecognitionPipeline(heard, whisper),
+        "whisper, not padded": EmotionRecognitionPipeline(short_heard, short),
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["frozen", "tuned", "whisper"])
+@pytest.mark.parametrize("kind", ["frozen", "tuned", "whisper", "whisper, not padded"])
 def test_the_example_answers_without_torch_as_the_pipeline_does(recognizers, kind, tmp_path):
     recognizer = recognizers[kind]
     path = tmp_path / "hello.wav"
@@ -118,9 +123,11 @@ def test_the_example_answers_without_torch_as_the_pipeline_does(recognizers, kin
         expected = recognizer({"audio": given.get("--audio"), "text": given.get("--text")})
         assert got["beta"] == pytest.approx(expected["beta"], abs=1e-5)
         assert got["scores"] == pytest.approx({of["label"]: of["score"] for of in expected["scores"]}, abs=1e-5)
-    soundfile.write(tmp_path / "long.wav", np.zeros(61 * 8000), 8000)
+    soundfile.write(tmp_path / "long.wav", np.full(61 * 8000, 0.1), 8000)
+    soundfile.write(tmp_path / "opposite.wav", np.outer(np.full(8000, 0.1), [1, -1]), 8000)
     for arguments, sentence in (
         (["--text", " "], "Give audio, text or both."),
+        (["--audio", tmp_path / "opposite.wav"], "cancel each other"),
         (["--audio", tmp_path / "long.wav"], "61.000 s long: it must be from "),
         (["--text", "word " * 600], "The text has 602 tokens: it must have from 1 to 512."),
     ):
@@ -167,9 +174,23 @@ def test_what_cannot_be_exported_is_named_with_the_reason(recognizers, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_processor_of_another_model_is_refused(recognizers, tmp_path):
+    model, processor = recognizers["frozen"].model, copy.copy(recognizers["frozen"].processor)
+    processor.audio_provenance = {**processor.audio_provenance, "layer": 0}
+    with pytest.raises(ValueError, match="layer 0"):
+        export_model(model, processor, tmp_path / "made")
+
+
+def test_encoders_in_half_precision_are_refused_by_name(encoders, tmp_path):
+    processor = TacfnProcessor.from_encoders(*encoders, dtype="bfloat16")
+    model = TacfnForSequenceClassification(config_for(processor)).eval()
+    with pytest.raises(ValueError, match="The audio encoder computes in torch.bfloat16: only float32"):
+        export_model(model, processor, tmp_path / "made")
+
+
 def test_a_folder_with_files_is_left_alone(model, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="or not empty"):
         export_model(model, None, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -1,8 +1,10 @@
 """The page about a run: in a browser without a network, on a phone, with hostile texts, and with many rows."""
 
+import base64
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -209,6 +211,37 @@ def test_the_report_of_a_cross_validation_tells_the_seeds_apart(tmp_path):
     assert "Plots count every row 2 times, once for each seed." in page
     data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page)[1])
     assert {(name, seed) for name, seed, *_ in data} == {(f"u{i}", str(seed)) for i in range(48) for seed in (0, 1)}
+
+
+def test_a_model_of_text_is_shown_text_alone(processor, tmp_path):
+    config = config_for(processor, num_labels=3)
+    run = save_run(tmp_path / "run", config, names=["angry", "calm", "sad"])
+    record = RunRecord.read(run)
+    record.modalities = ["h_t"]
+    record.write(run, {"test": read_results(run).table})
+    recognizer = EmotionRecognitionPipeline(TacfnForSequenceClassification(config).eval(), processor)
+    page = write_report(run, rows=corpus(run, "Hello there!"), recognizer=recognizer).read_text("utf-8")
+    look = page[page.index("<h2>One utterance") : page.index("<h2>All rows")]
+    assert 'left:0%"></i></span> 0.00' in look
+    assert "waveform" not in look
+
+
+def test_sound_that_cannot_be_decoded_is_named_and_the_report_written(config, tmp_path):
+    config.num_labels = 3
+    run = save_run(tmp_path / "run", config, names=["angry", "calm", "sad"])
+    (tmp_path / "bad.wav").write_text("no sound")
+    rows = corpus(run).remove_columns("audio").add_column("audio", [str(tmp_path / "bad.wav")] * 60)
+    assert "bad.wav) can&#39;t be decoded" in write_report(run, rows=rows).read_text("utf-8")
+
+
+def test_ids_may_be_numbers_and_labels_hold_control_characters(config, tmp_path):
+    config.num_labels = 3
+    run = save_run(tmp_path / "run", config, names=["an\x00gry", "calm", "s\x1bad"])
+    table = read_results(run).table
+    RunRecord.read(run).write(run, {"test": table.assign(id=range(60)).drop(columns="split")})
+    page = write_report(run, rows=corpus(run), utterance="7").read_text("utf-8")
+    for picture in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page):
+        ElementTree.fromstring(base64.b64decode(picture))
 
 
 def test_what_is_refused(config, tmp_path, capsys):
