@@ -78,7 +78,7 @@ def write_report(
         rows: the rows of the corpus, with `id`, `audio` and `text`, for texts and sound.
         recognizer: the model with its processor, for a look at one utterance.
         utterance: the id of this utterance; by default that of the surest mistake.
-        audio: whether sound gets into the page: the clips of the mistakes that it lists, 20 at most. Where sound can't be
+        audio: whether sound gets into the page: clips of the mistakes that it lists, 20 at most. Where sound can't be
             decoded, the page says so.
         truncation: as in the pipeline.
 

@@ -65,7 +65,7 @@ def test_the_help_of_a_command(tacfn, name):
     assert not re.search(r"--\w+-\w+", printed), "one name for each option"
     assert re.search(rf"^    tacfn {name} ", printed, re.MULTILINE), "an example"
     assert "None)" not in printed
-    assert ".py" not in re.sub(r"scripts/(train|fine_tune|extract_features)\.py", "", printed)
+    assert ".py" not in re.sub(r"scripts/(train|fine_tune|extract_features)\.py|my-model-onnx/recognize\.py", "", printed)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -84,7 +84,9 @@ BAD = {
     "annotate": ["MISSING", "--model", "MISSING"],
     "card": ["MISSING"],
     "cross-validate": ["--dataset", "MISSING", "--group_column", "session", "--output_dir", "OUTPUT"],
+    "demo": ["MISSING"],
     "evaluate": ["--model", "MISSING", "--dataset", "MISSING", "--output_dir", "OUTPUT"],
+    "export": ["MISSING", "--output_dir", "OUTPUT"],
     "extract": ["--dataset", "MISSING", "--output_dir", "OUTPUT"],
     "fine-tune": ["--model_name_or_path", "run", "--dataset", "MISSING", "--output_dir", "OUTPUT"],
     "import": ["--table", "MISSING", "--audio", "MISSING", "--output_dir", "OUTPUT"],
@@ -92,6 +94,7 @@ BAD = {
     "predict": ["--model", "MISSING", "--text", "Hello!"],
     "push": ["MISSING", "user/name"],
     "quickstart": ["--output_dir", "MISSING/file"],
+    "report": ["MISSING"],
     "summarize": ["MISSING"],
     "train": ["--dataset", "MISSING", "--output_dir", "OUTPUT"],
     "transcribe": ["MISSING", "--model", "MISSING", "--output", "OUTPUT.csv"],
