@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from .corpus_rows import CorpusArguments, open_rows
+from .memory import keep_freed_memory
 from .parsing import parse_arguments
 
 
@@ -79,6 +80,7 @@ def main(argv: list[str]) -> None:
     from ..training.setup import load_model
     from ..writing import writing_into
 
+    keep_freed_memory()
     dataset, columns = open_rows(args.dataset, corpus_args, keep_bad_files=True)
     if args.processor_name is not None:
         processor = TacfnProcessor.from_pretrained(args.processor_name, use_onednn=args.use_onednn)

@@ -65,7 +65,9 @@ def test_the_help_of_a_command(tacfn, name):
     assert not re.search(r"--\w+-\w+", printed), "one name for each option"
     assert re.search(rf"^    tacfn {name} ", printed, re.MULTILINE), "an example"
     assert "None)" not in printed
-    assert ".py" not in re.sub(r"scripts/(train|fine_tune|extract_features)\.py|my-model-onnx/recognize\.py", "", printed)
+    assert ".py" not in re.sub(
+        r"scripts/(train|fine_tune|extract_features)\.py|my-model-onnx/recognize\.py", "", printed
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
