@@ -167,6 +167,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "quickstart/corpus": lambda path: make_diagnostic(path, num_speakers=6, repetitions=1),
     "quickstart/features": make_features_of_the_quickstart,
     "quickstart/checkpoint": lambda path: tacfn("train", "--dataset", "quickstart/features", "--output_dir", path),
+    "my-model-onnx": lambda path: tacfn("export", "quickstart/checkpoint", "--output_dir", path),
 }
 # What a command that is not run begins with, or what a Python block that is not run holds, and why.
 NOT_RUN = {
