@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .shards import complete_folder, read_about, write_shard
 
 FORMAT = 1  # of a shard; shards of another format are made anew
 PROCESSOR_FOLDER = "processor"
+Loaded = tuple[list[np.ndarray | None], dict[int, str]]
 ENCODED_AT_ONCE = 32  # utterances between two moves of the progress bar
 
 
@@ -268,9 +270,13 @@ class Extraction:
             position=state.process_index,
         )
         self.started, self.seconds = time.monotonic(), 0.0
-        with self.bar:
-            for i in missing:
-                write_shard(self.paths[i], *self.make_shard(i))
+        with self.bar, ThreadPoolExecutor(1) as pool:  # the next shard's audio is decoded while this one is encoded
+            loading = [pool.submit(self.load_audio, i) for i in missing[:1]]
+            for i, following in zip(missing, [*missing[1:], None]):
+                loaded = loading.pop().result()
+                if following is not None:
+                    loading.append(pool.submit(self.load_audio, following))
+                write_shard(self.paths[i], *self.make_shard(i, loaded))
 
     def key(self, shard: range) -> str:
         """A hash of all that goes into a shard: its rows, their audio (or the state of its files), the encoders."""
@@ -305,11 +311,11 @@ class Extraction:
             "provenance": self.provenance,
         }
 
-    def make_shard(self, index: int) -> tuple[pa.Table, dict[str, Any]]:
+    def make_shard(self, index: int, loaded: Loaded) -> tuple[pa.Table, dict[str, Any]]:
         """The rows of a shard with their features, and what it says of itself: key, rows left out, seconds of audio."""
+        audio, skipped = loaded
         table = self.rows[self.shards[index].start : self.shards[index].stop]
         ids = table.column("id").to_pylist()
-        audio, skipped = self.load_audio(table, ids)
         texts = table.column("text").to_pylist() if "text" in table.column_names else [None] * len(ids)
         texts = [None if i in skipped or is_blank(text) else text for i, text in enumerate(texts)]
         kept = [i for i in range(len(ids)) if i not in skipped]
@@ -338,8 +344,10 @@ class Extraction:
         self.bar.update(len(ids) - sum(w is not None for w in audio))
         return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema), about
 
-    def load_audio(self, table: pa.Table, ids: Sequence[str]) -> tuple[list[np.ndarray | None], dict[int, str]]:
-        """The waveforms `[S]`, None for a row without audio or with bad audio; and the error of each bad one."""
+    def load_audio(self, index: int) -> Loaded:
+        """The waveforms `[S]` of a shard, None for a row without audio or with bad audio; and the error of each bad."""
+        table = self.rows[self.shards[index].start : self.shards[index].stop]
+        ids = table.column("id").to_pylist()
         waveforms: list[np.ndarray | None] = [None] * len(ids)
         skipped: dict[int, str] = {}
         if "audio" not in table.column_names:
@@ -347,10 +355,9 @@ class Extraction:
         for i, audio in enumerate(table.column("audio").to_pylist()):
             if is_missing(audio):
                 continue
+            name = f"The audio of id {ids[i]!r}"
             try:
-                waveforms[i] = self.processor.load_audio(
-                    audio, truncation=self.truncation, name=f"The audio of id {ids[i]!r}"
-                )
+                waveforms[i] = self.processor.load_audio(audio, truncation=self.truncation, name=name)
             except AudioError as error:
                 if not self.skip_bad_files:
                     raise
