@@ -6,9 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from huggingface_hub import SpaceCardData
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
+from ..sharing.hub import check_repo_id
 from ..writing import replacing
 from .demo import MODEL
 
@@ -26,22 +25,17 @@ def write_space(folder: str | os.PathLike, model: str) -> None:
         model: the id of a model on the Hub, as `tacfn push` uploads it.
 
     Raises:
-        ValueError: the model is a folder here, or the folder of the Space has files in it.
+        ValueError: the model is a folder here, or no id that the Hub can have; or the folder of the Space is not empty.
     """
     folder = Path(folder)
-    try:
-        validate_repo_id(model)
-    except HFValidationError:
-        model_is_id = False
-    else:
-        model_is_id = model.count("/") == 1 and not os.path.isdir(model)
-    if not model_is_id:
-        raise ValueError(f"{model} is no id on the Hub, user/name, which a Space needs: upload it with tacfn push.")
+    if os.path.isdir(model):
+        raise ValueError(f"{model} is a folder here: a Space needs a model on the Hub, where tacfn push uploads it.")
+    check_repo_id(model)
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose a new folder, or an empty one.")
     code = Path(__file__).with_name("demo.py").read_text("utf-8")
-    name = model.split("/")[1]
-    head = SpaceCardData(title=name, sdk="gradio", sdk_version=version("gradio"), app_file="app.py", models=[model])
+    title = model.split("/")[-1]
+    head = SpaceCardData(title=title, sdk="gradio", sdk_version=version("gradio"), app_file="app.py", models=[model])
     files = {
         "app.py": code.replace(f"MODEL = {json.dumps(MODEL)}", f"MODEL = {json.dumps(model)}", 1),
         "requirements.txt": "".join(f"{name}=={version(name).split('+')[0]}\n" for name in REQUIREMENTS),

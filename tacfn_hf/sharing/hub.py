@@ -116,6 +116,14 @@ def find_changes(folder: Path, there: list[str]) -> list[CommitOperationAdd | Co
     ]
 
 
+def check_repo_id(repo_id: str) -> None:
+    """A ValueError unless a repository on the Hub can have this id."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"{repo_id!r} is no name of a repository, which is user/name: {error}") from error
+
+
 def push_checkpoint(
     folder: str | os.PathLike,
     repo_id: str,
@@ -141,10 +149,7 @@ def push_checkpoint(
         OSError: the Hub did not take it. The same command again completes it.
     """
     check_checkpoint(folder)
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"{repo_id!r} is no name of a repository, which is user/name: {error}") from error
+    check_repo_id(repo_id)
     token = token or get_token()
     if token is None:
         raise ValueError("There is no token for the Hub: run `hf auth login`, or set HF_TOKEN.")

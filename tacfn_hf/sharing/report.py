@@ -1,7 +1,6 @@
 """The page about a run: its metrics, plots, mistakes with their sound, and all rows."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,10 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix
-from tqdm.auto import tqdm
 
 from ..features.targets import CLASSES, SEVERAL, VALUES
-from ..model.audio_tacfn import load_audio
-from ..model.decoding_tacfn import AudioError
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
-from ..model.utterances_tacfn import is_blank
-from ..pages.page import CLIP_RATE, picture, sound, write_page
+from ..pages.page import picture, write_page
 from .card_values import MEASURES, METRICS
 from .pictures import (
     draw_beta,
@@ -26,6 +21,7 @@ from .pictures import (
     draw_cooccurrence,
     draw_scatter,
 )
+from .report_corpus import CorpusRows
 from .run_results import RunResults, mistakes_of, read_results
 from .utterance import draw_utterance, look_at
 
@@ -110,16 +106,7 @@ def write_report(
             if utterance is not None:
                 raise
             why = str(error)
-    clips: dict[str, str] = {}
-    bad: dict[str, str] = {}
-    if audio:
-        wanted = dict.fromkeys([*([chosen] if look else []), *named])
-        heard = [name for name in wanted if corpus.has_sound(name)][:MAX_CLIPS]
-        for name in tqdm(heard, desc="clips", disable=None):
-            try:
-                clips[name] = sound([load_audio(corpus.sound_of(name), CLIP_RATE, name=f"The audio of id {name!r}")])
-            except AudioError as error:
-                bad[name] = str(error)
+    clips, bad = corpus.clips([*([chosen] if look else []), *named], MAX_CLIPS) if audio else ({}, {})
     figure = None if look is None else draw_utterance(look)
     write_page(
         path,
@@ -149,43 +136,6 @@ def write_report(
         look_clip=clips.get(chosen),
     )
     return path
-
-
-class CorpusRows:
-    """
-    Texts and sound of a corpus by the ids of a run's rows.
-
-    Attributes:
-        texts: the text of each row, None where it has none; empty where there is no corpus.
-
-    Raises:
-        ValueError: the corpus lacks a row.
-    """
-
-    def __init__(self, rows: Dataset | None, ids: Sequence[str]):
-        self.rows, self.place, self.texts = rows, {}, {}
-        if rows is None:
-            return
-        self.place = {name: i for i, name in enumerate(rows.with_format(None)["id"][:])}
-        lacking = [name for name in ids if name not in self.place]
-        if lacking:
-            raise ValueError(
-                f"The corpus has no row with the id {lacking[0]!r}, and lacks {len(lacking)} of {len(ids)} rows of the "
-                "run: give the corpus that its features were made of, with the same corpus_options."
-            )
-        texts = rows["text"][:] if "text" in rows.column_names else [None] * len(rows)
-        self.texts = {name: None if is_blank(texts[self.place[name]]) else texts[self.place[name]] for name in ids}
-
-    def sound_of(self, name: str) -> Any:
-        """What `load_audio` takes, None where a row has no audio."""
-        if self.rows is None or "audio" not in self.rows.column_names:
-            return None
-        audio = self.rows[self.place[name]]["audio"]
-        return None if is_blank(audio) else audio
-
-    def has_sound(self, name: str) -> bool:
-        """Whether a row has audio."""
-        return self.sound_of(name) is not None
 
 
 def listed(

@@ -155,10 +155,13 @@ def test_a_space_runs_the_same_demo(tmp_path, capsys):
     assert "tacfn_hf" not in files["app.py"]
     assert f"sdk_version: {gradio.__version__}" in files["README.md"]
     assert f"torch=={torch.__version__.split('+')[0]}" in files["requirements.txt"]
-    with pytest.raises(SystemExit) as error:
-        main(["demo", str(tmp_path), "--space", str(tmp_path / "other")])
-    assert error.value.code == 2
-    assert "no id on the Hub" in capsys.readouterr().err
+    for model, sentence in (
+        (str(tmp_path), "is a folder here: a Space needs"),
+        ("a b/c", "is no name of a repository"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["demo", model, "--space", str(tmp_path / "other")])
+        assert sentence in capsys.readouterr().err
 
 
 def test_without_gradio_the_command_says_how_to_install_it(monkeypatch, capsys):
