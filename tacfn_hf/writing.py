@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from upath import UPath
 
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 LITTLE_SPACE = 2**20  # bytes
+AnyPath = Path | UPath  # on a disk, or on a file system that fsspec knows
 
 
 @contextmanager
@@ -34,15 +36,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: AnyPath, content: dict[str, Any]) -> None:
     """
     Writes a JSON file, whole or not at all. NaN becomes null, since JSON has no NaN.
 
     Raises:
         ValueError: a number is infinite.
     """
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n"
+    if isinstance(path, Path):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    else:  # object storage takes a file whole
+        path.write_text(text, encoding="utf-8")
 
 
 def without_nan(value: Any) -> Any:
@@ -54,7 +60,7 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: AnyPath) -> dict[str, Any]:
     """The content of a JSON file; a ValueError names a file that is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))

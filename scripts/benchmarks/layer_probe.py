@@ -28,7 +28,7 @@ from transformers import AutoConfig, HfArgumentParser
 
 from tacfn_hf import TacfnProcessor
 from tacfn_hf.corpora.dataset_opening import open_dataset
-from tacfn_hf.features.extraction import rows_to_encode
+from tacfn_hf.features.rows_to_encode import rows_to_encode
 
 
 @dataclass

@@ -9,9 +9,7 @@ The same command again goes on with a run that was interrupted. After that it do
 or the encoders have changed.
 """
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from .corpus_rows import CorpusArguments, open_rows
@@ -29,7 +27,7 @@ class ExtractionArguments:
             "dataset id on the Hub, or, with corpus, the folder that the corpus was delivered as."
         }
     )
-    output_dir: str = field(metadata={"help": "Folder for the features."})
+    output_dir: str = field(metadata={"help": "Folder for the features, or a URL that fsspec knows: s3://..."})
     processor_name: str | None = field(
         default=None,
         metadata={
@@ -73,14 +71,15 @@ def main(argv: list[str]) -> None:
     args, corpus_args = parse_arguments((ExtractionArguments, CorpusArguments), argv, __doc__, "tacfn extract")
 
     from accelerate import PartialState
-    from datasets import DatasetDict
 
+    from ..corpora.remote_folders import output_folder
     from ..features.extraction import REPORT, extract_features
     from ..model import TacfnProcessor
     from ..training.setup import load_model
-    from ..writing import writing_into
+    from ..writing import read_json, writing_into
 
     keep_freed_memory()
+    folder = output_folder(args.output_dir)  # first: an error here should not come after an hour
     dataset, columns = open_rows(args.dataset, corpus_args, keep_bad_files=True)
     if args.processor_name is not None:
         processor = TacfnProcessor.from_pretrained(args.processor_name, use_onednn=args.use_onednn)
@@ -103,7 +102,7 @@ def main(argv: list[str]) -> None:
     state = PartialState(cpu=args.use_cpu)
     processor.to(state.device)
     with writing_into(args.output_dir):
-        features = extract_features(
+        extract_features(
             dataset,
             processor,
             args.output_dir,
@@ -112,14 +111,14 @@ def main(argv: list[str]) -> None:
             truncation=corpus_args.truncation,
             shard_size=args.shard_size,
         )
-    if features is None:
+    if not (folder / REPORT).is_file():
         print(f"Process {state.process_index} has made its share; others still work on theirs.")
         return
-    for name, part in features.items() if isinstance(features, DatasetDict) else [("", features)]:
-        report = json.loads(Path(args.output_dir, name, REPORT).read_text(encoding="utf-8"))
-        print(f"{name or args.output_dir}: {len(part)} rows, {report['seconds_of_speech']:.0f} s of speech")
+    for name in read_json(folder / REPORT).get("splits", [""]):
+        report = read_json(folder / name / REPORT)
+        print(f"{name or args.output_dir}: {report['rows']} rows, {report['seconds_of_speech']:.0f} s of speech")
         for column, made in report["provenance"].items():
-            print(f"  {column}  {part.features[column].feature.length} dimensions, {made}")
+            print(f"  {column}  {report['dimensions'][column]} dimensions, {made}")
         print(f"  left out  {len(report['skipped'])}")
         for row in report["skipped"]:
             print(f"    {row['id']}  {row['error']}")

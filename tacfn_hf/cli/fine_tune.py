@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
         argv, __doc__, "tacfn fine-tune", (CorpusArguments,), FineTuningArguments, FineTuningOptions, RawDataArguments
     )
 
-    from ..features.extraction import rows_to_encode
+    from ..features.rows_to_encode import rows_to_encode
     from ..sharing.model_card import write_card
     from ..training.cross_validation import REPORT, format_report
     from ..training.fine_tuning import fine_tune, tune_folds

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
     from datasets import Audio, DatasetDict, concatenate_datasets
 
-    from ..features.extraction import rows_to_encode
+    from ..features.rows_to_encode import rows_to_encode
     from ..sharing.report import write_report
     from ..writing import writing_into
     from .predict import load_recognizer

@@ -6,8 +6,9 @@ from glob import escape, iglob
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
+from upath import UPath
 
-from ..writing import read_json
+from ..writing import AnyPath, read_json
 from .remote_folders import local_copy
 
 
@@ -63,9 +64,9 @@ def open_dataset(path_or_id: str | os.PathLike) -> Dataset | DatasetDict:
     return unparted(loaded)
 
 
-def is_saved_dataset(folder: str | os.PathLike) -> bool:
+def is_saved_dataset(folder: str | AnyPath) -> bool:
     """Whether a folder holds what `save_to_disk` writes."""
-    return any(os.path.isfile(os.path.join(folder, name)) for name in ("dataset_dict.json", "state.json"))
+    return any((UPath(folder) / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 def has_file(folder: str, pattern: str) -> bool:
@@ -73,7 +74,7 @@ def has_file(folder: str, pattern: str) -> bool:
     return any(iglob(os.path.join(escape(folder), "**", pattern), recursive=True))
 
 
-def shard_paths(folder: Path, number: int) -> Iterator[Path]:
+def shard_paths(folder: AnyPath, number: int) -> Iterator[AnyPath]:
     """The shards of an extraction, in order."""
     return (folder / SHARDS.replace("*", f"{i:05d}") for i in range(number))
 

@@ -40,11 +40,14 @@ def check_columns(present: Sequence[str], named: Mapping[str, str | None], where
             raise ValueError(
                 f"{where} has columns {column!r} and {further_name(column)!r}, which would be one: rename it."
             )
-        option = f"{column}_column"
-        if option in named and column not in named.values():
-            raise ValueError(
-                f"{where} has a column {column!r}, which is a name of the schema: say {option}={column}, or rename it."
-            )
+    unnamed = [column for column in present if f"{column}_column" in named and column not in named.values()]
+    if unnamed:
+        is_one = len(unnamed) == 1
+        raise ValueError(
+            f"{where} has {'a column' if is_one else 'columns'} {', '.join(map(repr, unnamed))}, which "
+            f"{'is a name' if is_one else 'are names'} of the schema: say "
+            f"{' '.join(f'{column}_column={column}' for column in unnamed)}, or rename {'it' if is_one else 'them'}."
+        )
 
 
 def further_name(column: str) -> str:

@@ -4,9 +4,8 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from accelerate import PartialState
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Dataset, DatasetDict, Features, Value
 from tqdm.auto import tqdm
 
 from ..corpora.dataset_opening import REPORT, is_saved_dataset, open_dataset, shard_paths
-from ..corpora.label_spelling import check_case, plain_label, warn_of_words_for_nothing
-from ..corpora.remote_folders import local_copy
+from ..corpora.remote_folders import filled_folder, local_copy, output_folder
 from ..model.decoding_tacfn import AudioError
 from ..model.modalities_tacfn import MODALITIES
 from ..model.processing_tacfn import TacfnProcessor, is_blank
+from ..writing import AnyPath, read_json
 from . import tuned_rows
 from .arrow_layout import feature_of, nested_array
+from .rows_to_encode import rows_to_encode
 from .shards import complete_folder, read_about, write_shard
 
 
 FORMAT = 1  # of a shard; shards of another format are made anew
 PROCESSOR_FOLDER = "processor"
 Loaded = tuple[list[np.ndarray | None], dict[int, str]]
+Encoded = dict[str, list[np.ndarray | None]]
 ENCODED_AT_ONCE = 32  # utterances between two moves of the progress bar
 
 
@@ -64,7 +65,7 @@ def extract_features(
     Args:
         dataset: rows with audio (anything that the processor takes) or text or both.
         processor: on the device where it is to run.
-        output_dir: a new folder, or that of an earlier run.
+        output_dir: a new folder, or that of an earlier run; or a URL that fsspec knows, such as `s3://bucket/features`.
         audio_column, text_column: None: "audio" and "text", where they are. Text of nothing but white space is missing.
         id_column: a column whose values differ from row to row.
         label_column: classes, as `ClassLabel` (or a list of them), or as strings, which become one with sorted names,
@@ -75,7 +76,7 @@ def extract_features(
         shard_size: rows of a shard. Memory grows with it, and so does what an interruption loses.
 
     Returns:
-        The features, or None in a process that ends while others still work on their share.
+        The features. None in a process that ends while others still work on their share, and with a URL.
 
     Raises:
         ValueError: an output folder in which a dataset of `save_to_disk` lies, a column that is not there, ids that
@@ -86,7 +87,7 @@ def extract_features(
     """
     if shard_size < 1:
         raise ValueError(f"shard_size is {shard_size}: it must be at least 1.")
-    output_dir = Path(output_dir)
+    output_dir = output_folder(output_dir)
     if is_saved_dataset(output_dir):
         raise ValueError(f"The output folder {output_dir} holds a dataset of save_to_disk: choose another folder.")
     rows = rows_to_encode(dataset, audio_column, text_column, id_column, label_column, speaker_column)
@@ -94,7 +95,8 @@ def extract_features(
     output_dir.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process and not is_saved(processor, output_dir / PROCESSOR_FOLDER):
         (output_dir / REPORT).unlink(missing_ok=True)
-        processor.save_pretrained(output_dir / PROCESSOR_FOLDER)
+        with filled_folder(output_dir / PROCESSOR_FOLDER) as folder:
+            processor.save_pretrained(folder)
     extractions = [
         Extraction(part, processor, output_dir, name, skip_bad_files, truncation, shard_size)
         for name, part in parts.items()
@@ -108,15 +110,15 @@ def extract_features(
         complete_folder(extraction.folder, extraction.report())
     if isinstance(dataset, DatasetDict):
         complete_folder(output_dir, {"splits": list(parts)})
-    return open_dataset(output_dir)
+    return open_dataset(output_dir) if isinstance(output_dir, Path) else None
 
 
-def is_saved(processor: TacfnProcessor, folder: Path) -> bool:
+def is_saved(processor: TacfnProcessor, folder: AnyPath) -> bool:
     """Whether the folder holds this processor already."""
     path = folder / "processor_config.json"
     if not path.is_file():
         return False
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_json(path)
     names = [*(modality.provenance for modality in MODALITIES), "max_audio_seconds", "tuned_rows"]
     return all(saved.get(name) == getattr(processor, name) for name in names)
 
@@ -127,93 +129,6 @@ def processor_of(folder: str | os.PathLike) -> str | None:
     return str(path) if path.is_dir() else None
 
 
-def rows_to_encode(
-    dataset: Dataset | DatasetDict,
-    audio_column: str | None = None,
-    text_column: str | None = None,
-    id_column: str = "id",
-    label_column: str = "label",
-    speaker_column: str | None = None,
-) -> Dataset | DatasetDict:
-    """
-    The dataset with the columns `id`, `audio`, `text`, `label` and `speaker` under these names. Audio is not decoded.
-    For the arguments and errors see `extract_features`.
-    """
-    parts = dict(dataset) if isinstance(dataset, DatasetDict) else {"": dataset}
-    if not any(len(part) for part in parts.values()):
-        raise ValueError("The dataset has no rows: there is nothing to extract.")
-    columns = next(iter(parts.values())).column_names
-    renamed = {}
-    for name, wanted in (("audio", audio_column), ("text", text_column)):
-        if wanted is not None:
-            renamed[wanted] = name
-        elif name in columns:
-            renamed[name] = name
-    if not renamed:
-        raise ValueError(f"The dataset has neither audio nor text: it has {', '.join(columns)}; say audio_column.")
-    renamed[id_column] = "id"
-    if label_column in columns or label_column != "label":
-        renamed[label_column] = "label"
-    if speaker_column is not None:
-        renamed[speaker_column] = "speaker"
-
-    prepared, seen = {}, set()
-    for part_name, part in parts.items():
-        for column, name in renamed.items():
-            if column not in part.column_names:
-                raise ValueError(
-                    f"{name}_column is {column!r}, but the dataset has no such column; it has "
-                    f"{', '.join(part.column_names)}."
-                )
-            if column != name and name in part.column_names:
-                raise ValueError(f"{name}_column is {column!r}, but the dataset also has a column {name!r}: rename it.")
-        part = part.rename_columns({column: name for column, name in renamed.items() if column != name})
-        for reserved in (name for modality in MODALITIES for name in (modality.features, modality.provenance)):
-            if reserved in part.column_names:
-                raise ValueError(f"The dataset already has a column {reserved!r}, which is one of the features.")
-        if "audio" in part.column_names and isinstance(part.features["audio"], Audio):
-            part = part.cast_column("audio", Audio(decode=False))
-        part = part.cast_column("id", Value("string"))
-        for value in part.with_format(None)["id"][:]:
-            if value is None or value in seen:
-                raise ValueError(
-                    f"The id {value!r} of column {id_column!r} occurs twice or is null: every row needs an id of its "
-                    "own, in the column that id_column names."
-                )
-            seen.add(value)
-        prepared[part_name] = part
-    prepared = encode_labels(prepared)
-    return DatasetDict(prepared) if isinstance(dataset, DatasetDict) else prepared[""]
-
-
-def encode_labels(parts: dict[str, Dataset]) -> dict[str, Dataset]:
-    """
-    The parts with labels that are strings or numbers as a `ClassLabel`, with the same names in all parts.
-
-    Raises:
-        ValueError: labels that are a `ClassLabel` in some parts only, or that differ only in case.
-    """
-    if "label" not in next(iter(parts.values())).column_names:
-        return parts
-    if not any(isinstance(part.features["label"], Value) for part in parts.values()):
-        return parts
-    if not all(isinstance(part.features["label"], Value) for part in parts.values()):
-        raise ValueError("The labels are a ClassLabel in some splits and values in others: make them the same in all.")
-    labels = {}
-    for name, part in parts.items():
-        cells = part.with_format(None)["label"][:]
-        labels[name] = [None if cell is None else plain_label(str(cell), fold_case=False) or None for cell in cells]
-    counts = Counter(label for values in labels.values() for label in values if label is not None)
-    warn_of_words_for_nothing("The dataset", {"label": counts.elements()})
-    check_case(counts, "The dataset", "open it as the corpus hub, with fold_case")
-    names = sorted(counts)
-    encoded = {}
-    for name, part in parts.items():
-        indices = [None if label is None else names.index(label) for label in labels[name]]
-        encoded[name] = part.remove_columns("label").add_column("label", indices, feature=ClassLabel(names=names))
-    return encoded
-
-
 class Extraction:
     """The features of one part of a dataset, in one folder: which shards it has, and how a shard is made."""
 
@@ -221,7 +136,7 @@ class Extraction:
         self,
         rows: Dataset,
         processor: TacfnProcessor,
-        output_dir: Path,
+        output_dir: AnyPath,
         name: str,
         skip_bad_files: bool,
         truncation: bool,
@@ -270,13 +185,20 @@ class Extraction:
             position=state.process_index,
         )
         self.started, self.seconds = time.monotonic(), 0.0
-        with self.bar, ThreadPoolExecutor(1) as pool:  # the next shard's audio is decoded while this one is encoded
+        # While a shard is encoded, the audio of the next one is decoded, and the last one is written.
+        with self.bar, ThreadPoolExecutor(2) as pool:
             loading = [pool.submit(self.load_audio, i) for i in missing[:1]]
+            writing: list[Future] = []
             for i, following in zip(missing, [*missing[1:], None]):
                 loaded = loading.pop().result()
                 if following is not None:
                     loading.append(pool.submit(self.load_audio, following))
-                write_shard(self.paths[i], *self.make_shard(i, loaded))
+                encoded = self.encode(i, loaded)
+                for last in writing:
+                    last.result()
+                writing = [pool.submit(self.write, i, loaded, encoded)]
+            for last in writing:
+                last.result()
 
     def key(self, shard: range) -> str:
         """A hash of all that goes into a shard: its rows, their audio (or the state of its files), the encoders."""
@@ -308,23 +230,31 @@ class Extraction:
             "rows": len(self.rows) - len(skipped),
             "skipped": skipped,
             "seconds_of_speech": round(sum(shard["seconds"] for shard in about), 1),
+            "dimensions": self.sizes,
             "provenance": self.provenance,
         }
 
-    def make_shard(self, index: int, loaded: Loaded) -> tuple[pa.Table, dict[str, Any]]:
-        """The rows of a shard with their features, and what it says of itself: key, rows left out, seconds of audio."""
+    def encode(self, index: int, loaded: Loaded) -> Encoded:
+        """The features of a shard's rows by column, in float16 `[L, d]`; None for a row without the modality."""
         audio, skipped = loaded
         table = self.rows[self.shards[index].start : self.shards[index].stop]
         ids = table.column("id").to_pylist()
         texts = table.column("text").to_pylist() if "text" in table.column_names else [None] * len(ids)
         texts = [None if i in skipped or is_blank(text) else text for i, text in enumerate(texts)]
-        kept = [i for i in range(len(ids)) if i not in skipped]
-        for i in kept:
-            if audio[i] is None and texts[i] is None:
-                raise ValueError(f"The row with id {ids[i]!r} has neither audio nor text: leave it out.")
+        for i, name in enumerate(ids):
+            if audio[i] is None and texts[i] is None and i not in skipped:
+                raise ValueError(f"The row with id {name!r} has neither audio nor text: leave it out.")
         # Text first: it is cheap, and what it refuses is refused before the audio is encoded.
         encoded = {"h_t": self.encode_text(texts, ids), "h_a": self.encode_audio(audio, ids)}
+        self.bar.update(len(ids) - sum(w is not None for w in audio))
+        return encoded
 
+    def write(self, index: int, loaded: Loaded, encoded: Encoded) -> None:
+        """Writes a shard: its rows with their features, and what it says of itself (key, rows left out, seconds)."""
+        audio, skipped = loaded
+        table = self.rows[self.shards[index].start : self.shards[index].stop]
+        ids = table.column("id").to_pylist()
+        kept = [i for i in range(len(ids)) if i not in skipped]
         places = pa.array(kept, pa.int64())
         columns = {name: table.column(name).take(places) for name in table.column_names if name != "audio"}
         for modality in self.modalities:
@@ -341,8 +271,8 @@ class Extraction:
             "skipped": [{"id": ids[i], "error": error} for i, error in skipped.items()],
             "seconds": sum(len(w) for w in audio if w is not None) / self.processor.sampling_rate,
         }
-        self.bar.update(len(ids) - sum(w is not None for w in audio))
-        return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema), about
+        cast = [columns[name].cast(schema.field(name).type) for name in schema.names]
+        write_shard(self.paths[index], pa.table(cast, schema=schema), about)
 
     def load_audio(self, index: int) -> Loaded:
         """The waveforms `[S]` of a shard, None for a row without audio or with bad audio; and the error of each bad."""
@@ -352,17 +282,21 @@ class Extraction:
         skipped: dict[int, str] = {}
         if "audio" not in table.column_names:
             return waveforms, skipped
-        for i, audio in enumerate(table.column("audio").to_pylist()):
-            if is_missing(audio):
-                continue
-            name = f"The audio of id {ids[i]!r}"
+
+        def load(i: int, audio: Any) -> None:
             try:
+                name = f"The audio of id {ids[i]!r}"
                 waveforms[i] = self.processor.load_audio(audio, truncation=self.truncation, name=name)
             except AudioError as error:
                 if not self.skip_bad_files:
                     raise
                 skipped[i] = str(error)
-        return waveforms, skipped
+
+        there = [(i, audio) for i, audio in enumerate(table.column("audio").to_pylist()) if not is_missing(audio)]
+        with ThreadPoolExecutor(decoding_threads(self.processor)) as pool:
+            for done in [pool.submit(load, *one) for one in there]:
+                done.result()
+        return waveforms, dict(sorted(skipped.items()))
 
     def encode_text(self, texts: Sequence[str | None], ids: Sequence[str]) -> list[np.ndarray | None]:
         """Features in float16 `[L, d]` of each text; None stays None."""
@@ -386,6 +320,12 @@ class Extraction:
             self.bar.set_postfix_str(f"{speed:.1f} s of speech/s", refresh=False)
             self.bar.update(len(batch))
         return features
+
+
+def decoding_threads(processor: TacfnProcessor) -> int:
+    """How many threads decode audio. On a CPU one is faster than the encoder, which needs all cores."""
+    encoder = processor.audio_encoder
+    return 1 if encoder is None or encoder.device.type == "cpu" else min(8, os.cpu_count() or 1)
 
 
 def is_missing(audio: Any) -> bool:

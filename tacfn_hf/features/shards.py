@@ -1,4 +1,4 @@
-"""The shards of an extraction on the disk: each is written whole or not at all, and knows what it was made of."""
+"""The shards of an extraction: each is written whole or not at all, and knows what it was made of."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Any
 import pyarrow as pa
 
 from ..corpora.dataset_opening import REPORT, SHARDS, shard_paths
-from ..writing import read_json, replacing, write_json
+from ..writing import AnyPath, read_json, replacing, write_json
 
 
+FIRST_BYTES = 2**16  # read of a shard on object storage, in which the schema lies
 ABOUT = b"extraction"  # the entry of a shard's schema that says what it was made of
 
 
-def write_shard(path: Path, table: pa.Table, about: dict[str, Any]) -> None:
+def write_shard(path: AnyPath, table: pa.Table, about: dict[str, Any]) -> None:
     """
     Writes an Arrow file that `Dataset.from_file` opens; `about` is kept in its schema, where `read_about` finds it.
 
@@ -22,9 +23,13 @@ def write_shard(path: Path, table: pa.Table, about: dict[str, Any]) -> None:
     """
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), ABOUT: json.dumps(about).encode()})
     try:
-        with replacing(path) as temporary:
-            with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-                writer.write_table(table)
+        if isinstance(path, Path):
+            with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+                write_table(file, table)
+        else:  # object storage takes a file whole
+            buffer = pa.BufferOutputStream()
+            write_table(buffer, table)
+            path.write_bytes(memoryview(buffer.getvalue()))
     except OSError as error:
         raise OSError(
             error.errno,
@@ -33,15 +38,21 @@ def write_shard(path: Path, table: pa.Table, about: dict[str, Any]) -> None:
         ) from error
 
 
-def read_about(path: Path) -> dict[str, Any] | None:
+def write_table(file: Any, table: pa.Table) -> None:
+    """Writes a table in Arrow's stream format."""
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_about(path: AnyPath) -> dict[str, Any] | None:
     """The `about` of a shard; None if the shard is not there. Its rows are not read."""
     if not path.is_file():
         return None
-    with pa.memory_map(str(path)) as file:
+    with pa.memory_map(str(path)) if isinstance(path, Path) else path.open("rb", block_size=FIRST_BYTES) as file:
         return json.loads(pa.ipc.open_stream(file).schema.metadata[ABOUT])
 
 
-def complete_folder(folder: Path, report: dict[str, Any]) -> None:
+def complete_folder(folder: AnyPath, report: dict[str, Any]) -> None:
     """
     Makes a folder one that `open_dataset` opens, by its report. Shards that do not belong to it are removed.
 
@@ -52,7 +63,7 @@ def complete_folder(folder: Path, report: dict[str, Any]) -> None:
     path = folder / REPORT
     if not path.is_file() or read_json(path) != report:
         write_json(path, report)
-    wanted = set(shard_paths(folder, report.get("shards", 0)))
+    wanted = {path.name for path in shard_paths(folder, report.get("shards", 0))}
     for path in [*folder.glob(SHARDS), *folder.glob(f".{SHARDS}.*.tmp")]:
-        if path not in wanted:
+        if path.name not in wanted:
             path.unlink(missing_ok=True)

@@ -201,6 +201,12 @@ def test_which_table(tmp_path):
         ),
         (["audio", "text", "mood", *HEAD[3:]], ROWS, {}, "no column 'label'; .* or give label_column= where there"),
         (HEAD, ROWS, {"label_column": ""}, "has a column 'label', which is a name of the schema: say label_column=lab"),
+        (
+            [*HEAD[:3], "id", *HEAD[4:6], "split"],
+            ROWS,
+            {},
+            "has columns 'id', 'split', which are names of the schema: say id_column=id split_column=split, or rename",
+        ),
         (HEAD, ROWS, {"group_column": "session"}, "has no column 'session'.* say which is the group_column.$"),
         (
             [*HEAD[:3], "speaker", *HEAD[4:]],

@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import fsspec
 import pytest
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from recordings import ExtractingProcess, make, remade, shards
+from upath import UPath
 
 from tacfn_hf import TacfnProcessor
 from tacfn_hf.corpora.dataset_opening import open_dataset
@@ -120,6 +122,55 @@ def test_a_full_disk_loses_nothing(corpus, tmp_path):
     resumed = ExtractingProcess(folder, tmp_path).result()
     assert resumed["made"] == sorted(sizes)[1:]
     assert contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_on_another_file_system_it_is_the_same_through_an_interruption(processor, tmp_path, monkeypatch, splits):
+    rows = DatasetDict(train=make(5), test=make(3, id=list("abc"))) if splits else make(5)
+    expected = extract_features(rows, processor, tmp_path, shard_size=2)
+    url, written = "memory://bucket/features", []
+
+    def write(path: UPath, *rest) -> None:
+        written.append(path.name)
+        if len(written) == 2:
+            raise OSError("no connection")
+        write_shard(path, *rest)
+
+    monkeypatch.setattr(extraction, "write_shard", write)
+    files = fsspec.filesystem("memory")
+    try:
+        with pytest.raises(OSError, match="no connection"):
+            extract_features(rows, processor, url, shard_size=2)
+        with pytest.raises(ValueError, match="is not complete"):
+            open_dataset(url)
+        assert extract_features(rows, processor, url, shard_size=2) is None
+        assert written.count("shard-00001.arrow") == (3 if splits else 2)
+        assert written.count("shard-00000.arrow") == (2 if splits else 1)  # none was made twice
+        copied = {path: files.cat(path) for path in files.find("/bucket/features")}
+        local = {f"/bucket/features/{p.relative_to(tmp_path)}": p for p in tmp_path.rglob("*") if p.is_file()}
+        assert copied.keys() == local.keys()
+        for name, path in local.items():
+            assert copied[name] == path.read_bytes() or path.name == "tokenizer.json"  # as it was last used
+        again = open_dataset(url)
+        for name, part in expected.items() if splits else [("", expected)]:
+            assert (again[name] if splits else again).to_dict() == part.to_dict()
+        written.clear()
+        extract_features(rows, processor, url, shard_size=2)
+        assert not written
+        extract_features(make(2), processor, url, shard_size=2)
+        assert open_dataset(url)["id"][:] == ["u0", "u1"]
+        assert not files.exists("/bucket/features/shard-00001.arrow")
+    finally:
+        files.rm("/bucket", recursive=True)
+    for url in ("nosuch://bucket", "https://localhost:1/bucket"):
+        with pytest.raises(ValueError, match=f"{url} can't be written: .*file ?system"):
+            extract_features(rows, processor, url)
+
+
+def test_threads_that_decode_change_nothing(corpus, processor, tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "decoding_threads", lambda processor: 4)
+    extract_features(make(60), processor, tmp_path, shard_size=4)
+    assert contents(tmp_path) == contents(corpus[1])
 
 
 @pytest.mark.parametrize("first", ["with splits", "without"])
