@@ -33,7 +33,7 @@ from transformers import (
     WavLMModel,
 )
 
-from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
+from tacfn_hf.model.exact_speech_encoders_tacfn import SPEECH_ENCODERS, WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
 from tacfn_hf.model.pretrained_encoders_tacfn import PretrainedEncoder, has_onednn, matrix_product, padding_mask
 
@@ -149,6 +149,8 @@ def main() -> None:
     for name, make, encoder_class in tqdm(work, desc="Encoders"):
         torch.manual_seed(0)
         model = make()
+        if encoder_class is WaveformEncoder and SPEECH_ENCODERS.get(model.config.model_type) is not WaveformEncoder:
+            raise ValueError(f"{name} is a {model.config.model_type}: this measures encoders that read waveforms.")
         if encoder_class is WaveformEncoder:  # the checkpoints with layer norm are those that want normalised audio
             inputs = clips(model.config.feat_extract_norm == "layer")
         else:

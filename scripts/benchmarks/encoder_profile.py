@@ -32,6 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, HfArgumentParser, WavLMConfig
 
+from tacfn_hf.cli.memory import keep_freed_memory
 from tacfn_hf.model.exact_speech_encoders_tacfn import SPEECH_ENCODERS
 from tacfn_hf.model.pretrained_encoders_tacfn import OneDnnProduct, has_onednn
 
@@ -147,6 +148,7 @@ def kernels_of(kind: str, name: str, given: tuple, args: BenchmarkArguments) -> 
 @torch.no_grad()
 def main() -> None:
     (args,) = HfArgumentParser(BenchmarkArguments, description=__doc__).parse_args_into_dataclasses()
+    keep_freed_memory()  # as `tacfn extract` does
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)

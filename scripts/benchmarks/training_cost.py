@@ -33,10 +33,11 @@ def main() -> None:
         for method, found in seconds.items():
             folder = Path(args.output_dir, "checkpoints")
             of_run = replace(args, output_dir=str(folder), seed=seed)
-            found.append(train(method, parts, model_args, of_run, measured=False)[2]["training_seconds"])
+            about = train(method, parts, (data_args, model_args, of_run), measured=False)[2]
+            found.append(about["training_seconds"])
             shutil.rmtree(folder, ignore_errors=True)
     for method, found in seconds.items():
-        print(f"{method}: {', '.join(f'{value:.1f}' for value in found)} s")
+        print(f"{method}: {', '.join(f'{value:.3g}' for value in found)} s")
     network, other = (np.sum(found) for found in seconds.values())
     print(f"{NETWORK} takes {network / other:.2f} times as long as concatenation.")
 

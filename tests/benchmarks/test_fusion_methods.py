@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,8 @@ FOLDS = ["--group_column", "session", "--num_folds", "2", "--valid_fraction", "0
 PLACE = ["--use_cpu", "true", "--report_to", "none", "--disable_tqdm", "true"]
 
 
-def compare(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/benchmarks/fusion_methods.py", *SIZES, *FOLDS, *PLACE, *map(str, arguments)]
+def compare(*arguments: object, script: str = "fusion_methods.py") -> subprocess.CompletedProcess:
+    command = [sys.executable, f"scripts/benchmarks/{script}", *SIZES, *FOLDS, *PLACE, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
@@ -70,6 +71,16 @@ def test_the_network_is_the_one_of_cross_validation(compared, tmp_path):
             columns="split"
         )
         pd.testing.assert_frame_equal(table, other, atol=1e-5)
+
+
+def test_the_cost_is_a_ratio_of_the_seconds(compared, tmp_path):
+    features = compared[0] / "features"
+    done = compare("--dataset", features, "--output_dir", tmp_path, "--seeds", "0", "1", script="training_cost.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(re.findall(r"^(tacfn|concatenation): (.*) s$", done.stdout, re.MULTILINE))
+    network, other = (sum(map(float, found[name].split(", "))) for name in ("tacfn", "concatenation"))
+    said = re.search(r"takes (.*) times as long", done.stdout)
+    assert float(said.group(1)) == pytest.approx(network / other, rel=0.02)  # of seconds with three digits
 
 
 def test_a_baseline_is_kept_when_only_the_network_changes(compared):
