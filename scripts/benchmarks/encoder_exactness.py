@@ -33,9 +33,10 @@ from transformers import (
     WavLMModel,
 )
 
+from tacfn_hf.model.cpu_kernels_tacfn import CpuKernels, has_onednn
 from tacfn_hf.model.exact_speech_encoders_tacfn import SPEECH_ENCODERS, WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
-from tacfn_hf.model.pretrained_encoders_tacfn import PretrainedEncoder, has_onednn, matrix_product, padding_mask
+from tacfn_hf.model.pretrained_encoders_tacfn import PretrainedEncoder, padding_mask
 
 
 LARGE = {
@@ -124,8 +125,8 @@ def measure(model: PreTrainedModel, encoder_class: type[PretrainedEncoder], inpu
         "transformers' batch": worst(run_stock(stock, inputs, counts, True), run_stock(stock, inputs, counts, False)),
         "implementations": worst(alone, run_stock(stock, inputs, counts, together=False)),
     }
-    if device == "cpu" and has_onednn():
-        with matrix_product(use_onednn=True):
+    if device == "cpu":
+        with CpuKernels(use_onednn=has_onednn()):
             found["oneDNN"] = worst(run(encoder, inputs, together=True), alone)
     encoder.bfloat16()
     found["bfloat16"] = worst(run(encoder, inputs, together=True), alone)

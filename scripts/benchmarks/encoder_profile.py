@@ -33,8 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, HfArgumentParser, WavLMConfig
 
 from tacfn_hf.cli.memory import keep_freed_memory
+from tacfn_hf.model.cpu_kernels_tacfn import CpuKernels, cpu_kernels, has_onednn
 from tacfn_hf.model.exact_speech_encoders_tacfn import SPEECH_ENCODERS
-from tacfn_hf.model.pretrained_encoders_tacfn import OneDnnProduct, has_onednn
 
 
 RATE = 16_000
@@ -111,24 +111,27 @@ def kernels_of(kind: str, name: str, given: tuple, args: BenchmarkArguments) -> 
         weight = weight.contiguous()
         kernels = {"MKL" if args.device == "cpu" else "torch": lambda: F.linear(x, weight, bias)}
         if args.device == "cpu" and x.dtype == torch.float32 and has_onednn():
-            kernels["oneDNN"] = lambda: OneDnnProduct().__torch_function__(F.linear, (), (x, weight, bias))
+            kernels["oneDNN"] = lambda: CpuKernels(True).__torch_function__(F.linear, (), (x, weight, bias))
         return kernels
     if kind == "convolutions":
         x, weight, bias, stride, padding, dilation, _, _, groups = given[:9]
-        step, pad = stride[0], padding[0]
+        if x.dim() == 4:  # an image of one row
+            x, weight = x.squeeze(2), weight.squeeze(2)
+        step, pad, dilated = stride[-1], padding[-1], dilation[-1]
+        contiguous, as_it_is = x.contiguous(), weight.contiguous()
         last = torch.channels_last
         wide, kernel = x.unsqueeze(2).contiguous(memory_format=last), weight.unsqueeze(2).contiguous(memory_format=last)
         kernels = {
-            "torch": lambda: F.conv1d(x, weight, bias, step, pad, dilation[0], groups),
-            "channels-last": lambda: F.conv2d(wide, kernel, bias, (1, step), (0, pad), (1, dilation[0]), groups),
+            "torch": lambda: F.conv1d(contiguous, as_it_is, bias, step, pad, dilated, groups),
+            "channels-last": lambda: F.conv2d(wide, kernel, bias, (1, step), (0, pad), (1, dilated), groups),
         }
         if groups == 1 and pad == 0:
-            flat = weight.flatten(1)
+            flat = as_it_is.flatten(1)
 
             def product():
-                rows = x.unfold(-1, weight.shape[-1], step).transpose(1, 2).flatten(2)
+                rows = contiguous.unfold(-1, weight.shape[-1], step).transpose(1, 2).flatten(2)
                 if args.device == "cpu" and x.dtype == torch.float32 and has_onednn():
-                    return OneDnnProduct().__torch_function__(F.linear, (), (rows, flat, bias))
+                    return CpuKernels(True).__torch_function__(F.linear, (), (rows, flat, bias))
                 return F.linear(rows, flat, bias)
 
             kernels["matrix product"] = product
@@ -160,10 +163,8 @@ def main() -> None:
     lengths = torch.full((args.batch_size,), waveforms.shape[1], device=args.device)
 
     def encode() -> Any:
-        if args.device == "cpu" and args.dtype == "float32" and has_onednn():
-            with OneDnnProduct():
-                return encoder(waveforms, lengths)
-        return encoder(waveforms, lengths)
+        with cpu_kernels(None, encoder.device):
+            return encoder(waveforms, lengths)
 
     actual = best_of(encode, args)
     with Operators() as operators:
@@ -186,6 +187,7 @@ def main() -> None:
         row["calls"] += count
         row["limit"] += count * min(times.values(), default=copied)
         row["by"][min(times, key=times.__getitem__) if times else "bytes"] += count
+    actual = min(actual, best_of(encode, args))  # again, since the clock of a CPU drifts
     timed = profiled(encode, args)
     for kind, seconds in timed.items():
         of_kind[kind]["as it is"] = seconds
@@ -213,18 +215,22 @@ def main() -> None:
 
 
 def profiled(encode: Callable[[], Any], args: BenchmarkArguments) -> dict[str, float]:
-    """Seconds of each kind in one encoding, by torch's profiler: an operator without those that it calls."""
+    """Seconds of each kind in one encoding, by torch's profiler: an operator without those that it calls. The best."""
     activity = torch.profiler.ProfilerActivity
-    with torch.profiler.profile(
-        activities=[activity.CPU, *([activity.CUDA] if args.device == "cuda" else [])]
-    ) as found:
-        encode()
-    seconds: dict[str, float] = defaultdict(float)
-    for event in found.key_averages(group_by_input_shape=False):
-        name = event.key.split("::")[-1]
-        on_device = getattr(event, "self_device_time_total", 0) if args.device == "cuda" else event.self_cpu_time_total
-        seconds[kind_of(name)] += 1e-6 * on_device
-    return seconds
+    best: dict[str, float] = {}
+    for _ in range(args.repeats):
+        with torch.profiler.profile(
+            activities=[activity.CPU, *([activity.CUDA] if args.device == "cuda" else [])]
+        ) as found:
+            encode()
+        seconds: dict[str, float] = defaultdict(float)
+        for event in found.key_averages(group_by_input_shape=False):
+            name = event.key.split("::")[-1]
+            on_device = args.device == "cuda"
+            taken = getattr(event, "self_device_time_total", 0) if on_device else event.self_cpu_time_total
+            seconds[kind_of(name)] += 1e-6 * taken
+        best = {kind: min(taken, best.get(kind, taken)) for kind, taken in seconds.items()}
+    return best
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ from tqdm import tqdm
 from transformers import BertConfig, BertModel, HfArgumentParser, WavLMConfig, WavLMModel
 
 from tacfn_hf.cli.memory import keep_freed_memory
+from tacfn_hf.model.cpu_kernels_tacfn import cpu_kernels, has_onednn
 from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
-from tacfn_hf.model.pretrained_encoders_tacfn import has_onednn, matrix_product
 
 
 RATE = 16_000
@@ -111,7 +111,7 @@ def fastest_product(device: str, dtype: torch.dtype) -> float:
     layer = nn.Linear(2048, 2048, bias=False, device=device, dtype=dtype)
     times = []
     for use_onednn in (False, True) if takes_onednn(device, dtype) else (False,):
-        with matrix_product(use_onednn):
+        with cpu_kernels(use_onednn, layer.weight.device):
             times += [seconds_of(lambda: layer(x), device) for _ in range(10)]
     return 2 * 2048**3 / min(times)
 

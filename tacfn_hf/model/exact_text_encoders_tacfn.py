@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, in_evaluation, matrix_product, padding_mask
+from .cpu_kernels_tacfn import cpu_kernels
+from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, in_evaluation, padding_mask
 
 
 # Padded size of one batch, in tokens.
@@ -64,18 +65,18 @@ class TextEncoder(PretrainedEncoder):
         """
         Features `[L_i, d]`, float32 on the CPU, of each sequence of token ids, in batches of similar length.
 
-        `use_onednn`: see `matrix_product`.
+        `use_onednn`: see `cpu_kernels`.
         """
         features: list[torch.Tensor] = [torch.empty(0)] * len(token_ids)
         pad = self.model.config.pad_token_id or 0
         padding = self.model.config.model_type in EXACT_WITH_PADDING
-        for batch in batches_by_length([len(ids) for ids in token_ids], BATCH_TOKENS, padding):
-            lengths = torch.tensor([len(token_ids[i]) for i in batch])
-            padded = nn.utils.rnn.pad_sequence(
-                [torch.tensor(token_ids[i]) for i in batch], batch_first=True, padding_value=pad
-            )
-            with in_evaluation(self), matrix_product(use_onednn):
+        with in_evaluation(self), cpu_kernels(use_onednn, self.device):
+            for batch in batches_by_length([len(ids) for ids in token_ids], BATCH_TOKENS, padding):
+                lengths = torch.tensor([len(token_ids[i]) for i in batch])
+                padded = nn.utils.rnn.pad_sequence(
+                    [torch.tensor(token_ids[i]) for i in batch], batch_first=True, padding_value=pad
+                )
                 h, _ = self(padded.to(self.device), lengths.to(self.device))
-            for i, row, count in zip(batch, h.cpu(), lengths.tolist()):
-                features[i] = row[:count].clone()
+                for i, row, count in zip(batch, h.cpu(), lengths.tolist()):
+                    features[i] = row[:count].clone()
         return features

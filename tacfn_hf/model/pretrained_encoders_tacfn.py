@@ -1,67 +1,14 @@
-"""What encoders of speech and of text share: layers, batches of similar length, and oneDNN's matrix product."""
+"""What encoders of speech and of text share: layers, and batches of similar length."""
 
 import copy
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache, partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
-
-
-def has_onednn() -> bool:
-    """Whether this build of torch has oneDNN's linear layer."""
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-class OneDnnProduct(TorchFunctionMode):
-    """
-    `with OneDnnProduct():` computes linear layers with oneDNN's matrix product instead of MKL's. On AMD it is faster.
-
-    It applies to float32 on a CPU, in the current thread, without gradients. The modules stay as they are. The operator
-    is not part of torch's interface: where a build of torch lacks it, layers are computed as always.
-    """
-
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """What torch calls in place of each of its functions."""
-        if (
-            function is F.linear
-            and not kwargs
-            and has_onednn()
-            and args[0].device.type == "cpu"
-            and args[0].dtype == torch.float32
-        ):
-            h, weight, *bias = args
-            return torch.ops.mkldnn._linear_pointwise(h, weight, bias[0] if bias else None, "none", [], "")
-        return function(*args, **(kwargs or {}))
-
-
-@cache
-def onednn_is_faster() -> bool:
-    """Whether a layer of usual size takes less than three quarters of its time with oneDNN's product: tried once."""
-    if not has_onednn():
-        return False
-    h, layer = torch.randn(256, 768), nn.Linear(768, 768)
-    best: dict[type, float] = {}
-    with torch.no_grad():
-        for context in (nullcontext(), OneDnnProduct()) * 6:
-            with context:
-                start = time.perf_counter()
-                layer(h)
-                taken = time.perf_counter() - start
-            best[type(context)] = min(taken, best.get(type(context), taken))
-    return best[OneDnnProduct] < 0.75 * best[nullcontext]
-
-
-def matrix_product(use_onednn: bool | None) -> AbstractContextManager:
-    """The context in which an encoder runs: oneDNN's matrix product, or torch's own. None: the faster one here."""
-    chosen = onednn_is_faster() if use_onednn is None else use_onednn
-    return OneDnnProduct() if chosen else nullcontext()
 
 
 def padding_mask(lengths: torch.Tensor, max_length: int) -> torch.Tensor:

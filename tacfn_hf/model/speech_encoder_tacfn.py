@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, in_evaluation, matrix_product
+from .cpu_kernels_tacfn import cpu_kernels
+from .pretrained_encoders_tacfn import PretrainedEncoder, batches_by_length, in_evaluation
 
 
 # Padded size of one batch on an accelerator. On a CPU padding costs more than batching saves.
@@ -68,14 +69,14 @@ class SpeechEncoder(PretrainedEncoder):
         """
         Features `[L_i, d]`, float32 on the CPU, of the inputs of each utterance. Those of similar length share a batch.
 
-        `use_onednn`: see `matrix_product`.
+        `use_onednn`: see `cpu_kernels`.
         """
         features: list[torch.Tensor] = [torch.empty(0)] * len(inputs)
         budget = 0 if self.device.type == "cpu" else BATCH_SECONDS * self.inputs_per_second
-        for batch in batches_by_length([self.size_of(x) for x in inputs], budget):
-            padded, lengths = self.collate([inputs[i] for i in batch])
-            with in_evaluation(self), matrix_product(use_onednn):
+        with in_evaluation(self), cpu_kernels(use_onednn, self.device):
+            for batch in batches_by_length([self.size_of(x) for x in inputs], budget):
+                padded, lengths = self.collate([inputs[i] for i in batch])
                 h, frames = self(padded.to(self.device), lengths.to(self.device))
-            for i, row, count in zip(batch, h.cpu(), frames.tolist()):
-                features[i] = row[:count].clone()
+                for i, row, count in zip(batch, h.cpu(), frames.tolist()):
+                    features[i] = row[:count].clone()
         return features

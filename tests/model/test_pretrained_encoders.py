@@ -1,4 +1,4 @@
-"""What encoders share: layers that are loaded, batches by length, and oneDNN's product."""
+"""What encoders share: layers that are loaded, batches by length, and kernels of the CPU."""
 
 import pytest
 import torch
@@ -6,12 +6,13 @@ from stock_encoders import SPEECH, difference, hidden_states_of, padded, speech_
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tacfn_hf.model import pretrained_encoders_tacfn
+from tacfn_hf.model import cpu_kernels_tacfn
+from tacfn_hf.model.cpu_kernels_tacfn import CpuKernels, has_onednn
 from tacfn_hf.model.encoder_sources_tacfn import EncoderSource
 from tacfn_hf.model.exact_speech_encoders_tacfn import WaveformEncoder
 from tacfn_hf.model.exact_text_encoders_tacfn import TextEncoder
 from tacfn_hf.model.loading_tacfn import load_encoder
-from tacfn_hf.model.pretrained_encoders_tacfn import OneDnnProduct, batches_by_length, has_onednn
+from tacfn_hf.model.pretrained_encoders_tacfn import batches_by_length
 
 
 @torch.no_grad()
@@ -59,7 +60,7 @@ def test_onednn_is_used_on_request_and_features_stay_the_same(kind):
     for h, other in zip(found, expected):
         assert difference(h, other) < 1e-5
     batch = padded([torch.as_tensor(values) for values in inputs], max(map(len, inputs)) + 7, 0)
-    with OneDnnProduct():
+    with CpuKernels(use_onednn=True):
         together, _ = encoder(*batch)
     for row, h in zip(together, found):
         assert difference(row[: len(h)], h) < 1e-5
@@ -78,10 +79,35 @@ def test_without_onednn_the_features_are_the_same(monkeypatch):
         assert difference(h, other) < 1e-5
 
 
+CONVOLUTIONS = {
+    "strided": {"stride": 2},
+    "padded": {"padding": 3},
+    "padded by a word": {"padding": "same"},
+    "of positions": {"padding": 4, "groups": 3},
+    "dilated": {"dilation": 2, "bias": False},
+    "depthwise": {"padding": 2, "groups": 6},
+    "circular": {"padding": 2, "padding_mode": "circular"},
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_are_the_same_in_the_layout_channels_last(name):
+    layer = nn.Conv1d(6, 6, 5, **CONVOLUTIONS[name]).double()
+    h = torch.randn(2, 6, 40, dtype=torch.float64)
+    for x in (h, h.transpose(1, 2).contiguous().transpose(1, 2), h[0]):
+        expected = layer(x)
+        with CpuKernels(use_onednn=False):
+            found = layer(x)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+        if x.dim() == 3 and name != "depthwise":  # what follows reads it frame by frame
+            assert found.transpose(1, 2).is_contiguous()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("faster", [True, False])
 def test_by_default_it_is_used_where_it_is_faster(faster, monkeypatch):
-    monkeypatch.setattr(pretrained_encoders_tacfn, "onednn_is_faster", lambda: faster)
+    monkeypatch.setattr(cpu_kernels_tacfn, "onednn_is_faster", lambda: faster)
     with Products() as products:
         TextEncoder(text_model("bert"), [3]).encode(token_ids())
     assert (products.count > 0) == (faster and has_onednn())
