@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -41,12 +42,13 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 WORDS = {"[PAD]": 0, "[UNK]": 1, "yes": 2, "no": 3}
 
 
-def save_encoders(folder: Path) -> None:
-    """Encoders of one layer with features of size 768, in the folders "speech" and "text"."""
-    small = {"num_hidden_layers": 1, "intermediate_size": 64}
-    WavLMModel(WavLMConfig(**small, conv_dim=[32] * 7)).save_pretrained(folder / "speech")
+def save_encoders(folder: Path, num_hidden_layers: int, intermediate_size: int, conv_dim: list[int]) -> None:
+    """Encoders with features of size 768 and seeded random weights, in the folders "speech" and "text"."""
+    torch.manual_seed(0)
+    size = {"num_hidden_layers": num_hidden_layers, "intermediate_size": intermediate_size}
+    WavLMModel(WavLMConfig(**size, conv_dim=conv_dim)).save_pretrained(folder / "speech")
     Wav2Vec2FeatureExtractor().save_pretrained(folder / "speech")
-    BertModel(BertConfig(**small, vocab_size=len(WORDS))).save_pretrained(folder / "text")
+    BertModel(BertConfig(**size, vocab_size=len(WORDS))).save_pretrained(folder / "text")
     tokenizer = Tokenizer(WordLevel(WORDS, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
@@ -77,7 +79,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_encoders(folder)
+        save_encoders(folder, num_hidden_layers=1, intermediate_size=64, conv_dim=[32] * 7)
         generator = np.random.default_rng(0)
         for i in range(CLIPS):
             samples = 0.1 * generator.normal(size=int(16000 * generator.uniform(1, 8)))

@@ -58,7 +58,7 @@ class ExtractionArguments:
     )
     max_audio_seconds: float = field(default=60.0, metadata={"help": "Longer audio is an error."})
     shard_size: int = field(
-        default=128, metadata={"help": "Rows in one output file. An interruption loses at most this many."}
+        default=128, metadata={"help": "Rows in one output file. An interruption loses at most two files."}
     )
     use_onednn: bool | None = field(
         default=None, metadata={"help": "Take oneDNN's matrix product on a CPU (default: where it is clearly faster)."}

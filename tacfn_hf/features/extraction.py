@@ -73,7 +73,7 @@ def extract_features(
         speaker_column: a column that becomes `speaker`.
         skip_bad_files: leave out rows whose audio can't be used, and list them in the report, instead of stopping.
         truncation: cut audio and text that is too long, instead of stopping.
-        shard_size: rows of a shard. Memory grows with it, and so does what an interruption loses.
+        shard_size: rows of a shard. Memory grows with it, and so does what an interruption loses, two shards at most.
 
     Returns:
         The features. None in a process that ends while others still work on their share, and with a URL.
