@@ -14,10 +14,11 @@ from transformers.utils import logging
 
 from ..corpora.folder import files_in
 from ..corpora.schema import AUDIO_SUFFIXES
-from ..model.audio_tacfn import load_audio
+from ..model.audio_tacfn import load_audio, named
 from ..model.decoding_tacfn import AudioError
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
-from ..writing import replacing, write_json
+from ..writing import read_json, replacing, write_json
+from .made_of import content_of, first_change, model_state
 from .timeline import annotate
 from .timeline_files import write_table, write_timeline
 from .transcription import MAX_CLIP_SECONDS, Transcriber
@@ -26,6 +27,7 @@ from .transcription import MAX_CLIP_SECONDS, Transcriber
 logger = logging.get_logger(__name__)
 
 SETTINGS = "annotation.json"
+WRITTEN = (".srt", ".png", ".csv")  # the table is the sign that all is there
 SAID = ("text", "language", "confidence")
 
 
@@ -47,7 +49,7 @@ def annotate_folder(
 ) -> pd.DataFrame:
     """
     Writes `<name>.srt`, `<name>.png` and at last `<name>.csv` of each recording below a folder. A recording whose CSV
-    is there already is left alone; what another model or other options made is refused.
+    is there already is left alone, if its file has not changed; what another model or other options made is refused.
 
     Args:
         options: of `annotate`.
@@ -60,41 +62,57 @@ def annotate_folder(
             model or of other options.
     """
     output_dir = Path(output_dir)
-    settings = {"model": recognizer.model.name_or_path, **{name: str(value) for name, value in options.items()}}
+    settings = {"model": model_state(recognizer.model), **{name: str(value) for name, value in options.items()}}
     if isinstance(transcriber := options.get("transcriber"), Transcriber):
-        settings["transcriber"] = f"{transcriber.recognizer.model.name_or_path} {transcriber.language}"
+        settings["transcriber"] = f"{model_state(transcriber.recognizer.model)} {transcriber.language}"
     settings.pop("batch_size", None)
     place = output_dir / SETTINGS
-    if place.is_file():
-        before = json.loads(place.read_text(encoding="utf-8"))
-        changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
-        if changed:
-            was, now = before.get(changed[0]), settings.get(changed[0])
-            raise ValueError(
-                f"{output_dir} holds timelines with {changed[0]} {was}, not {now}: choose another output_dir."
-            )
+    before = read_json(place) if place.is_file() else dict(settings)
+    contents = before.pop("recordings", {})  # what each timeline was made of
+    if changed := first_change(before, settings):
+        raise ValueError(f"{output_dir} holds timelines with {changed}: choose another output_dir.")
     files = recordings_in(folder)
     (twice, count), *_ = Counter(file.with_suffix("") for file in files).most_common(1)
     if count > 1:
         raise ValueError(f"{folder} has several audio files of the name {twice}: their timelines would be one.")
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_json(place, settings)
     rows = []
     for file in tqdm(files, desc="Annotating", unit="recording"):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        target = output_dir / f"{name}.csv"
+        *others, target = (output_dir / f"{name}{suffix}" for suffix in WRITTEN)
         try:
+            content = content_of(file, named(file, "The recording"))
+            if contents.get(name) != content:
+                make_room(name, contents, (target, *others))
+                contents[name] = content  # before the files, so that a table is always of this content
+                write_json(place, {**settings, "recordings": contents})
             if target.is_file():
                 table = pd.read_csv(target)
             else:
                 table = annotate(recognizer, file, **options)
-                for suffix in (".srt", ".png", ".csv"):  # the table is the sign that all is there
-                    write_timeline(table, f"{target.with_suffix('')}{suffix}")
+                for path in (*others, target):
+                    write_timeline(table, path)
             seconds = float((table["end"] - table["start"]).sum())
             rows.append({"recording": name, "segments": len(table), "seconds": round(seconds, 2), "error": ""})
         except ValueError as error:  # of this recording; the others go on
             rows.append({"recording": name, "segments": 0, "seconds": 0.0, "error": str(error)})
     return pd.DataFrame(rows)
+
+
+def make_room(name: str, contents: Mapping[str, str], files: Iterable[Path]) -> None:
+    """
+    Removes the timeline that a recording had before it changed.
+
+    Raises:
+        ValueError: there is a file of this name that is no such timeline.
+    """
+    there = [file for file in files if file.exists()]
+    if there and name not in contents:
+        raise ValueError(f"{there[0]} is there already, and was not made by this command: choose another output_dir.")
+    if name in contents:
+        logger.warning(f"{name} is not the recording that it was before: its timeline is made anew.")
+    for file in there:
+        file.unlink()
 
 
 def transcribe_rows(
@@ -106,14 +124,15 @@ def transcribe_rows(
     source: str = "",
 ) -> pd.DataFrame:
     """
-    Writes a table of rows with their transcripts, in their order. Rows are kept beside the table as they are made, in
-    `<output>.part.jsonl`, from which a call with the same model and language goes on.
+    Writes a table of rows with their transcripts, in their order. Transcripts are kept beside the table as they are
+    made, in `<output>.part.jsonl`, from which a call with the same model and language goes on.
 
     Args:
-        rows: each with a unique `id`, `sound` (what `load_audio` takes, or None) and other columns of text.
+        rows: each with a unique `id`, `sound` (a path, the bytes of a file, a `datasets` struct of one of them, or
+            None) and other columns of text.
         count: how many there are.
         output: .csv, .jsonl or .parquet.
-        source: where the rows are from; rows that were kept of another source are refused.
+        source: where the rows are from; what was kept of another source is refused.
         skip_bad_files: leave rows whose audio can't be used without text, with a warning that names them.
 
     Returns:
@@ -125,49 +144,48 @@ def transcribe_rows(
     """
     output = Path(output)
     part = output.with_name(f"{output.name}.part.jsonl")
-    model = str(transcriber.recognizer.model.name_or_path)
+    model = model_state(transcriber.recognizer.model)
     settings = {"model": model, "language": transcriber.language, "source": source}
-    done = kept_rows(part, settings)
+    kept = kept_rows(part, settings)
     with replacing(part) as temporary:  # without the line in which it was interrupted
-        temporary.write_text("".join(f"{json.dumps(of)}\n" for of in (settings, *done.values())), encoding="utf-8")
-    order: list[str] = []
-    todo: list[Mapping[str, Any]] = []
+        temporary.write_text("".join(f"{json.dumps(of)}\n" for of in (settings, *kept.values())), encoding="utf-8")
+    said: dict[str, Mapping[str, Any]] = {}
+    columns: list[dict[str, Any]] = []
+    todo: list[tuple[str, str]] = []  # ids, and of what content
     skipped: list[str] = []
 
     def clips() -> Iterator[tuple[np.ndarray, int]]:
         for row in rows:
-            order.append(row["id"])
-            clip = None
-            if row["id"] in done:
-                bar.update()
-                continue
-            if row["sound"] is not None:
-                name, rate = f"the audio of id {row['id']!r}", transcriber.rate
-                try:
-                    clip = load_audio(row["sound"], rate, max_seconds=MAX_CLIP_SECONDS, name=name)
-                except AudioError as error:
-                    if not skip_bad_files:
-                        raise
-                    skipped.append(str(error))
-            if clip is None:
-                keep(row, dict.fromkeys(SAID))
-            else:
-                todo.append(row)
-                yield clip, transcriber.rate
-
-    def keep(row: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-        made = {name: value for name, value in row.items() if name != "sound"} | {name: said[name] for name in SAID}
-        done[row["id"]] = made
-        file.write(f"{json.dumps(made)}\n")
-        file.flush()
-        bar.update()
+            row_id, sound, name = row["id"], row["sound"], f"the audio of id {row['id']!r}"
+            columns.append({of: value for of, value in row.items() if of != "sound"})
+            said[row_id] = dict.fromkeys(SAID)
+            try:
+                content = None if sound is None else content_of(sound, name)
+                if content is not None and kept.get(row_id, {}).get("recording") == content:
+                    said[row_id] = kept[row_id]
+                elif content is not None:
+                    clip = load_audio(sound, transcriber.rate, max_seconds=MAX_CLIP_SECONDS, name=name)
+                    if row_id in kept:
+                        logger.warning(f"The audio of id {row_id!r} is not what it was before: it is heard anew.")
+                    todo.append((row_id, content))
+                    yield clip, transcriber.rate
+                    continue
+            except AudioError as error:
+                if not skip_bad_files:
+                    raise
+                skipped.append(str(error))
+            bar.update()
 
     with open(part, "a", encoding="utf-8") as file, tqdm(total=count, desc="Transcribing", unit="utterance") as bar:
         for answer in transcriber.of_clips(clips()):
-            keep(todo.pop(0), answer)
+            row_id, content = todo.pop(0)
+            said[row_id] = {name: answer[name] for name in SAID}
+            file.write(f"{json.dumps({'id': row_id, 'recording': content, **said[row_id]})}\n")
+            file.flush()
+            bar.update()
     if skipped:
         logger.warning(f"{len(skipped)} rows are left without text: {' '.join(skipped)}")
-    table = pd.DataFrame([done[row_id] for row_id in order])
+    table = pd.DataFrame([{**of, **{name: said[of["id"]][name] for name in SAID}} for of in columns])
     write_table(table, output)
     part.unlink()
     return table
@@ -175,10 +193,10 @@ def transcribe_rows(
 
 def kept_rows(part: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
-    The rows of an interrupted call, by their ids.
+    The transcripts of an interrupted call, by the ids of their rows, each with the content of its `recording`.
 
     Raises:
-        ValueError: they are of another model or language.
+        ValueError: they are of another model, language or source.
     """
     if not part.is_file():
         return {}
@@ -188,6 +206,6 @@ def kept_rows(part: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, An
             lines.append(json.loads(line))
         except json.JSONDecodeError:  # the line in which it was interrupted
             break
-    if lines and lines[0] != settings:
-        raise ValueError(f"{part} was made with {lines[0]}, not {dict(settings)}: choose another output, or remove it.")
+    if lines and (changed := first_change(lines[0], settings)):
+        raise ValueError(f"{part} was made with {changed}: choose another output, or remove it.")
     return {row["id"]: row for row in lines[1:]}

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import soundfile
 from layout import write_text
+from safetensors.torch import load_file, save_file
+from transformers import pipeline
 
 from tacfn_hf.cli.main import main
 from tacfn_hf.recordings import folders
@@ -114,6 +116,36 @@ def test_a_folder_goes_on_where_it_was_interrupted(recognizer, many, tmp_path, m
         folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=3.0)
     with pytest.raises(ValueError, match="holds timelines with window_seconds 3.0, not 2.0: choose another output_dir"):
         folders.annotate_folder(recognizer, many, tmp_path / "out", window_seconds=2.0)
+
+
+def test_a_folder_is_not_answered_with_what_was_made_of_something_else(model_folder, many, tmp_path, caplog):
+    """Another recording or another model under the same name; and files that are not the command's stay."""
+    (many / "broken.mp3").unlink()
+    model, out = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "out"
+
+    def annotated() -> pd.DataFrame:
+        recognizer = pipeline("multimodal-emotion-recognition", model=str(model), device="cpu")
+        report = folders.annotate_folder(recognizer, many, out, window_seconds=3.0)
+        return report.set_index("recording")
+
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "b.srt").write_text("by hand")
+    assert "b.srt is there already, and was not made by this command" in annotated()["error"]["deep/b"]
+    assert (out / "deep" / "b.srt").read_text() == "by hand"
+    before = (out / "a.csv").read_bytes()
+    shutil.move(out / "deep" / "b.srt", tmp_path)
+    soundfile.write(many / "a.wav", 0.1 * np.random.default_rng(0).normal(size=16000), 16000)
+    assert annotated()["segments"]["a"] == 1
+    assert "a is not the recording that it was before: its timeline is made anew" in caplog.text
+    assert (out / "a.csv").read_bytes() != before
+    (many / "a.wav").write_bytes(b"not audio")
+    assert "can't be decoded" in annotated()["error"]["a"]
+    assert not list(out.glob("a.*"))
+    for folder in (model / "audio_encoder", model):
+        tensors = load_file(folder / "model.safetensors")
+        save_file({name: 2 * value for name, value in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(ValueError, match=r"out holds timelines with model .*, not .*: choose another output_dir"):
+            annotated()
 
 
 def test_the_command(model_folder, spoken, many, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import SPEECH_SIZES
 from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
@@ -72,6 +74,32 @@ def test_an_interrupted_table_goes_on_and_is_the_same(letters, clips, tmp_path, 
     part.write_text(json.dumps({"model": "another", "language": None, "source": ""}) + "\n")
     with pytest.raises(ValueError, match="was made with .*another.*: choose another output, or remove it"):
         transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
+
+
+def test_what_was_kept_of_other_sound_or_of_another_model_is_not_taken(letters, clips, tmp_path, caplog):
+    model, folder = shutil.copytree(letters, tmp_path / "model"), shutil.copytree(clips, tmp_path / "clips")
+    rows = [{"id": path.name, "sound": str(path), "label": "sad"} for path in sorted(folder.glob("*.wav"))]
+
+    def transcribed(rows, name="t.csv") -> pd.DataFrame:
+        return transcribe_rows(Transcriber(model, device="cpu", batch_size=1), rows, len(rows), tmp_path / name)
+
+    def interrupted():
+        yield from rows[:3]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_rows(Transcriber(model, device="cpu", batch_size=1), interrupted(), 5, tmp_path / "t.csv")
+    part = (tmp_path / "t.csv.part.jsonl").read_text()
+    shutil.copy(folder / "4.wav", folder / "0.wav")
+    rows = [{**row, "label": "angry"} for row in rows]
+    table = transcribed(rows)
+    assert "The audio of id '0.wav' is not what it was before: it is heard anew." in caplog.text
+    pd.testing.assert_frame_equal(table, transcribed(rows, "whole.csv"))
+    (tmp_path / "t.csv.part.jsonl").write_text(part)
+    tensors = load_file(model / "model.safetensors")
+    save_file({name: 2 * value for name, value in tensors.items()}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="was made with model .*, not .*: choose another output, or remove it"):
+        transcribed(rows)
 
 
 def test_audio_that_can_not_be_used_is_an_error_or_left_without_text(letters, clips, tmp_path, caplog):
