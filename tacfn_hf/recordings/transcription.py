@@ -102,7 +102,9 @@ class Transcriber:
     def by_pipeline(self, samples: list[np.ndarray]) -> Iterator[dict[str, Any]]:
         """The answers of `of_clips` for one batch, by transformers' pipeline, which knows no more than the text."""
         inputs = [{"raw": clip, "sampling_rate": self.rate} for clip in samples]
-        for answer in self.recognizer(inputs, batch_size=len(inputs)):
+        # A model without an attention mask would hear the padding of a batch.
+        masked = getattr(self.recognizer.feature_extractor, "return_attention_mask", False)
+        for answer in self.recognizer(inputs, batch_size=len(inputs) if masked else 1):
             yield {"text": answer["text"].strip() or None, "language": None, "confidence": None, "chunks": []}
 
     def prompts(self, languages: list[str | None], timestamps: bool) -> torch.Tensor:

@@ -1,12 +1,14 @@
 """A recording of synthetic speech whose truth is known, and a model with its processor."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tiny import config_for
-from transformers import pipeline
+import torch
+from tiny import SPEECH_SIZES, config_for
+from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC, pipeline
 
 from tacfn_hf import EmotionRecognitionPipeline, TacfnForSequenceClassification
 from tacfn_hf.corpora.diagnostic import draw_voice, utter
@@ -41,3 +43,17 @@ def spoken(tmp_path_factory) -> tuple[Path, list[tuple[float, float]]]:
     path = tmp_path_factory.mktemp("recordings") / "spoken.wav"
     soundfile.write(path, np.concatenate([*pieces, np.zeros(24000, np.float32)]), RATE)
     return path, times
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory) -> Path:
+    """A model of random weights that writes down letters."""
+    folder = tmp_path_factory.mktemp("letters")
+    vocabulary = {"<pad>": 0, "<unk>": 1, "|": 2, **{letter: 3 + i for i, letter in enumerate("abcdefgh")}}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    Wav2Vec2CTCTokenizer(folder / "vocab.json", bos_token=None, eos_token=None).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    torch.manual_seed(1)
+    config = Wav2Vec2Config(**SPEECH_SIZES, vocab_size=len(vocabulary), initializer_range=2.0)
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    return folder

@@ -10,10 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import torch
 from safetensors.torch import load_file, save_file
-from tiny import SPEECH_SIZES
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from tacfn_hf.cli.main import main
 from tacfn_hf.corpora import load_corpus
@@ -21,20 +18,6 @@ from tacfn_hf.model.decoding_tacfn import AudioError
 from tacfn_hf.recordings.folders import transcribe_rows
 from tacfn_hf.recordings.timeline import annotate
 from tacfn_hf.recordings.transcription import Transcriber, divided_by
-
-
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory) -> Path:
-    """A model of random weights that writes down letters."""
-    folder = tmp_path_factory.mktemp("letters")
-    vocabulary = {"<pad>": 0, "<unk>": 1, "|": 2, **{letter: 3 + i for i, letter in enumerate("abcdefgh")}}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    Wav2Vec2CTCTokenizer(folder / "vocab.json", bos_token=None, eos_token=None).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
-    torch.manual_seed(1)
-    config = Wav2Vec2Config(**SPEECH_SIZES, vocab_size=len(vocabulary), initializer_range=2.0)
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +57,16 @@ def test_an_interrupted_table_goes_on_and_is_the_same(letters, clips, tmp_path, 
     part.write_text(json.dumps({"model": "another", "language": None, "source": ""}) + "\n")
     with pytest.raises(ValueError, match="was made with .*another.*: choose another output, or remove it"):
         transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
+
+
+def test_a_transcript_is_that_of_the_clip_alone(letters, clips, tmp_path):
+    """Also of a model that takes no attention mask, and hears the padding of a batch."""
+    rows = [{"id": path.name, "sound": str(path)} for path in sorted(clips.glob("*.wav"))]
+    tables = [
+        transcribe_rows(Transcriber(letters, device="cpu", batch_size=size), rows, len(rows), tmp_path / "t.csv")
+        for size in (1, 5)
+    ]
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_what_was_kept_of_other_sound_or_of_another_model_is_not_taken(letters, clips, tmp_path, caplog):
