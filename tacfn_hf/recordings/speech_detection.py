@@ -31,24 +31,28 @@ def load_detector() -> Any:
         raise ImportError("Speech is found by silero-vad: pip install 'tacfn-hf[recordings]'.") from error
 
 
-def detect_speech(blocks: Iterable[tuple[np.ndarray, int]]) -> tuple[list[dict[str, float]], float]:
+def detect_speech(
+    blocks: Iterable[tuple[np.ndarray, int]], name: str = "the recording"
+) -> tuple[list[dict[str, float]], float]:
     """
     The stretches of speech of a recording, in the mean of its channels, and the seconds of the recording.
 
     Args:
         blocks: of `recording_blocks`.
+        name: what messages call the recording.
 
     Returns:
         Stretches with `start` and `end` in seconds, one where there is no pause of 0.1 s. They have up to 0.2 s before
         and behind the speech.
 
     Raises:
+        AudioError: as `mono_blocks`.
         ImportError: see `load_detector`.
     """
     detector = load_detector()
     found: list[dict[str, float]] = []
     count = 0
-    for chunk, length in chunks_of(blocks):
+    for chunk, length in chunks_of(blocks, name):
         count += length
         event = detector(chunk)
         if event is not None and "start" in event:
@@ -61,10 +65,10 @@ def detect_speech(blocks: Iterable[tuple[np.ndarray, int]]) -> tuple[list[dict[s
     return [{"start": of["start"], "end": min(of["end"], seconds)} for of in found], seconds
 
 
-def chunks_of(blocks: Iterable[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+def chunks_of(blocks: Iterable[tuple[np.ndarray, int]], name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Chunks `[512]` at 16 kHz of the mean of the channels; and how many of its samples are of the recording."""
     left = np.zeros(0, np.float32)
-    for block in mono_blocks(blocks, RATE):
+    for block in mono_blocks(blocks, RATE, name):
         left = np.concatenate([left, block])
         whole = len(left) - len(left) % CHUNK
         for start in range(0, whole, CHUNK):

@@ -51,7 +51,7 @@ def annotate(
 
     Raises:
         ValueError: segments that don't fit the recording, or arguments that exclude each other.
-        AudioError: the recording can't be decoded.
+        AudioError: the recording can't be decoded, or its channels cancel each other.
         ImportError: silero-vad is needed and not installed.
     """
     name = named(recording, "The recording")
@@ -96,7 +96,7 @@ def found_segments(
     """Windows over a recording, or segments of the speech in it."""
     blocks = recording_blocks(recording, name)
     if window_seconds is None:
-        return segments_of_speech(detect_speech(blocks)[0], max_seconds)
+        return segments_of_speech(detect_speech(blocks, name)[0], max_seconds)
     seconds = sum(len(block) / rate for block, rate in blocks)
     return windows(seconds, window_seconds, window_seconds if hop_seconds is None else hop_seconds)
 

@@ -36,7 +36,8 @@ def write_timeline_page(table: pd.DataFrame, recording: str | os.PathLike, path:
 
     def kept() -> Iterator[np.ndarray]:
         nonlocal samples
-        for block in mono_blocks(recording_blocks(recording, named(recording, "The recording")), CLIP_RATE):
+        name = named(recording, "The recording")
+        for block in mono_blocks(recording_blocks(recording, name), CLIP_RATE, name):
             samples += len(block)
             stretches.append(envelope(block, max(1, len(block) // STRETCH)))
             yield block
