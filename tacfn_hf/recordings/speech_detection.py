@@ -1,6 +1,7 @@
 """Where somebody speaks in a recording, and segments of that; or windows of one length."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from .resampling import mono_blocks
 
 RATE, CHUNK = 16000, 512  # of the detector
 PAUSE_SECONDS = 0.1  # a shorter one is no end of speech
-PAD_SECONDS = 0.2  # before and behind found speech, whose quiet first and last sounds are missed else
 MERGE_SECONDS = 0.5  # speech on both sides of a pause of at most this becomes one segment
+PAD_SECONDS = 0.2  # before and behind a segment, since quiet first and last sounds of speech are missed
 MIN_SECONDS = 0.25  # shorter speech is left out
 
 
@@ -25,7 +26,7 @@ def load_detector() -> Any:
     try:
         from silero_vad import VADIterator, load_silero_vad
 
-        pauses = {"min_silence_duration_ms": 1000 * PAUSE_SECONDS, "speech_pad_ms": 1000 * PAD_SECONDS}
+        pauses = {"min_silence_duration_ms": 1000 * PAUSE_SECONDS, "speech_pad_ms": 0}
         return VADIterator(load_silero_vad(onnx=True), sampling_rate=RATE, **pauses)
     except ImportError as error:
         raise ImportError("Speech is found by silero-vad: pip install 'tacfn-hf[recordings]'.") from error
@@ -42,8 +43,7 @@ def detect_speech(
         name: what messages call the recording.
 
     Returns:
-        Stretches with `start` and `end` in seconds, one where there is no pause of 0.1 s. They have up to 0.2 s before
-        and behind the speech.
+        Stretches with `start` and `end` in seconds, one where there is no pause of 0.1 s.
 
     Raises:
         AudioError: as `mono_blocks`.
@@ -56,7 +56,7 @@ def detect_speech(
         count += length
         event = detector(chunk)
         if event is not None and "start" in event:
-            found.append({"start": max(event["start"] / RATE, found[-1]["end"] if found else 0.0)})
+            found.append({"start": event["start"] / RATE})
         elif event is not None:
             found[-1]["end"] = event["end"] / RATE
     seconds = count / RATE
@@ -78,27 +78,46 @@ def chunks_of(blocks: Iterable[tuple[np.ndarray, int]], name: str) -> Iterator[t
         yield np.pad(left, (0, CHUNK - len(left))), len(left)
 
 
-def segments_of_speech(speech: list[dict[str, float]], max_seconds: float) -> list[dict[str, float]]:
+def segments_of_speech(speech: list[dict[str, float]], seconds: float, max_seconds: float) -> list[dict[str, float]]:
     """
     Segments of stretches of speech:
 
-    1. Stretches with at most 0.5 s between them become one segment, if that is not longer than `max_seconds`.
-    2. A stretch that is longer than that by itself is divided into equal parts.
-    3. What is then shorter than 0.25 s is left out.
+    1. Stretches with a pause of at most 0.5 s between them become one, if its segment is not longer than `max_seconds`.
+    2. Speech that is then shorter than 0.25 s is left out.
+    3. A segment begins 0.2 s before its speech and ends 0.2 s behind it, as far as the recording goes; in a shorter
+       pause two of them meet in the middle.
+    4. A segment that is longer than `max_seconds` is divided into equal parts.
+
+    Args:
+        speech: of `detect_speech`.
+        seconds: how long the recording is.
+        max_seconds: the longest segment.
     """
-    segments: list[dict[str, float]] = []
+    joined: list[dict[str, float]] = []
     for stretch in speech:
-        last = segments[-1] if segments else None
+        last = joined[-1] if joined else None
         near = last is not None and stretch["start"] - last["end"] <= MERGE_SECONDS
-        if near and stretch["end"] - last["start"] <= max_seconds:
+        if near and stretch["end"] - last["start"] + 2 * PAD_SECONDS <= max_seconds:
             last["end"] = stretch["end"]
-            continue
-        length = stretch["end"] - stretch["start"]
-        parts = max(1, int(np.ceil(length / max_seconds)))
-        for i in range(parts):
-            start = stretch["start"] + i * length / parts
-            segments.append({"start": start, "end": start + length / parts})
-    return [segment for segment in segments if segment["end"] - segment["start"] >= MIN_SECONDS]
+        else:
+            joined.append(dict(stretch))
+    segments = [
+        {"start": max(0.0, of["start"] - PAD_SECONDS), "end": min(seconds, of["end"] + PAD_SECONDS)}
+        for of in joined
+        if of["end"] - of["start"] >= MIN_SECONDS
+    ]
+    for one, following in zip(segments, segments[1:]):
+        if following["start"] < one["end"]:
+            one["end"] = following["start"] = (one["end"] + following["start"]) / 2
+    return [part for segment in segments for part in parts_of(segment, max_seconds)]
+
+
+def parts_of(segment: Mapping[str, Any], max_seconds: float) -> list[dict[str, Any]]:
+    """A segment, or equal parts of it that are not longer than `max_seconds`."""
+    length = segment["end"] - segment["start"]
+    count = max(1, math.ceil(length / max_seconds))
+    edges = [segment["start"] + i * length / count for i in range(count)] + [segment["end"]]
+    return [{**segment, "start": start, "end": end} for start, end in zip(edges, edges[1:])]
 
 
 def windows(seconds: float, length: float, hop: float) -> list[dict[str, float]]:

@@ -96,7 +96,7 @@ def found_segments(
     """Windows over a recording, or segments of the speech in it."""
     blocks = recording_blocks(recording, name)
     if window_seconds is None:
-        return segments_of_speech(detect_speech(blocks, name)[0], max_seconds)
+        return segments_of_speech(*detect_speech(blocks, name), max_seconds)
     seconds = sum(len(block) / rate for block, rate in blocks)
     return windows(seconds, window_seconds, window_seconds if hop_seconds is None else hop_seconds)
 

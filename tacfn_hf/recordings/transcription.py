@@ -1,8 +1,7 @@
 """Transcripts of recordings, by a speech recognition model of transformers."""
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,7 +12,7 @@ from transformers import pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from ..model.recordings_tacfn import cut_clips, recording_blocks
-from .speech_detection import MIN_SECONDS
+from .speech_detection import MIN_SECONDS, parts_of
 
 
 MAX_CLIP_SECONDS = 30.0  # what speech recognition takes at once
@@ -174,14 +173,6 @@ class Transcriber:
             else:
                 found.append({**segment, **joined(own)})
         return found
-
-
-def parts_of(segment: Mapping[str, Any], max_seconds: float) -> list[dict[str, Any]]:
-    """A segment, or equal parts of it that are not longer than `max_seconds`."""
-    length = segment["end"] - segment["start"]
-    count = max(1, math.ceil(length / max_seconds))
-    edges = [segment["start"] + i * length / count for i in range(count)] + [segment["end"]]
-    return [{**segment, "start": start, "end": end} for start, end in zip(edges, edges[1:])]
 
 
 def joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
