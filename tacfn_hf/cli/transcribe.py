@@ -5,8 +5,8 @@ Writes down what is said in audio files or in the utterances of a corpus, into a
     tacfn transcribe /data/ravdess --corpus ravdess --model openai/whisper-base --output ravdess.csv
 
 The table has id, audio, the text, the language and a confidence: the mean probability of the tokens of the text. Of a
-corpus it also has label, speaker, group and split. If the command is interrupted, the same command goes on. Clips
-may have up to 30 s: for longer recordings see tacfn annotate --transcribe.
+corpus it also has label, speaker, group and split. If the command is interrupted, the same command goes on. What is
+longer than 30 s is heard in equal parts, whose edges may be within a word: see also tacfn annotate --transcribe.
 """
 
 import os

@@ -15,10 +15,10 @@ from transformers.utils import logging
 from ..corpora.folder import files_in
 from ..corpora.schema import AUDIO_SUFFIXES
 from ..model.audio_tacfn import load_audio, named
-from ..model.decoding_tacfn import AudioError
+from ..model.decoding_tacfn import AudioError, audio_seconds
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..writing import read_json, replacing, write_json
-from .made_of import content_of, first_change, model_state
+from .made_of import bytes_or_path, content_of, first_change, model_state
 from .timeline import annotate
 from .timeline_files import write_table, write_timeline
 from .transcription import MAX_CLIP_SECONDS, Transcriber
@@ -125,7 +125,8 @@ def transcribe_rows(
 ) -> pd.DataFrame:
     """
     Writes a table of rows with their transcripts, in their order. Transcripts are kept beside the table as they are
-    made, in `<output>.part.jsonl`, from which a call with the same model and language goes on.
+    made, in `<output>.part.jsonl`, from which a call with the same model and language goes on. What is longer than
+    30 s is heard in equal parts.
 
     Args:
         rows: each with a unique `id`, `sound` (a path, the bytes of a file, a `datasets` struct of one of them, or
@@ -139,7 +140,7 @@ def transcribe_rows(
         The table: the rows without `sound`, with `text`, `language` and `confidence`, None without audio or words.
 
     Raises:
-        AudioError: audio that can't be decoded, or is longer than 30 s.
+        AudioError: audio that can't be decoded.
         ValueError: what was kept is of another model or language.
     """
     output = Path(output)
@@ -164,24 +165,31 @@ def transcribe_rows(
                 if content is not None and kept.get(row_id, {}).get("recording") == content:
                     said[row_id] = kept[row_id]
                 elif content is not None:
-                    clip = load_audio(sound, transcriber.rate, max_seconds=MAX_CLIP_SECONDS, name=name)
                     if row_id in kept:
                         logger.warning(f"The audio of id {row_id!r} is not what it was before: it is heard anew.")
-                    todo.append((row_id, content))
-                    yield clip, transcriber.rate
-                    continue
+                    file = bytes_or_path(sound)
+                    seconds = audio_seconds(file, name)
+                    if seconds <= MAX_CLIP_SECONDS:
+                        clip = load_audio(sound, transcriber.rate, name=name)
+                        todo.append((row_id, content))
+                        yield clip, transcriber.rate
+                        continue
+                    (answer,) = transcriber.of_segments(file, [{"start": 0.0, "end": seconds}], name)
+                    keep(row_id, content, answer)
             except AudioError as error:
                 if not skip_bad_files:
                     raise
                 skipped.append(str(error))
             bar.update()
 
-    with open(part, "a", encoding="utf-8") as file, tqdm(total=count, desc="Transcribing", unit="utterance") as bar:
+    def keep(row_id: str, content: str, answer: Mapping[str, Any]) -> None:
+        said[row_id] = {name: answer[name] for name in SAID}
+        lines.write(f"{json.dumps({'id': row_id, 'recording': content, **said[row_id]})}\n")
+        lines.flush()
+
+    with open(part, "a", encoding="utf-8") as lines, tqdm(total=count, desc="Transcribing", unit="utterance") as bar:
         for answer in transcriber.of_clips(clips()):
-            row_id, content = todo.pop(0)
-            said[row_id] = {name: answer[name] for name in SAID}
-            file.write(f"{json.dumps({'id': row_id, 'recording': content, **said[row_id]})}\n")
-            file.flush()
+            keep(*todo.pop(0), answer)
             bar.update()
     if skipped:
         logger.warning(f"{len(skipped)} rows are left without text: {' '.join(skipped)}")

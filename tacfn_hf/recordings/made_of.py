@@ -39,10 +39,15 @@ def content_of(sound: Any, name: str) -> str:
     Raises:
         AudioError, TypeError: as `open_audio`.
     """
-    if isinstance(sound, Mapping):
-        sound = sound.get("path") if sound.get("bytes") is None else sound.get("bytes")
-    with open_audio(sound, name) as stream:
+    with open_audio(bytes_or_path(sound), name) as stream:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()[:32]}"
+
+
+def bytes_or_path(sound: Any) -> Any:
+    """The bytes of a `datasets` struct, or its path where it has none; anything else as it is."""
+    if isinstance(sound, Mapping):
+        return sound.get("path") if sound.get("bytes") is None else sound.get("bytes")
+    return sound
 
 
 def first_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from transformers import pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
+from ..model.audio_tacfn import load_audio
 from ..model.recordings_tacfn import cut_clips, recording_blocks
 from .speech_detection import MIN_SECONDS, parts_of
 
@@ -134,14 +135,14 @@ class Transcriber:
         return [float(row[said].mean()) if said.any() else None for row, said in zip(of_tokens, words)]
 
     def of_segments(
-        self, recording: str | os.PathLike, segments: Sequence[dict[str, Any]], name: str, divided: bool = False
+        self, recording: str | os.PathLike | bytes, segments: Sequence[dict[str, Any]], name: str, divided: bool = False
     ) -> list[dict[str, Any]]:
         """
         Segments with `text`, `language` and `confidence`, where they have no text yet. One that is longer than 30 s,
         which is all that speech recognition takes at once, is written down in equal parts.
 
         Args:
-            recording: the file that they are of.
+            recording: the file that they are of, or its bytes.
             segments: each with `start` and `end` in seconds.
             name: what messages call the recording.
             divided: divide them where the transcriber says that a sentence ends.
@@ -157,7 +158,8 @@ class Transcriber:
         def clips() -> Iterator[tuple[np.ndarray, int]]:
             for index, clip, rate in cut_clips(recording_blocks(recording, name), wanted, name):
                 order.append(index)
-                yield clip, rate
+                part = f"{name}, from {wanted[index]['start']:g} s on,"
+                yield load_audio(clip, self.rate, rate, name=part), self.rate  # which refuses what is not finite
 
         answers = dict(zip(order, list(self.of_clips(clips(), timestamps=divided))))
         of_segment: dict[int, list[dict[str, Any]]] = {}

@@ -105,14 +105,29 @@ def test_audio_that_can_not_be_used_is_an_error_or_left_without_text(letters, cl
     assert table["text"].notna().tolist() == [False, True]
 
 
-def test_a_long_segment_is_written_down_in_parts(letters, recognizer, tmp_path):
+def test_what_is_long_is_written_down_in_parts(letters, tmp_path):
     generator = np.random.default_rng(0)
-    soundfile.write(tmp_path / "long.wav", 0.1 * generator.normal(size=50 * 8000), 8000)
+    samples, path = 0.1 * generator.normal(size=50 * 8000), tmp_path / "long.wav"
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
     transcriber = Transcriber(letters, device="cpu")
-    (whole,) = transcriber.of_segments(tmp_path / "long.wav", [{"start": 0, "end": 50}], "it")
-    halves = transcriber.of_segments(tmp_path / "long.wav", [{"start": 0, "end": 25}, {"start": 25, "end": 50}], "it")
+    (whole,) = transcriber.of_segments(path, [{"start": 0, "end": 50}], "it")
+    halves = transcriber.of_segments(path, [{"start": 0, "end": 25}, {"start": 25, "end": 50}], "it")
     assert (whole["start"], whole["end"]) == (0, 50)
     assert whole["text"] == " ".join(half["text"] for half in halves)
+    soundfile.write(tmp_path / "half.wav", samples[: 25 * 8000], 8000, subtype="FLOAT")
+    sounds = {
+        "file": str(path),
+        "half": str(tmp_path / "half.wav"),
+        "bytes": {"bytes": path.read_bytes(), "path": None},
+    }
+    rows = [{"id": name, "sound": sound} for name, sound in sounds.items()]
+    table = transcribe_rows(transcriber, rows, len(rows), tmp_path / "t.csv")
+    assert table["id"].tolist() == ["file", "half", "bytes"]
+    assert table["text"].tolist() == [whole["text"], halves[0]["text"], whole["text"]]
+    samples[-4000] = np.nan
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="the audio of id 'file', from 25 s on, has 1 NaN or infinite samples"):
+        transcribe_rows(transcriber, rows, len(rows), tmp_path / "t.csv")
 
 
 def test_the_table_is_a_corpus(letters, clips, capsys):
@@ -138,9 +153,7 @@ def test_what_is_refused(letters, clips, tmp_path, capsys):
         Transcriber(letters, "de", device="cpu")
     with pytest.raises(ValueError, match="is no folder here, and the Hub gave none"):
         Transcriber(tmp_path / "none", device="cpu")
-    soundfile.write(tmp_path / "long.wav", np.zeros(31 * 8000), 8000)
     for arguments, sentence in (
-        ([str(tmp_path / "long.wav"), "--output", str(tmp_path / "a.csv")], "31.0 s long, more than"),
         ([str(clips), "--output", "a.txt"], "output is a.txt: it must be one of .csv, .jsonl, .parquet"),
         ([str(tmp_path / "deep"), "--output", "a.csv", "--corpus_options", "a=b"], "corpus_options is given without"),
     ):
