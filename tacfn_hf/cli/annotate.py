@@ -46,6 +46,9 @@ class AnnotationArguments:
         default=None, metadata={"help": "Seconds from one window to the next (default: window_seconds)."}
     )
     max_seconds: float = field(default=15.0, metadata={"help": "The longest segment that is made of found speech."})
+    split_channels: bool = field(
+        default=False, metadata={"help": "Take each channel by itself, as calls with one speaker a channel have them."}
+    )
     output: list[str] = field(
         default_factory=list, metadata={"help": "Files for the timeline: .csv, .jsonl, .parquet, .srt, .png or .html."}
     )
@@ -84,7 +87,7 @@ def main(argv: list[str]) -> None:
     segments = None if args.segments is None else read_segments(args.segments, args.encoding)
     recognizer = load_recognizer(parser, args.model, args.use_cpu)
     options: dict[str, Any] = {name: getattr(args, name) for name in ("window_seconds", "hop_seconds", "max_seconds")}
-    options["batch_size"] = args.batch_size
+    options |= {"batch_size": args.batch_size, "split_channels": args.split_channels}
     if args.transcribe is not None:
         from ..recordings.transcription import Transcriber
 

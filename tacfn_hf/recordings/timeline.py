@@ -28,6 +28,7 @@ def annotate(
     hop_seconds: float | None = None,
     max_seconds: float = MAX_SECONDS,
     batch_size: int = 8,
+    split_channels: bool = False,
 ) -> pd.DataFrame:
     """
     The timeline of a recording of any length, which is decoded in pieces.
@@ -43,6 +44,7 @@ def annotate(
         window_seconds, hop_seconds: the length of windows, and the seconds from one to the next (one length).
         max_seconds: the longest segment that is made of found speech.
         batch_size: segments in one forward pass.
+        split_channels: take windows or found speech of each channel by itself; its speaker is "channel 0" and so on.
 
     Returns:
         A row for each segment, by their start: `start`, `end`, `speaker`, `text` (None where not known), with a
@@ -57,6 +59,8 @@ def annotate(
     name = named(recording, "The recording")
     if segments is not None and window_seconds is not None:
         raise ValueError("segments and window_seconds are both given: use one of them.")
+    if segments is not None and split_channels:
+        raise ValueError("segments and split_channels are both given: write the channel of each segment into it.")
     if hop_seconds is not None and window_seconds is None:
         raise ValueError("hop_seconds is given without window_seconds, whose windows it moves.")
     speech_found = segments is None and window_seconds is None
@@ -75,7 +79,12 @@ def annotate(
             length = segments[long]["end"] - segments[long]["start"]
             raise ValueError(f"Segment {long} is {length:g} s long: the model takes {limit:g} s at once. Divide it.")
     if segments is None:
-        segments = found_segments(recording, name, window_seconds, hop_seconds, max_seconds)
+        channels: Sequence[int | None] = channels_of(recording, name) if split_channels else [None]
+        segments = []
+        for channel in channels:
+            about = {} if channel is None else {"channel": channel, "speaker": f"channel {channel}"}
+            found = found_segments(recording, name, channel, window_seconds, hop_seconds, max_seconds)
+            segments += [{**segment, **about} for segment in found]
     if transcriber is not None and segments:
         segments = transcriber.of_segments(recording, segments, name, divided=speech_found)
     if not segments:
@@ -90,11 +99,31 @@ def annotate(
     return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=KINDS.get(name)) for name in rows[0]})
 
 
+def channels_of(recording: str | os.PathLike, name: str) -> Sequence[int]:
+    """
+    The channels of a recording.
+
+    Raises:
+        ValueError: there is only one.
+    """
+    block = next((block for block, _ in recording_blocks(recording, name)), np.zeros((0, 1)))
+    if block.shape[1] == 1:
+        raise ValueError(f"{name} has one channel: split_channels is for recordings with a speaker on each of several.")
+    return range(block.shape[1])
+
+
 def found_segments(
-    recording: str | os.PathLike, name: str, window_seconds: float | None, hop_seconds: float | None, max_seconds: float
+    recording: str | os.PathLike,
+    name: str,
+    channel: int | None,
+    window_seconds: float | None,
+    hop_seconds: float | None,
+    max_seconds: float,
 ) -> list[dict[str, Any]]:
-    """Windows over a recording, or segments of the speech in it."""
+    """Windows over a recording, or segments of the speech in it: in one channel, or in the mean of all of them."""
     blocks = recording_blocks(recording, name)
+    if channel is not None:
+        blocks = ((block[:, [channel]], rate) for block, rate in blocks)
     if window_seconds is None:
         return segments_of_speech(*detect_speech(blocks, name), max_seconds)
     seconds = sum(len(block) / rate for block, rate in blocks)

@@ -41,6 +41,26 @@ def test_given_segments_keep_their_words_and_speakers_and_come_in_time(recognize
     assert table["beta"][0] == 1.0 > table["beta"][1]
 
 
+@pytest.mark.parametrize("options", [{}, {"window_seconds": 2.0}])
+def test_each_channel_is_a_speaker(recognizer, spoken, tmp_path, options):
+    """Two of them, of whom the second one comes later: as two recordings."""
+    voice, rate = soundfile.read(spoken[0], dtype="float32")
+    late = np.concatenate([np.zeros(rate // 2, np.float32), voice[: -rate // 2]])
+    soundfile.write(tmp_path / "two.flac", np.stack([voice, late], axis=1), rate)
+    table = annotate(recognizer, tmp_path / "two.flac", split_channels=True, **options)
+    assert table["start"].is_monotonic_increasing
+    for channel, sound in enumerate((voice, late)):
+        soundfile.write(tmp_path / "one.flac", sound, rate)
+        alone = annotate(recognizer, tmp_path / "one.flac", **options)
+        own = table[table["speaker"] == f"channel {channel}"].reset_index(drop=True)
+        assert (own["channel"] == channel).all()
+        pd.testing.assert_frame_equal(
+            own.drop(columns=["channel", "speaker"]), alone.drop(columns="speaker"), atol=1e-5
+        )
+    with pytest.raises(ValueError, match="has one channel: split_channels is for recordings with a speaker on each"):
+        annotate(recognizer, spoken[0], split_channels=True)
+
+
 def test_windows_and_a_recording_without_speech(recognizer, spoken, tmp_path):
     assert len(annotate(recognizer, spoken[0], window_seconds=2.0, hop_seconds=1.0)) > 5
     soundfile.write(tmp_path / "silence.wav", np.zeros(32000), 16000)
@@ -54,6 +74,8 @@ def test_windows_and_a_recording_without_speech(recognizer, spoken, tmp_path):
 def test_arguments_that_exclude_each_other(recognizer, spoken):
     with pytest.raises(ValueError, match="segments and window_seconds are both given"):
         annotate(recognizer, spoken[0], [{"start": 0, "end": 1}], window_seconds=2)
+    with pytest.raises(ValueError, match="segments and split_channels are both given"):
+        annotate(recognizer, spoken[0], [{"start": 0, "end": 1}], split_channels=True)
     with pytest.raises(ValueError, match="hop_seconds is given without window_seconds"):
         annotate(recognizer, spoken[0], hop_seconds=2)
 
