@@ -9,7 +9,8 @@ Gives the timeline of a recording of any length: its segments, and the emotion o
 Segments are those of the file that --segments names: a table with the columns start and end, RTTM, SRT, WebVTT, or the
 JSON of whisper or whisperX. Without it they are windows of --window_seconds, or else the speech that silero-vad finds
 (pip install 'tacfn-hf[recordings]'), with the sentences of the transcriber, if there is one. Of a folder of recordings,
-each gets a table, subtitles and a picture in output_dir. If it is interrupted, the same command goes on.
+each gets a table, subtitles and a picture in output_dir; --segments is then a folder, too, with a file of the same name
+for each. If it is interrupted, the same command goes on.
 """
 
 import os
@@ -30,7 +31,8 @@ class AnnotationArguments:
 
     model: str = field(metadata={"help": "Trained model with its processor: a folder or a Hub id."})
     segments: str | None = field(
-        default=None, metadata={"help": "File of segments with start and end, and maybe text and speaker."}
+        default=None,
+        metadata={"help": "File of segments with start and end, and maybe text and speaker; or a folder of them."},
     )
     encoding: str = field(default="utf-8-sig", metadata={"help": "Of a file of segments that is text."})
     transcribe: str | None = field(
@@ -66,8 +68,11 @@ def main(argv: list[str]) -> None:
     args, place = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     recording = place.recording
     folder = os.path.isdir(recording)
-    if folder and (args.segments or args.output):
-        parser.error("segments and output are of one recording: give output_dir for a folder of them.")
+    if folder and args.output:
+        parser.error("output is of one recording: give output_dir for a folder of them.")
+    if args.segments is not None and folder != os.path.isdir(args.segments):
+        other = "a folder too, with a file for each recording" if folder else "a file, as there is one recording"
+        parser.error(f"segments is {args.segments}: give segments as {other}.")
     if folder and not args.output_dir:
         parser.error(f"{recording} is a folder: give output_dir, where its timelines go.")
     if args.language is not None and args.transcribe is None:
@@ -84,7 +89,7 @@ def main(argv: list[str]) -> None:
 
     for path in args.output:
         check_output(Path(path))
-    segments = None if args.segments is None else read_segments(args.segments, args.encoding)
+    segments = None if folder or args.segments is None else read_segments(args.segments, args.encoding)
     recognizer = load_recognizer(parser, args.model, args.use_cpu)
     options: dict[str, Any] = {name: getattr(args, name) for name in ("window_seconds", "hop_seconds", "max_seconds")}
     options |= {"batch_size": args.batch_size, "split_channels": args.split_channels}
@@ -94,7 +99,7 @@ def main(argv: list[str]) -> None:
         options["transcriber"] = Transcriber(args.transcribe, args.language, recognizer.device, args.batch_size)
     if folder:
         with writing_into(args.output_dir):
-            report = annotate_folder(recognizer, recording, args.output_dir, **options)
+            report = annotate_folder(recognizer, recording, args.output_dir, args.segments, args.encoding, **options)
         for _, row in report.iterrows():
             found = f"{row['segments']} segments, {row['seconds']:g} s"
             print(f"{row['recording']}: {row['error'] or found}")

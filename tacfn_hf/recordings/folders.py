@@ -19,6 +19,8 @@ from ..model.decoding_tacfn import AudioError, audio_seconds
 from ..model.pipeline_tacfn import EmotionRecognitionPipeline
 from ..writing import read_json, replacing, write_json
 from .made_of import bytes_or_path, content_of, first_change, model_state
+from .segment_files import SUFFIXES as SEGMENT_SUFFIXES
+from .segment_files import read_segments
 from .timeline import annotate
 from .timeline_files import write_table, write_timeline
 from .transcription import MAX_CLIP_SECONDS, Transcriber
@@ -44,25 +46,51 @@ def recordings_in(folder: str | os.PathLike) -> list[Path]:
     return files
 
 
+def segment_file_of(name: str, folder: str | os.PathLike) -> Path:
+    """
+    The file of segments of a recording: in the same place below a folder, with the same name but for the suffix.
+
+    Raises:
+        ValueError: there is none, or several.
+    """
+    place = Path(folder, name)
+    files = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+    found = [file for file in files if file.stem == place.name and file.suffix.lower() in SEGMENT_SUFFIXES]
+    if len(found) != 1:
+        there = " and ".join(file.name for file in found) or f"no {place.name}.srt, .csv or the like"
+        raise ValueError(f"{place.parent} has {there} with the segments of {name}: it must have one such file.")
+    return found[0]
+
+
 def annotate_folder(
-    recognizer: EmotionRecognitionPipeline, folder: str | os.PathLike, output_dir: str | os.PathLike, **options: Any
+    recognizer: EmotionRecognitionPipeline,
+    folder: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    segments: str | os.PathLike | None = None,
+    encoding: str = "utf-8-sig",
+    **options: Any,
 ) -> pd.DataFrame:
     """
     Writes `<name>.srt`, `<name>.png` and at last `<name>.csv` of each recording below a folder. A recording whose CSV
     is there already is left alone, if its file has not changed; what another model or other options made is refused.
 
     Args:
+        segments: a folder with the file of segments of each recording, see `segment_file_of`.
+        encoding: of such files that are text.
         options: of `annotate`.
 
     Returns:
         A row for each recording: its name, its segments, and their seconds; or the error for which it has none.
 
     Raises:
-        ValueError: as `recordings_in`, two files differ only in the suffix, or output_dir holds timelines of another
-            model or of other options.
+        ValueError: as `recordings_in`, two files differ only in the suffix, or output_dir has the segments, or
+            timelines of another model or of other options.
     """
     output_dir = Path(output_dir)
+    if segments is not None and output_dir.resolve() == Path(segments).resolve():
+        raise ValueError(f"{output_dir} has the segments: choose another output_dir, since timelines look like them.")
     settings = {"model": model_state(recognizer.model), **{name: str(value) for name, value in options.items()}}
+    settings |= {"segments": "found" if segments is None else f"given in {encoding}"}
     if isinstance(transcriber := options.get("transcriber"), Transcriber):
         settings["transcriber"] = f"{model_state(transcriber.recognizer.model)} {transcriber.language}"
     settings.pop("batch_size", None)
@@ -82,6 +110,10 @@ def annotate_folder(
         *others, target = (output_dir / f"{name}{suffix}" for suffix in WRITTEN)
         try:
             content = content_of(file, named(file, "The recording"))
+            if segments is not None:
+                given = segment_file_of(name, segments)
+                content += f" {content_of(given, named(given, 'The file of segments'))}"
+                options["segments"] = read_segments(given, encoding)
             if contents.get(name) != content:
                 make_room(name, contents, (target, *others))
                 contents[name] = content  # before the files, so that a table is always of this content
@@ -110,7 +142,7 @@ def make_room(name: str, contents: Mapping[str, str], files: Iterable[Path]) -> 
     if there and name not in contents:
         raise ValueError(f"{there[0]} is there already, and was not made by this command: choose another output_dir.")
     if name in contents:
-        logger.warning(f"{name} is not the recording that it was before: its timeline is made anew.")
+        logger.warning(f"The recording {name} or its segments have changed: its timeline is made anew.")
     for file in there:
         file.unlink()
 

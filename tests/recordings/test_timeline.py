@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from layout import write_text
+from layout import write_table, write_text
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
@@ -158,7 +158,7 @@ def test_a_folder_is_not_answered_with_what_was_made_of_something_else(model_fol
     shutil.move(out / "deep" / "b.srt", tmp_path)
     soundfile.write(many / "a.wav", 0.1 * np.random.default_rng(0).normal(size=16000), 16000)
     assert annotated()["segments"]["a"] == 1
-    assert "a is not the recording that it was before: its timeline is made anew" in caplog.text
+    assert "The recording a or its segments have changed: its timeline is made anew" in caplog.text
     assert (out / "a.csv").read_bytes() != before
     (many / "a.wav").write_bytes(b"not audio")
     assert "can't be decoded" in annotated()["error"]["a"]
@@ -168,6 +168,31 @@ def test_a_folder_is_not_answered_with_what_was_made_of_something_else(model_fol
         save_file({name: 2 * value for name, value in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
         with pytest.raises(ValueError, match=r"out holds timelines with model .*, not .*: choose another output_dir"):
             annotated()
+
+
+def test_a_folder_of_recordings_with_a_folder_of_segments(model_folder, many, tmp_path, capsys):
+    segments, out = tmp_path / "segments", tmp_path / "out"
+    write_text(segments / "deep" / "b.SRT", "1\n00:00:00,500 --> 00:00:01,500\nHello there!\n")
+    arguments = ["annotate", str(many), "--model", str(model_folder), "--use_cpu", "--output_dir", str(out)]
+
+    def annotated() -> str:
+        with pytest.raises(SystemExit):
+            main([*arguments, "--segments", str(segments)])
+        return capsys.readouterr().out
+
+    said = annotated()
+    assert f"a: {segments} has no a.srt, .csv or the like with the segments of a: it must have one" in said
+    assert pd.read_csv(out / "deep" / "b.csv")["text"].tolist() == ["Hello there!"]
+    write_table(segments / "deep" / "b.csv", ("start", "end"), [("0", "1")])
+    assert f"{segments / 'deep'} has b.SRT and b.csv with the segments of deep/b" in annotated()
+    (segments / "deep" / "b.SRT").unlink()
+    write_text(segments / "a.srt", "1\n00:00:00,500 --> 00:00:99,500\nHello there!\n")
+    assert "a: Segment 0 is 99 s long" in annotated()
+    assert pd.read_csv(out / "deep" / "b.csv")["end"].tolist() == [1.0]  # of the segments of now
+    for given, sentence in ((segments / "a.srt", "give segments as a folder too"), (out, "out has the segments")):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--segments", str(given)])
+        assert sentence in capsys.readouterr().err
 
 
 def test_the_command(model_folder, spoken, many, tmp_path, capsys):
