@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
             raise ValueError(f"{failed} of {len(report)} recordings have no timeline: see above.")
         return
     table = annotate(recognizer, recording, segments, **options)
-    for path in args.output:
+    for path in sorted(args.output, key=lambda path: path.lower().endswith(".html")):  # a page may refuse the sound
         with writing_into(os.path.dirname(path)):
             write_timeline(table, path, recording)
         print(f"{path}: {len(table)} segments")

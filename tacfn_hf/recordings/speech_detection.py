@@ -102,7 +102,10 @@ def segments_of_speech(speech: list[dict[str, float]], seconds: float, max_secon
         else:
             joined.append(dict(stretch))
     segments = [
-        {"start": max(0.0, of["start"] - PAD_SECONDS), "end": min(seconds, of["end"] + PAD_SECONDS)}
+        {
+            "start": max(0.0, round(of["start"] - PAD_SECONDS, 3)),
+            "end": min(seconds, round(of["end"] + PAD_SECONDS, 3)),
+        }
         for of in joined
         if of["end"] - of["start"] >= MIN_SECONDS
     ]

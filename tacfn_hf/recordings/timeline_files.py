@@ -70,5 +70,5 @@ def cues_of(table: pd.DataFrame) -> Iterator[str]:
         speaker = f"{row['speaker']}: " if row["speaker"] else ""
         # In one line, and without what would begin another cue.
         text, answer = (" ".join(of.split()).replace("-->", "->") for of in (row["text"] or "", answer_of(row)))
-        text = f"\n{' '.join(speaker.split())}{' ' if speaker else ''}{text}" if text else ""
+        text = f"\n{' '.join([*speaker.split(), text]).strip()}" if speaker or text else ""
         yield f"{i}\n{time_of(row['start'])} --> {time_of(row['end'])}\n[{answer}]{text}\n"

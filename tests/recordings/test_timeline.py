@@ -49,6 +49,9 @@ def test_each_channel_is_a_speaker(recognizer, spoken, tmp_path, options):
     soundfile.write(tmp_path / "two.flac", np.stack([voice, late], axis=1), rate)
     table = annotate(recognizer, tmp_path / "two.flac", split_channels=True, **options)
     assert table["start"].is_monotonic_increasing
+    write_timeline(table, tmp_path / "two.srt")
+    cues = read_segments(tmp_path / "two.srt")
+    assert [of["text"].split("] ")[1] for of in cues] == [f"{speaker}:" for speaker in table["speaker"]]
     for channel, sound in enumerate((voice, late)):
         soundfile.write(tmp_path / "one.flac", sound, rate)
         alone = annotate(recognizer, tmp_path / "one.flac", **options)
@@ -69,6 +72,17 @@ def test_windows_and_a_recording_without_speech(recognizer, spoken, tmp_path):
     for suffix in ("csv", "jsonl", "parquet", "srt", "png", "html"):
         write_timeline(empty, tmp_path / f"empty.{suffix}", tmp_path / "silence.wav")
         assert (tmp_path / f"empty.{suffix}").exists()
+
+
+def test_a_page_that_can_not_be_written_costs_no_table(model_folder, spoken, tmp_path, capsys):
+    voice, rate = soundfile.read(spoken[0], dtype="float32")
+    soundfile.write(tmp_path / "a.wav", np.stack([voice, -voice], axis=1), rate)
+    outputs = [str(tmp_path / f"a.{suffix}") for suffix in ("html", "csv")]
+    options = ["--model", str(model_folder), "--use_cpu", "--split_channels", "true", "--output", *outputs]
+    with pytest.raises(SystemExit):
+        main(["annotate", str(tmp_path / "a.wav"), *options])
+    assert "channels that cancel each other" in capsys.readouterr().err
+    assert len(pd.read_csv(outputs[1])) == 6
 
 
 def test_arguments_that_exclude_each_other(recognizer, spoken):
