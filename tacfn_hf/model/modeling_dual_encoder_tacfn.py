@@ -1,6 +1,8 @@
 """The fusion network with its encoders in one model, which trains them together."""
 
 import copy
+import dataclasses
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -21,6 +23,9 @@ from .outputs_tacfn import TacfnClassifierOutput
 from .pretrained_encoders_tacfn import LayerMix, PretrainedEncoder, padding_mask
 from .processing_tacfn import TacfnProcessor
 from .provenance_tacfn import check_provenance, hash_of_weights
+
+
+OF_PROCESSORS = {"max_audio_seconds", "use_onednn"}  # options of from_encoders that say nothing of a model
 
 
 class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
@@ -75,30 +80,37 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
         cls,
         audio_encoder: str | os.PathLike,
         text_encoder: str | os.PathLike,
-        *,
-        audio_layer: int | Sequence[int] = -1,
-        text_layer: int | Sequence[int] = -1,
-        **fusion: Any,
+        **options: Any,
     ) -> "TacfnDualEncoderForSequenceClassification":
         """
         Pretrained encoders with a new fusion network.
 
         Args:
-            audio_encoder, text_encoder, audio_layer, text_layer: as in [`TacfnProcessor.from_encoders`].
-            fusion: arguments of [`TacfnConfig`], such as `id2label`.
+            audio_encoder, text_encoder: as in [`TacfnProcessor.from_encoders`].
+            options: others of its options, such as `audio_layer`, and arguments of [`TacfnConfig`], such as `id2label`.
+                With `dtype` the weights of the encoders are rounded to it; the model is in float32.
 
         Raises:
+            TypeError: an option of neither, or one of a processor alone.
             ValueError: as `TacfnProcessor.from_encoders`.
         """
-        processor = TacfnProcessor.from_encoders(
-            text_encoder, audio_encoder, audio_layer=audio_layer, text_layer=text_layer
-        )
+        of_encoders = inspect.signature(TacfnProcessor.from_encoders).parameters.keys() - OF_PROCESSORS
+        of_network = {field.name for field in dataclasses.fields(TacfnConfig)} | {"num_labels"}
+        of_network -= {f"{modality}_{of}" for modality in ("audio", "text") for of in ("feature_size", "provenance")}
+        unknown = sorted(options.keys() - of_encoders - of_network)
+        if unknown:
+            raise TypeError(
+                f"from_encoders of the model does not take {', '.join(unknown)}: it takes arguments of TacfnConfig, "
+                f"and options of TacfnProcessor.from_encoders other than {' and '.join(sorted(OF_PROCESSORS))}."
+            )
+        chosen = {name: options.pop(name) for name in sorted(of_encoders & options.keys())}
+        processor = TacfnProcessor.from_encoders(text_encoder, audio_encoder, **chosen)
         config = TacfnConfig(
             audio_feature_size=processor.audio_encoder.model.config.hidden_size,
             text_feature_size=processor.text_encoder.model.config.hidden_size,
             audio_provenance=processor.audio_provenance,
             text_provenance=processor.text_provenance,
-            **fusion,
+            **options,
         )
         return cls.from_fusion(TacfnForSequenceClassification(config), processor)
 

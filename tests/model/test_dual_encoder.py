@@ -218,6 +218,24 @@ def test_from_encoders(encoders):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_options_of_from_encoders_arrive_or_are_refused(encoders, tmp_path):
+    text, audio = encoders
+    make = TacfnDualEncoderForSequenceClassification.from_encoders
+    whisper = save_whisper(tmp_path / "whisper", 3)
+    given = {"pad_to_30s": False, "add_special_tokens": False, "dtype": "bfloat16", "hidden_size": 16}
+    model = make(whisper, text, **given, num_attention_heads=2, num_labels=3)
+    assert model.audio_encoder.options == {"pad_to_30s": False}
+    assert model.config.text_provenance["add_special_tokens"] is False
+    assert (model.config.hidden_size, model.config.num_labels, model.dtype) == (16, 3, torch.float32)
+    weight = model.text_encoder.model.embeddings.word_embeddings.weight
+    assert torch.equal(weight, weight.bfloat16().float())
+    for unknown in ("pad_to_30", "max_audio_seconds", "audio_feature_size", "learn_layer_weights"):
+        with pytest.raises(TypeError, match=f"^from_encoders of the model does not take {unknown}: it takes"):
+            make(audio, text, **{unknown: 1})
+    with pytest.raises(TypeError, match=r"TacfnProcessor.from_encoders\(\) got an unexpected keyword .*'pad_to_30'"):
+        TacfnProcessor.from_encoders(text, audio, pad_to_30=False)
+
+
 def test_a_processor_of_other_features_is_refused(encoders):
     text, audio = encoders
     fusion = TacfnForSequenceClassification(config_for(TacfnProcessor.from_encoders(text, audio, audio_layer=2)))
