@@ -162,6 +162,10 @@ class Extraction:
             | {modality.provenance: Value("string") for modality in self.modalities}
             | tuned
         )
+        self.settings = [FORMAT, str(self.features), truncation and processor.max_audio_seconds, self.provenance]
+        if tuned:  # by a hash, since a corpus is long
+            rows_tuned_on = json.dumps(processor.tuned_rows, sort_keys=True)
+            self.settings.append(hashlib.sha256(rows_tuned_on.encode()).hexdigest())
         starts = range(0, max(len(rows), 1), shard_size)  # a split without rows has a shard without rows
         self.shards = [range(i, min(i + shard_size, len(rows))) for i in starts]
         self.paths = list(shard_paths(self.folder, len(self.shards)))
@@ -202,8 +206,7 @@ class Extraction:
 
     def key(self, shard: range) -> str:
         """A hash of all that goes into a shard: its rows, their audio (or the state of its files), the encoders."""
-        settings = [FORMAT, str(self.features), self.truncation and self.processor.max_audio_seconds, self.provenance]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode())
         table = self.rows[shard.start : shard.stop]
         if "audio" in table.column_names:
             for audio in table.column("audio").to_pylist():
@@ -263,8 +266,9 @@ class Extraction:
             made = json.dumps(self.provenance[column], sort_keys=True)
             columns[modality.provenance] = pa.array([made] * len(kept), pa.string())
         if tuned_rows.COLUMN in self.features:
-            uses = tuned_rows.uses_of([ids[i] for i in kept], self.processor.tuned_rows)
-            columns[tuned_rows.COLUMN] = pa.array(uses, pa.string())
+            heard = table.column("audio").to_pylist() if "audio" in table.column_names else [None] * len(ids)
+            keys = (tuned_rows.keys_of(ids[i], heard[i]) for i in kept)
+            columns[tuned_rows.COLUMN] = pa.array(tuned_rows.uses_of(keys, self.processor.tuned_rows), pa.string())
         schema = self.features.arrow_schema
         about = {
             "key": self.keys[index],

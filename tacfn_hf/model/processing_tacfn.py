@@ -51,7 +51,7 @@ class TacfnProcessor(ProcessorMixin):
             The same for text, with `add_special_tokens`.
         max_audio_seconds (`float`, *optional*, defaults to 60.0): longer audio is an error without `truncation`.
         tuned_rows (`dict`, *optional*):
-            Hashes of the ids of rows that the encoders were tuned on, "train", and that chose the best state, "valid".
+            Hashes of id and audio of the rows that the encoders were tuned on, "train", and chosen on, "valid".
 
     Attributes:
         device, use_onednn: where the encoders run, and how (see `from_encoders`). They are not saved.

@@ -19,7 +19,7 @@ from ..features.labels import label_names_of
 from ..features.raw_collation import TacfnRawDataCollator
 from ..features.raw_rows import encoded_rows, usable_rows
 from ..features.targets import with_targets
-from ..features.tuned_rows import check_uses, uses_of, with_rows
+from ..features.tuned_rows import check_uses, keys_in, uses_of, with_rows
 from ..model.modalities_tacfn import MODALITIES
 from ..model.modeling_dual_encoder_tacfn import TacfnDualEncoderForSequenceClassification
 from ..model.processing_tacfn import TacfnProcessor
@@ -75,13 +75,13 @@ def fine_tune(
     elif tuning_args.learn_layer_weights and not model.config.learn_layer_weights:
         raise ValueError("learn_layer_weights is given, but the model was tuned before, without them.")
     processor = processor.from_model(model)
-    if processor.tuned_rows is not None:
-        uses = {of: uses_of(part["id"][:], processor.tuned_rows) for of, part in parts.items()}
-        check_uses(parts, uses, allow_tuned_rows=True)  # in training: to tune on
     freeze(model, tuning_args)
     tuned = model if tuning_args.lora_rank is None else add_lora(model, tuning_args)
     parts = with_targets(parts, label_names_of(model.config), data_args)
     parts = usable_rows(parts, processor, skip_bad_files, truncation)
+    if processor.tuned_rows is not None:
+        uses = {of: uses_of(keys_in(part), processor.tuned_rows) for of, part in parts.items()}
+        check_uses(parts, uses, allow_tuned_rows=True)  # in training: to tune on
     note_tuning(model, processor, parts, data_args.dataset)
     collator = TacfnRawDataCollator(processor, tuning_args.crop_seconds or None, truncation)
     rates = learning_rates(tuned, tuning_args, args.learning_rate)
@@ -170,12 +170,13 @@ def note_tuning(
     into the processor which rows these are.
     """
     what = f"{os.path.basename(os.path.normpath(dataset))}, {len(parts['train'])} rows"
-    for modality in MODALITIES:
-        encoder = getattr(model, f"{modality.name}_encoder")
-        if any(parameter.requires_grad for parameter in encoder.parameters()):
-            made = getattr(model.config, modality.provenance) or {}
-            setattr(model.config, modality.provenance, {**made, "tuned_on": [*made.get("tuned_on", ()), what]})
-            processor.tuned_rows = with_rows(processor.tuned_rows, parts)
+    encoders = {modality: getattr(model, f"{modality.name}_encoder") for modality in MODALITIES}
+    tuned = [of for of, encoder in encoders.items() if any(p.requires_grad for p in encoder.parameters())]
+    for modality in tuned:
+        made = getattr(model.config, modality.provenance) or {}
+        setattr(model.config, modality.provenance, {**made, "tuned_on": [*made.get("tuned_on", ()), what]})
+    if tuned:
+        processor.tuned_rows = with_rows(processor.tuned_rows, parts)
 
 
 def save_adapter(model: Any, folder: str) -> None:

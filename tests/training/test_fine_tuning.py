@@ -271,6 +271,11 @@ def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tune(tmp_path, tmp_path / "again", *again, model="tuned", parts=other)
     assert "4 rows of the test part, such as 'u0', are rows that an encoder was tuned on" in capsys.readouterr().err
+    renamed = Dataset.from_parquet(str(tmp_path / "rows.parquet")).map(lambda row: {"id": f"new-{row['id']}"})
+    renamed.to_parquet(str(tmp_path / "rows.parquet"))
+    with pytest.raises(SystemExit):
+        tune(tmp_path, tmp_path / "again", *again, model="tuned", parts=other)
+    assert "such as 'new-u0', are rows that an encoder was tuned on, by their ids or" in capsys.readouterr().err
 
 
 def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
