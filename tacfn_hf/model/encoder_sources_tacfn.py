@@ -74,6 +74,11 @@ def choose_encoder(
     """
     name = source.name_or_path
     pinned, config, revision = find_encoder(source, modality)
+    model = model_of(pinned)
+    tuned = [] if model is None else model[f"{modality}_layer"]
+    tuned = tuned if isinstance(tuned, list) else [tuned]
+    if layer in (-1, [-1]) and len(tuned) == 1:
+        layer = tuned[0]  # of layer 0 the model has one more layer, which its features do not come from
     provenance = {
         "encoder": os.path.basename(os.path.abspath(name)) if os.path.isdir(name) else name,
         "revision": revision,
@@ -86,7 +91,6 @@ def choose_encoder(
             "which never fills audio up."
         )
     provenance |= {name: value for name, value in settings.items() if name != "pad_to_30s" or not value}
-    model = model_of(pinned)
     if model is None:
         return pinned, provenance, {}
     made = model.get(f"{modality}_provenance") or {}
@@ -95,8 +99,7 @@ def choose_encoder(
             raise ValueError(
                 f"{setting} is {value}: the {modality} encoder of {name} was tuned with {made[setting]}; give the same."
             )
-    tuned = model[f"{modality}_layer"]
-    if isinstance(tuned, list) and len(tuned) > 1 and (layer == -1 or model.get("learn_layer_weights")):
+    if len(tuned) > 1 and (layer == -1 or model.get("learn_layer_weights")):
         remedy = f"give {modality}_layer {tuned}"
         if model.get("learn_layer_weights"):
             remedy = "take its own processor, with from_model, or as --processor_name"

@@ -263,6 +263,22 @@ def test_features_of_a_tuned_model_say_whose_they_are(encoders):
     assert model.training
 
 
+@pytest.mark.parametrize("layer", [0, 2])
+def test_encoders_of_a_model_give_the_layers_that_it_takes(layer, encoders, tmp_path):
+    """Also layer 0, the input of the first layer."""
+    text, audio = encoders
+    model = TacfnDualEncoderForSequenceClassification.from_encoders(audio, text, audio_layer=layer, text_layer=layer)
+    model.save_pretrained(tmp_path)
+    processor = TacfnProcessor.from_encoders(text, audio, audio_layer=layer, text_layer=layer).from_model(model)
+    processor.save_pretrained(tmp_path)
+    taken = TacfnProcessor.from_encoders(tmp_path, tmp_path)
+    assert (taken.audio_provenance["layer"], taken.text_provenance["layer"]) == (layer, layer)
+    inputs = {"text": "Hello there!", "audio": np.sin(np.arange(5000, dtype=np.float32)), "sampling_rate": 16000}
+    found, expected = taken(**inputs), processor(**inputs)
+    assert torch.equal(found["h_a"], expected["h_a"])
+    assert torch.equal(found["h_t"], expected["h_t"])
+
+
 def test_the_processor_of_the_untuned_encoders_beside_a_tuned_model_is_not_taken(made, tmp_path):
     model = TacfnDualEncoderForSequenceClassification.from_pretrained(made / "model")
     model.save_pretrained(tmp_path)
