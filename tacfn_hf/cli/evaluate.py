@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     from ..evaluation.metrics import format_table
     from ..evaluation.predictions import evaluate_split
     from ..evaluation.record import RunRecord
-    from ..features.labels import label_names_of, share_labels
+    from ..features.labels import UnknownLabelsError, label_names_of, share_labels
     from ..features.shapes import complete_rows
     from ..features.splits import open_part
     from ..features.targets import CLASSES, SEVERAL, VALUES, with_targets
@@ -82,7 +82,10 @@ def main(argv: list[str]) -> None:
             )
         part, shared, left_out = share_labels(part, label_names)
     tested = replace(data_args, target="label") if data_args.target == "votes" else data_args
-    part = with_targets({eval_args.split: part}, label_names, tested)[eval_args.split]
+    try:
+        part = with_targets({eval_args.split: part}, label_names, tested)[eval_args.split]
+    except UnknownLabelsError as error:
+        raise ValueError(f"{error} To test on the labels that both have, give --shared_labels true.") from error
     trainer = build_trainer(model, args, {})
     with few_threads(model.config):
         result, table = evaluate_split(trainer, part, shared, data_args.target_range)

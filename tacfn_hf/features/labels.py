@@ -14,19 +14,23 @@ def label_names_of(config: TacfnConfig) -> list[str]:
     return [config.id2label[i] for i in range(config.num_labels)]
 
 
+class UnknownLabelsError(ValueError):
+    """A dataset has labels that a model does not know."""
+
+
 def labels_as(dataset: Dataset, label_names: Sequence[str]) -> np.ndarray:
     """
     The dataset's labels as indices into `label_names`, matched by name: int64 `[N]`.
 
     Raises:
-        ValueError: the dataset has a label that is not among `label_names`.
+        UnknownLabelsError: the dataset has a label that is not among `label_names`.
     """
     names = dataset.features["label"].names
     unknown = [name for name in names if name not in label_names]
     if unknown:
-        raise ValueError(
+        raise UnknownLabelsError(
             f"The model does not know the dataset's label {', '.join(unknown)}: the dataset has {', '.join(names)}, "
-            f"the model {', '.join(label_names)}. To test on the labels that both have, say shared_labels."
+            f"the model {', '.join(label_names)}."
         )
     index = np.array([list(label_names).index(name) for name in names])
     return index[np.asarray(dataset.with_format(None)["label"][:])]

@@ -34,7 +34,7 @@ STATES_END = {"ape", "caf", "flac", "mov", "tta", "wav", "wv"}
 STATES_END_OF_ALL = {"flv", "matroska"}
 MAX_SHORT = 0.1  # seconds by which such a header may exceed the audio, since it can include delay and padding
 LFS_POINTER = b"version https://git-lfs"
-LONGER = "raise that, or cut it with truncation=True."
+LONGER = "raise that in the processor, or cut it with truncation=True."
 MAX_PATH = 200  # characters; longer paths are shortened in messages
 CANCELLED = 0.01  # share of the variance that the mean of unrelated channels has
 BLOCK = 2**20  # samples that are averaged at a time

@@ -68,8 +68,8 @@ class TacfnDualEncoderForSequenceClassification(TacfnForSequenceClassification):
             several = [of for of in (self.audio_encoder, self.text_encoder) if len(of.layers) > 1]
             if not several:
                 raise ValueError(
-                    "learn_layer_weights is True, and each encoder gives one layer: choose several, as audio_layer or "
-                    "text_layer."
+                    "learn_layer_weights is True, and each encoder gives one layer: it needs features of several, as "
+                    "from tacfn extract with --audio_layer 6 9 12."
                 )
             for encoder in several:
                 encoder.layer_mix = LayerMix(len(encoder.layers))

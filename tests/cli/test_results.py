@@ -103,7 +103,9 @@ def test_another_corpus_is_tested_on_the_labels_of_both(trained, succeed, fail, 
     make_features(12, ["surprised", "sad", "angry"]).save_to_disk(tmp_path / "other")
     command = ["evaluate", "--model", output, "--use_cpu", "true", "--split", "all"]
     command += ["--dataset", tmp_path / "other", "--output_dir", tmp_path / "result"]
-    assert "does not know the dataset's label surprised" in fail(*command)
+    said = fail(*command)
+    assert "does not know the dataset's label surprised" in said
+    assert "give --shared_labels true" in said
     printed = succeed(*command, "--shared_labels", "true")
     assert "labels of both: angry, sad\nrows left out: 4 surprised\nlabels of the model left out: calm\n" in printed
     metrics, table = results(tmp_path / "result")

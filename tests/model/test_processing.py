@@ -232,7 +232,7 @@ BAD_INPUTS = {
     "61 s": (
         {"audio": np.zeros(61 * RATE, np.float32), "sampling_rate": RATE},
         AudioError,
-        "audio 0 is 61.0 s long, more than max_audio_seconds 60: raise that, or cut it with truncation=True",
+        "audio 0 is 61.0 s long, more than max_audio_seconds 60: raise that in the processor, or cut it",
     ),
 }
 

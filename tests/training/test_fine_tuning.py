@@ -303,6 +303,17 @@ def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
     assert "seed is 1: the seeds are those of" in capsys.readouterr().err
 
 
+def test_a_label_that_the_model_does_not_know_is_named_and_no_option_of_another_command(stage, tmp_path, capsys):
+    shutil.copytree(stage / "run", tmp_path / "run")
+    made = Dataset.from_parquet(str(stage / "rows.parquet"))
+    made.cast_column("label", ClassLabel(names=["low", "shrill"])).to_parquet(str(tmp_path / "rows.parquet"))
+    with pytest.raises(SystemExit):
+        tune(tmp_path, tmp_path / "tuned")
+    said = capsys.readouterr().err
+    assert "The model does not know the dataset's label shrill" in said
+    assert "shared_labels" not in said
+
+
 def test_rows_are_divided_as_they_were_for_the_model(tmp_path):
     made = rows(12)
     parts = {name: made.select(range(*of)) for name, of in (("train", (0, 6)), ("valid", (6, 8)), ("test", (8, 12)))}
