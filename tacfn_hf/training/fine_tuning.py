@@ -96,6 +96,10 @@ def fine_tune(
             save_adapter(tuned, os.path.join(args.output_dir, ADAPTER))
         trainer.model = model = tuned.merge_and_unload()
     processor = processor.from_model(model)  # which has a hash of the weights
+    # Now, since an error in what follows should not cost the training; it is saved again when it is calibrated.
+    trainer.save_model(args.output_dir, _internal_call=True)
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(args.output_dir)
     whole = TacfnRawDataCollator(processor, truncation=truncation)
     features = {
         name: encoded_rows(part, whole, os.path.join(args.output_dir, f"encoded-{name}"))

@@ -23,6 +23,7 @@ from tacfn_hf.features.raw_rows import usable_rows
 from tacfn_hf.features.splits import open_part, split_dataset
 from tacfn_hf.model.decoding_tacfn import AudioError
 from tacfn_hf.sharing.cross_validation_card import write_cross_validation_card
+from tacfn_hf.training import fine_tuning
 from tacfn_hf.training.fine_tuning import check_partition
 from tacfn_hf.training.objective import Objective
 from tacfn_hf.training.setup import check_features, load_model
@@ -276,6 +277,25 @@ def test_what_an_encoder_was_tuned_on_is_no_test_of_it(stage, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tune(tmp_path, tmp_path / "again", *again, model="tuned", parts=other)
     assert "such as 'new-u0', are rows that an encoder was tuned on, by their ids or" in capsys.readouterr().err
+
+
+def test_an_error_after_training_loses_nothing(stage, tmp_path, monkeypatch):
+    more = ["--num_train_epochs", "1", "--lora_rank", "2", "--encoder_learning_rate", "1e-3"]
+    tune(stage, tmp_path / "whole", *more)
+
+    def fail(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(fine_tuning, "encoded_rows", fail)
+    with pytest.raises((OSError, SystemExit)):
+        tune(stage, tmp_path / "failed", *more)
+    whole, saved = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "failed"))
+    assert all(torch.equal(saved[name], value) for name, value in whole.items())
+    model = load_model(str(tmp_path / "failed"))
+    assert len(TacfnProcessor.from_pretrained(tmp_path / "failed").from_model(model)(text="Yes.")["h_t"]) == 1
+    monkeypatch.undo()
+    tune(stage, tmp_path / "failed", *more, "--resume_from_checkpoint", "true")
+    assert RunRecord.read(tmp_path / "failed").metrics == RunRecord.read(tmp_path / "whole").metrics
 
 
 def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
