@@ -298,6 +298,17 @@ def test_an_error_after_training_loses_nothing(stage, tmp_path, monkeypatch):
     assert RunRecord.read(tmp_path / "failed").metrics == RunRecord.read(tmp_path / "whole").metrics
 
 
+def test_bf16_computes_in_it_and_saves_weights_in_float32(stage, tmp_path):
+    more = ["--num_train_epochs", "1", "--encoder_learning_rate", "1e-3"]
+    tune(stage, tmp_path / "plain", *more)
+    tune(stage, tmp_path / "bf16", *more, "--bf16", "true")
+    plain, half = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "bf16"))
+    assert {value.dtype for value in half.values()} == {value.dtype for value in plain.values()} == {torch.float32}
+    assert any(not torch.equal(half[name], value) for name, value in plain.items())
+    losses = [RunRecord.read(tmp_path / name).training_loss for name in ("plain", "bf16")]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 def test_each_fold_is_tuned_on_its_own_training_rows(stage, tmp_path, capsys):
     more = ["--num_train_epochs", "1", "--lora_rank", "2"]
     tune(stage, tmp_path / "cv", *more, model="cv", parts=[])
