@@ -83,6 +83,7 @@ def rows(succeed, encoders, tmp_path_factory) -> Path:
             "text": None if i < 8 else "Hello there!",
             "label": ("low", "high")[i % 2],
             "speaker": str(i // 8),
+            "duration": 0.125,
         }
         for i in range(32)
     ]
@@ -99,7 +100,7 @@ PARTS = ["--group_column", "speaker", "--test_groups", "3", "--valid_groups", "2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["two processes", "two machines"])
+@pytest.mark.parametrize("kind", ["two processes", "two machines", "adapters", "recipe"])
 def test_encoders_are_tuned_by_two_processes_as_by_one(kind, succeed, rows, tmp_path):
     """Also where a step of a process has no text at all, and with checkpoints of activations."""
     # Nothing is drawn: the encoders' own dropout is 0 from here on.
@@ -113,16 +114,22 @@ def test_encoders_are_tuned_by_two_processes_as_by_one(kind, succeed, rows, tmp_
     path = tmp_path / "run/config.json"
     path.write_text(json.dumps({**config, "hidden_dropout_prob": 0.0, "feature_dropout_prob": 0.0}))
     arguments = ["--model_name_or_path", tmp_path / "run", "--dataset", rows / "rows.parquet", *PARTS]
-    arguments += "--noise_prob 0 --num_train_epochs 2 --encoder_learning_rate 1e-3 --use_cpu true".split()
-    arguments += "--disable_tqdm true --train_sampling_strategy sequential --gradient_checkpointing true".split()
-    batch = "--per_device_train_batch_size"
-    succeed("fine-tune", *arguments, batch, "8", "--output_dir", tmp_path / "one")
-    tail = ["scripts/fine_tune.py", *arguments, batch, "4", "--output_dir", tmp_path / "two"]
-    if kind == "two processes":
-        finish(start(*LAUNCH, "--main_process_port", "0", *tail))
+    arguments += "--noise_prob 0 --encoder_learning_rate 1e-3 --use_cpu true --disable_tqdm true".split()
+    if kind == "recipe":  # whose step has all 16 rows, in four batches of each process
+        arguments += "--config fine-tune --num_train_epochs 5 --load_best_model_at_end false".split()
+        of_one, of_each = "4", "2"
     else:
+        arguments += "--num_train_epochs 2 --train_sampling_strategy sequential --gradient_checkpointing true".split()
+        arguments += ["--lora_rank", "2"] if kind == "adapters" else []
+        of_one, of_each = "8", "4"
+    batch = "--per_device_train_batch_size"
+    succeed("fine-tune", *arguments, batch, of_one, "--output_dir", tmp_path / "one")
+    tail = ["scripts/fine_tune.py", *arguments, batch, of_each, "--output_dir", tmp_path / "two"]
+    if kind == "two machines":
         for machine in two_machines(tail, tail):
             finish(machine)
+    else:
+        finish(start(*LAUNCH, "--main_process_port", "0", *tail))
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text())["about"] for name in ("one", "two"))
     assert (one["world_size"], two["world_size"]) == (1, 2)
     assert two["training_loss"] == pytest.approx(one["training_loss"], abs=1e-4)
