@@ -1,5 +1,9 @@
 """The network with its encoders: its logits are those of its parts, and gradients do not depend on the batch."""
 
+import json
+import os
+import subprocess
+import sys
 from operator import itemgetter
 from types import SimpleNamespace
 
@@ -139,6 +143,25 @@ def test_gradients_of_an_utterance_do_not_depend_on_its_batch(speech, checkpoint
 
 
 @torch.no_grad()
+def test_spec_augment_masks_frames_in_training_alone(tmp_path):
+    fusion, processor, inputs = parts_of("wavlm-base", "bert", tmp_path, num_hidden_layers=1, **NO_DROPOUT)
+    model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
+    switch_dropout_off(model)
+    batch = batch_of(processor.audio_encoder, [inputs[1]], token_ids()[:1])
+
+    def logits(training: bool, augment: bool) -> torch.Tensor:
+        model.audio_encoder.model.config.apply_spec_augment = augment
+        return model.train(training)(**batch).logits
+
+    plain = logits(training=False, augment=False)
+    assert torch.equal(logits(training=False, augment=True), plain)
+    assert torch.allclose(logits(training=True, augment=False), plain, atol=1e-5)
+    once, again = logits(training=True, augment=True), logits(training=True, augment=True)
+    assert (once - plain).abs().max() > 1e-3
+    assert (once - again).abs().max() > 1e-3
+
+
+@torch.no_grad()
 def test_saved_and_loaded_by_the_auto_classes(tmp_path):
     fusion, processor, inputs = parts_of("wavlm-base", "bert", tmp_path)
     model = TacfnDualEncoderForSequenceClassification.from_fusion(fusion, processor)
@@ -198,6 +221,53 @@ def test_the_pipeline_opens_both_and_the_model_runs_its_own_encoders(made):
         of_model.model.audio_encoder.model.feature_projection.projection.weight.mul_(-3)
     moved = np.abs(scores(of_model) - expected).max(axis=1)
     assert moved[[0, 2]].min() > 1e-4 > 1e-5 > moved[1]
+
+
+WITHOUT_THE_PACKAGE = """
+import json, sys
+sys.modules["tacfn_hf"] = None  # an import of it raises
+import numpy as np
+from transformers import AutoModelForSequenceClassification, AutoProcessor, pipeline
+folder = sys.argv[1]
+recognizer = pipeline("multimodal-emotion-recognition", model=folder, trust_remote_code=True, device="cpu")
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True).from_model(model)
+waveform = np.sin(np.arange(9000, dtype=np.float32))
+features = processor(text="Hello there!", audio=waveform, sampling_rate=16000)
+found = {
+    "modules": [type(of).__module__ for of in (recognizer, recognizer.model, model, processor)],
+    "logits": model(**features).logits[0].tolist(),
+    "scores": recognizer({"audio": waveform, "text": "Hello there!"}, sampling_rate=16000)["scores"],
+}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_it_gives_the_same_without_the_package(made, tmp_path):
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_", "PYTHONP"))
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(made / "model")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=inherited | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        check=False,
+        timeout=100,
+    )
+    assert process.returncode == 0, process.stderr[-4000:]
+    found = json.loads(process.stdout.splitlines()[-1])
+    assert all(module.startswith("transformers_modules.") for module in found["modules"])
+    waveform = np.sin(np.arange(9000, dtype=np.float32))
+    processor = TacfnProcessor.from_pretrained(made / "fusion")
+    fusion = TacfnForSequenceClassification.from_pretrained(made / "fusion").eval()
+    with torch.no_grad():
+        logits = fusion(**processor(text="Hello there!", audio=waveform, sampling_rate=16000)).logits[0]
+    assert np.allclose(found["logits"], logits, rtol=0, atol=1e-5)
+    scores = {row["label"]: row["score"] for row in found["scores"]}
+    assert np.allclose([scores[f"LABEL_{i}"] for i in range(4)], logits.softmax(dim=0), rtol=0, atol=1e-5)
 
 
 def test_a_processor_whose_encoders_are_in_the_model_says_so(made):
