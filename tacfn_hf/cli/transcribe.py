@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     from ..writing import writing_into
 
     if args.corpus is not None:
-        rows, count = rows_of_corpus(args.corpus, root, args.corpus_options)
+        rows, count = rows_of_corpus(args.corpus, root, args.corpus_options, args.skip_bad_files)
     else:
         files = recordings_in(root) if os.path.isdir(root) else [Path(root)]
         base = root if os.path.isdir(root) else os.path.dirname(root)
@@ -75,13 +75,21 @@ def main(argv: list[str]) -> None:
     print(f"{args.output}: {len(table)} rows, {int(said.sum())} with words{confidence}")
 
 
-def rows_of_corpus(name: str, root: str, options: list[str]) -> tuple[Iterator[dict[str, Any]], int]:
+def rows_of_corpus(
+    name: str, root: str, options: list[str], skip_bad_files: bool
+) -> tuple[Iterator[dict[str, Any]], int]:
     """The rows of all splits of a corpus, with the names of their labels, and how many there are."""
     from datasets import ClassLabel
 
     from ..corpora import load_corpus, parse_options
+    from ..corpora.schema import BadFilesError
 
-    corpus = load_corpus(name, root, **parse_options(name, options))
+    try:
+        corpus = load_corpus(name, root, **parse_options(name, options))
+    except BadFilesError as error:
+        if not skip_bad_files:
+            raise
+        corpus = error.corpus  # bad files are named when they are heard
 
     def rows() -> Iterator[dict[str, Any]]:
         for split, part in corpus.items():

@@ -173,10 +173,12 @@ def transcribe_rows(
 
     Raises:
         AudioError: audio that can't be decoded.
-        ValueError: what was kept is of another model or language.
+        ValueError: what was kept is of another model, language or source; or the table is there already.
     """
     output = Path(output)
     part = output.with_name(f"{output.name}.part.jsonl")
+    if output.exists() and not part.exists():
+        raise ValueError(f"{output} is there already: choose another output, or remove it.")
     model = model_state(transcriber.recognizer.model)
     settings = {"model": model, "language": transcriber.language, "source": source}
     kept = kept_rows(part, settings)

@@ -63,7 +63,7 @@ def test_a_transcript_is_that_of_the_clip_alone(letters, clips, tmp_path):
     """Also of a model that takes no attention mask, and hears the padding of a batch."""
     rows = [{"id": path.name, "sound": str(path)} for path in sorted(clips.glob("*.wav"))]
     tables = [
-        transcribe_rows(Transcriber(letters, device="cpu", batch_size=size), rows, len(rows), tmp_path / "t.csv")
+        transcribe_rows(Transcriber(letters, device="cpu", batch_size=size), rows, len(rows), tmp_path / f"{size}.csv")
         for size in (1, 5)
     ]
     pd.testing.assert_frame_equal(*tables)
@@ -127,7 +127,7 @@ def test_what_is_long_is_written_down_in_parts(letters, tmp_path):
     samples[-4000] = np.nan
     soundfile.write(path, samples, 8000, subtype="FLOAT")
     with pytest.raises(AudioError, match="the audio of id 'file', from 25 s on, has 1 NaN or infinite samples"):
-        transcribe_rows(transcriber, rows, len(rows), tmp_path / "t.csv")
+        transcribe_rows(transcriber, rows, len(rows), tmp_path / "again.csv")
 
 
 def test_the_table_is_a_corpus(letters, clips, capsys):
@@ -138,7 +138,26 @@ def test_the_table_is_a_corpus(letters, clips, capsys):
     assert corpus["id"][:] == [f"{i}.wav" for i in range(5)]
     assert all(Path(audio["path"]).is_file() for audio in corpus["audio"][:])
     assert all(corpus["text"][:])
+    written = table.read_text()
+    with pytest.raises(SystemExit):
+        main(["transcribe", str(clips), "--model", str(letters), "--output", str(table), "--use_cpu"])
+    assert "is there already: choose another output, or remove it" in capsys.readouterr().err
+    assert table.read_text() == written
     table.unlink()
+
+
+def test_bad_files_of_a_corpus_are_left_without_text(letters, clips, tmp_path, capsys):
+    shutil.copytree(clips, tmp_path / "clips/sad")
+    (tmp_path / "clips/sad/bad.wav").write_bytes(b"not audio")
+    command = ["transcribe", str(tmp_path / "clips"), "--corpus", "folder", "--model", str(letters)]
+    command += ["--output", str(tmp_path / "t.csv"), "--use_cpu"]
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "bad.wav" in capsys.readouterr().err
+    main([*command, "--skip_bad_files", "true"])
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert table["text"].isna().tolist() == [name.endswith("bad.wav") for name in table["audio"]]
+    assert table["text"].notna().sum() == 5
 
 
 def test_words_are_added_where_segments_have_none(letters, recognizer, spoken):
