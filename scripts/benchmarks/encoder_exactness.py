@@ -57,7 +57,7 @@ SPEECH: dict[str, Callable[[], PreTrainedModel]] = {
 }
 SECONDS = (0.1, 0.35, 1.0, 1.73, 3.7, 5.0, 8.21, 12.3, 20.0)  # of noise; 2 s of silence and 1 s of near silence follow
 TOKENS = (3, 5, 8, 12, 12, 17, 25, 40, 73, 128)
-COLUMNS = ("batch", "oneDNN", "transformers' batch", "implementations", "float32", "bfloat16")
+COLUMNS = ("batch", "kernels", "transformers' batch", "implementations", "float32", "bfloat16")
 
 
 @dataclass
@@ -127,7 +127,7 @@ def measure(model: PreTrainedModel, encoder_class: type[PretrainedEncoder], inpu
     }
     if device == "cpu":
         with CpuKernels(use_onednn=has_onednn()):
-            found["oneDNN"] = worst(run(encoder, inputs, together=True), alone)
+            found["kernels"] = worst(run(encoder, inputs, together=True), alone)
     encoder.bfloat16()
     found["bfloat16"] = worst(run(encoder, inputs, together=True), alone)
     del encoder
@@ -163,7 +163,9 @@ def main() -> None:
     print(" " * width, *(f"{column:>20}" for column in columns))
     for name, row in table.items():
         print(f"{name:<{width}}", *(f"{row[column]:>20.1e}" for column in columns))
-    print("batch: in a padded batch against alone. oneDNN: the same, where only the batch takes oneDNN's product.")
+    print(
+        "batch: in a padded batch against alone. kernels: the same, where the batch alone takes those of `CpuKernels`."
+    )
     print("transformers' batch: in a padded batch against alone, by transformers.")
     print("implementations: alone, against transformers. float32: alone, against float64.")
     print("bfloat16: in a padded batch, against float32 alone.")
