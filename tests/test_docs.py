@@ -180,6 +180,8 @@ NOT_RUN = {
     "tacfn demo": "it serves until it is interrupted; tests/deployment runs it",
     "python my-model-onnx": "tests/deployment runs it without torch",
     "python scripts/benchmarks": "it takes minutes",
+    "tacfn extract --output_dir s3": "it needs object storage; tests/features run both on a file system in memory",
+    "tacfn train --dataset s3": "it needs object storage",
     "tacfn transcribe": "it needs a speech recognition model; tests/recordings runs one",
     "tacfn push": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",
     "user/ravdess-emotions": "it needs a Hub; tests/sharing/test_hub.py runs docs/sharing.md against one on loopback",

@@ -12,9 +12,9 @@ import soundfile
 
 
 def write_wav(path: Path, seconds: float = 0.1, sampling_rate: int = 16000) -> Path:
-    """A wav file of noise; its folder is made."""
+    """A wav file of noise, another one for each name; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(path.name)).normal(scale=0.1, size=round(seconds * sampling_rate))
+    noise = np.random.default_rng(list(path.name.encode())).normal(scale=0.1, size=round(seconds * sampling_rate))
     soundfile.write(path, noise, sampling_rate)
     return path
 
