@@ -60,5 +60,5 @@ def test_on_its_corpus_tuned_encoders_beat_the_frozen_ones(succeed, tmp_path):
     (command,) = re.findall(r"^tacfn (fine-tune [^`]*quickstart/tuned[^`]*?)^```$", page, re.M | re.S)
     words = shlex.split(command.replace("\\\n", " ").replace("quickstart/", f"{tmp_path}/"))
     succeed(*words, "--use_cpu", "true", "--disable_tqdm", "true")
-    frozen, tuned = (RunRecord.read(tmp_path / name).metrics["test"]["UA"] for name in ("checkpoint", "tuned"))
+    frozen, tuned = (RunRecord.read(tmp_path / name).metrics["test"]["UA"] for name in ("checkpoint", "tuned-0"))
     assert tuned > frozen + 0.02
