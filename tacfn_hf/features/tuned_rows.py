@@ -22,7 +22,13 @@ def keys_of(row_id: str, audio: Any) -> list[str]:
     corpus, and the same audio may have another id elsewhere. Older processors have hashes of ids alone.
 
     Args:
-        audio: in any form that the rows of a dataset have. All bytes of a file are read.
+        audio: in any form that the rows of a dataset have; None: there is none. All bytes of a file are read.
+
+    Returns:
+        One key, or two with audio, each as `hash_of`.
+
+    Raises:
+        OSError: a file that can't be read.
     """
     keys = [hash_of(row_id.encode())]
     if isinstance(audio, Mapping) and audio.get("array") is not None:
@@ -35,7 +41,7 @@ def keys_of(row_id: str, audio: Any) -> list[str]:
 
 
 def hash_of(content: bytes) -> str:
-    """A short hash."""
+    """The first 16 hexadecimal digits of SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
